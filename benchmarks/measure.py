@@ -1,0 +1,126 @@
+"""One side of one workload, in a process of its own: prints one line of JSON.
+
+    python benchmarks/measure.py W2 on_market_data [--profile out.prof]
+
+Sides are ours (`on_market_data`, `on_bars`, `empty_on_bars`), the floors (`floor_build`,
+`floor_engine`), and `read_only`, which imports Polars and reads the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import sys
+from contextlib import contextmanager
+from time import perf_counter
+
+import workloads as w
+
+OURS = ("on_market_data", "on_bars", "empty_on_bars")
+FLOORS = ("floor_build", "floor_engine")
+
+
+class Phases:
+    """Seconds by phase, in order."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    @contextmanager
+    def __call__(self, name):
+        start = perf_counter()
+        yield
+        self.seconds[name] = perf_counter() - start
+
+
+def measure_ours(workload, path, side, phase, profile):
+    with phase("import"):
+        import strategies  # noqa: PLC0415
+
+        from ml4t.backtest import (  # noqa: PLC0415
+            BacktestEngine,
+            PercentCommission,
+            SimulationBroker,
+        )
+    strategy = strategies.make(workload, side)
+    broker = SimulationBroker(w.INITIAL_CASH, commission=PercentCommission(w.COMMISSION))
+    with profiled(profile):
+        with phase("load"):
+            engine = BacktestEngine(path, strategy=strategy, broker=broker)
+            engine.clock.prepare()
+        with phase("run"):
+            result = engine.run()
+            equity = result.final_equity
+    with phase("frames"):
+        frames = (result.equity, result.fills, result.orders, result.trades)
+        fills = frames[1].height
+    with phase("metrics"):
+        _ = result.metrics
+    return fills, equity
+
+
+def measure_floor(workload, path, side, phase, profile):
+    with phase("import"):
+        import floors  # noqa: PLC0415
+    with phase("load"):
+        times, names, columns = floors.load(path, workload.assets)
+    with phase("prepare"):
+        rows = floors.prepare(times, names, columns)
+    account = floors.Account(workload.budget)
+    with profiled(profile), phase("run"):
+        if side == "floor_build":
+            floors.run_build(rows, account)
+            return None, None
+        strategy = (
+            floors.Threshold()
+            if workload.strategy == "threshold"
+            else floors.Rebalance(names[-1], workload.top_n)
+        )
+        return floors.run_engine(rows, strategy, account)
+
+
+def measure_read(path, phase):
+    with phase("import"):
+        import polars as pl  # noqa: PLC0415
+    with phase("load"):
+        pl.read_parquet(path)
+
+
+@contextmanager
+def profiled(path):
+    if path is None:
+        yield
+        return
+    profile = cProfile.Profile()
+    profile.enable()
+    yield
+    profile.disable()
+    profile.dump_stats(path)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("workload", choices=sorted(w.WORKLOADS))
+    parser.add_argument("side", choices=[*OURS, *FLOORS, "read_only"])
+    parser.add_argument("--path", help="the Parquet file; made when missing by default")
+    parser.add_argument("--profile", help="write cProfile statistics here")
+    args = parser.parse_args()
+    workload, path = w.WORKLOADS[args.workload], args.path
+    if path is None:
+        import data  # noqa: PLC0415  imports more than the sides do
+
+        path = str(data.path_of(workload.data))
+    phase, fills, equity = Phases(), None, None
+    if args.side in OURS:
+        fills, equity = measure_ours(workload, path, args.side, phase, args.profile)
+    elif args.side in FLOORS:
+        fills, equity = measure_floor(workload, path, args.side, phase, args.profile)
+    else:
+        measure_read(path, phase)
+    json.dump({"seconds": phase.seconds, "fills": fills, "final_equity": equity}, sys.stdout)
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The strategies of the workloads, written as a user would write them."""
+
+from __future__ import annotations
+
+import workloads as w
+
+from ml4t.backtest import Strategy
+
+
+class Threshold(Strategy):
+    """Buys what the model is sure of; sells when it no longer is, or 5% under the entry."""
+
+    def __init__(self, budget):
+        self.budget = budget
+
+    def on_market_data(self, event):
+        asset, signals = event.asset_id, event.signals
+        if not self.get_position(asset):
+            if signals["ml_pred"] > w.BUY_ABOVE and signals["confidence"] > w.SURE_ABOVE:
+                shares = int(self.budget / event.close)
+                if shares:
+                    self.buy(asset, shares)
+        elif (
+            signals["ml_pred"] < w.SELL_BELOW
+            or event.close < w.STOP * self.get_entry_price(asset)
+        ):
+            self.close_position(asset)
+
+
+class RebalanceOnBars(Strategy):
+    """Equal weights in the assets with the highest prediction, every bar."""
+
+    def __init__(self, top_n):
+        self.top_n = top_n
+
+    def on_bars(self, bars):
+        weight = w.WEIGHTS / self.top_n
+        self.rebalance_to_weights({asset: weight for asset in bars.top("ml_pred", self.top_n)})
+
+
+class RebalanceOnMarketData(Strategy):
+    """The same, collecting the predictions asset by asset."""
+
+    def __init__(self, top_n, last_asset):
+        self.top_n = top_n
+        self.last_asset = last_asset
+        self.predictions = {}
+
+    def on_market_data(self, event):
+        predictions = self.predictions
+        predictions[event.asset_id] = event.signals["ml_pred"]
+        if event.asset_id == self.last_asset:
+            weight = w.WEIGHTS / self.top_n
+            best = sorted(predictions, key=predictions.__getitem__, reverse=True)[: self.top_n]
+            self.rebalance_to_weights(dict.fromkeys(best, weight))
+
+
+class Empty(Strategy):
+    """Sees every bar and does nothing."""
+
+    def on_bars(self, bars):
+        pass
+
+
+def make(workload, side):
+    """The strategy of a workload for one of our sides."""
+    if side == "empty_on_bars":
+        return Empty()
+    if workload.strategy == "threshold":
+        return Threshold(workload.budget)
+    if side == "on_bars":
+        return RebalanceOnBars(workload.top_n)
+    return RebalanceOnMarketData(workload.top_n, f"A{workload.assets - 1:03d}")

@@ -1,0 +1,408 @@
+"""The clock: every feed of a run as one stream of chunks; time never goes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml4t.backtest.data.block import CHUNK_ROWS, Block
+from ml4t.backtest.data.calendar import TradingCalendar
+from ml4t.backtest.data.checks import is_absent, show_duration
+from ml4t.backtest.data.column_context import ColumnContext
+from ml4t.backtest.data.context import Context
+from ml4t.backtest.data.coverage import Coverage, coverage_frame
+from ml4t.backtest.data.feed import DataFeed, Request
+from ml4t.backtest.data.frames import as_feed
+from ml4t.backtest.data.layout import META
+from ml4t.backtest.data.merge import Lane, merge, to_run_times
+from ml4t.backtest.data.signals import SignalFrame, read_signals, refuse_collisions
+from ml4t.backtest.data.times import check_same_zone, read_moment, sessions_of
+from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
+from ml4t.backtest.types.bars import Chunk, Universe
+from ml4t.backtest.types.time import TimeAxis, format_times
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Iterator, Sequence
+
+    import polars as pl
+
+    from ml4t.backtest.data.feed import Survey
+
+_CLEARLY_SLOWER = 2
+
+
+class Clock:
+    """Merges feeds by time and brings what was known at each timestamp.
+
+    Args:
+        feeds: Feeds, or anything a feed can be made of.
+        signals: Predictions as frames of their own: one, or several by name.
+        signal_columns: The columns that are signals, in the feeds or in `signals`.
+        signal_delay: How long after its `timestamp` a row of `signals` was known.
+        signal_max_age: How long a row stays current.
+        context: Market-wide series.
+        context_pattern: Columns of the feeds whose whole name matches are context.
+        calendar: A name such as "XNYS", or a calendar.
+        start: First timestamp of the run, included.
+        end: Last timestamp of the run, included; a date includes its day.
+    """
+
+    def __init__(
+        self,
+        *feeds: Any,
+        signals: Any = None,
+        signal_columns: Sequence[str] | None = None,
+        signal_delay: dt.timedelta | str | None = None,
+        signal_max_age: dt.timedelta | str | None = None,
+        context: Any = None,
+        context_pattern: str | None = None,
+        calendar: Any = None,
+        start: dt.datetime | dt.date | str | None = None,
+        end: dt.datetime | dt.date | str | None = None,
+    ) -> None:
+        self._feeds: list[tuple[DataFeed, str | None]] = []
+        self._signals = signals
+        self._signal_columns = None if signal_columns is None else tuple(signal_columns)
+        self._signal_delay = signal_delay
+        self._signal_max_age = signal_max_age
+        self._context = _read_context(context)
+        self._context_pattern = context_pattern
+        self._calendar = _calendar(calendar)
+        self._bounds = (start, end)
+        self._is_prepared = False
+        self._frames: list[SignalFrame] = []
+        self._coverage: dict[str, Coverage] = {}
+        self._column_context = ColumnContext()
+        self.is_growing = False
+        self.share_done = 0.0
+        self.universe = Universe()
+        self.axis = TimeAxis()
+        self.signal_names: list[str] = []
+        self.is_streaming = False
+        for feed in feeds:
+            self.add_data_feed(feed)
+
+    def add_data_feed(self, feed: Any, asset_id: str | None = None) -> None:
+        """Add a feed, for one asset when `asset_id` is given.
+
+        Raises:
+            ConfigError: The run has begun, or this very feed is in it already.
+        """
+        if self._is_prepared:
+            raise ConfigError("The run has begun: add feeds before it.")
+        feed = as_feed(feed)
+        if any(feed is known for known, _ in self._feeds):
+            raise ConfigError(f"{feed!r} was added twice.")
+        self._feeds.append((feed, asset_id))
+
+    def prepare(self) -> None:
+        """Open all feeds and check everything that can be checked before the run.
+
+        Raises:
+            DataError: Something in the data is refused.
+            ConfigError: There is no feed, or options contradict each other.
+        """
+        if self._is_prepared:
+            return
+        if not self._feeds:
+            raise ConfigError("There is nothing to run on: pass data=, feed= or feeds=.")
+        self._readers = [feed.open_reader(request) for feed, request in self._requests()]
+        self._surveys = [reader.survey for reader in self._readers]
+        _check_zones(self._surveys)
+        _check_frequencies(self._surveys)
+        self.axis = _common_axis(self._surveys)
+        self.universe = Universe(sorted({name for r in self._readers for name in r.ids}))
+        self.is_growing = any(reader.is_growing for reader in self._readers)
+        self.is_streaming = any(survey.is_streaming for survey in self._surveys)
+        self._kinds = _signal_kinds(self._surveys)
+        self._first, self._last = self._window()
+        self._prepare_signals()
+        self._prepare_context()
+        self._is_prepared = True
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All bars of the run, a chunk of timestamps at a time; each call starts anew.
+
+        Raises:
+            DataError: There was no bar, no prediction met one, or a feed that is checked as it
+                goes is refused.
+        """
+        self.prepare()
+        self._start()
+        has_begins = _needs_begins(self._surveys)
+        lanes = [
+            Lane(r, self.universe, self.axis, calendar=self._calendar, has_begins=has_begins)
+            for r in self._readers
+        ]
+        latest = None
+        for block in merge(lanes, self.universe, CHUNK_ROWS):
+            part = self._inside(block)
+            if part is not None:
+                latest = int(part.times[-1])
+                self.share_done = self._share(latest)
+                yield self._chunk(part)
+            elif latest is not None:
+                break  # past the end
+        self._finish(is_empty=latest is None)
+
+    def signal_coverage(self) -> pl.DataFrame:
+        """How many bars of the run so far had each signal, and how old it was; one row a signal."""
+        frames = [coverage for frame in self._frames for coverage in frame.coverage]
+        return coverage_frame([*self._coverage.values(), *frames])
+
+    def source(self) -> dict[str, Any]:
+        """Where the bars come from, ready for JSON."""
+        self.prepare()
+        feeds = [{"name": survey.name, **survey.source} for survey in self._surveys]
+        return {
+            "feeds": feeds,
+            "signals": [frame.describe() for frame in self._frames],
+            "context": None if self._context is None else self._context.describe(),
+        }
+
+    def _requests(self) -> Iterator[tuple[DataFeed, Request]]:
+        is_lone = len(self._feeds) == 1
+        for number, (feed, asset_id) in enumerate(self._feeds, start=1):
+            name = f"feeds[{asset_id!r}]" if asset_id is not None else None
+            if name is None and not is_lone:
+                name = f"feed {number} ({getattr(feed, 'name', type(feed).__name__)})"
+            yield feed, Request(name, asset_id, self._signal_columns, self._context_pattern)
+
+    def _prepare_signals(self) -> None:
+        self._frames = read_signals(
+            self._signals,
+            signal_columns=self._signal_columns,
+            delay=self._signal_delay,
+            max_age=self._signal_max_age,
+        )
+        if not self._frames and (self._signal_delay, self._signal_max_age) != (None, None):
+            raise ConfigError(
+                "signal_delay= and signal_max_age= are about predictions passed as signals=; "
+                "columns of the price data are known when their bar is."
+            )
+        own = [*self._kinds, *([META] if any(s.has_meta for s in self._surveys) else [])]
+        given = {f.name: [*f.names, *([META] if f.has_meta else [])] for f in self._frames}
+        refuse_collisions({"the price data": own, **given})
+        self.signal_names = [*self._kinds, *(n for f in self._frames for n in f.names)]
+        self._check_wanted()
+        first, last = self._span()
+        for frame in self._frames:
+            frame.bind(self.axis, self.universe, calendar=self._calendar, first=first, last=last)
+
+    def _prepare_context(self) -> None:
+        if self._context is None:
+            return
+        for survey in self._surveys:
+            for name in survey.context:
+                if name in self._context.names:
+                    raise DataError(
+                        f"{name!r} comes from both context= and a column of {survey.name} that "
+                        f"context_pattern matches. Rename one, or narrow the pattern."
+                    )
+        self._context_over = self._context.bind(self.axis, self._calendar)
+
+    def _check_wanted(self) -> None:
+        """Every name in `signal_columns` exists somewhere."""
+        if any(survey.signals is None for survey in self._surveys):
+            return
+        for name in self._signal_columns or ():
+            if name not in self.signal_names and name != META:
+                known = {n for s in self._surveys for n in s.columns} | set(self.signal_names)
+                raise DataError(
+                    f"signal_columns={name!r}: no data has such a column. "
+                    f"{did_you_mean(name, sorted(known))}"
+                )
+
+    def _span(self) -> tuple[int | None, int | None]:
+        """First and last time of the run as far as it is known."""
+        ends = [self._run_time(s, s.first) for s in self._surveys]
+        first = max([min(ends), *([] if self._first is None else [self._first])])
+        if any(survey.last is None for survey in self._surveys):
+            return first, None
+        last = max(self._run_time(s, s.last or 0) for s in self._surveys)
+        last = min([last, *([] if self._last is None else [self._last])])
+        if first > last:
+            self._refuse_empty()
+        return first, last
+
+    def _run_time(self, survey: Survey, time: int) -> int:
+        times = np.array([time], dtype=np.int64)
+        return int(to_run_times(times, survey.axis, self.axis, self._calendar)[0])
+
+    def _refuse_empty(self) -> None:
+        spans = [
+            (s.name, s.axis, [s.first] if s.last is None else [s.first, s.last])
+            for s in self._surveys
+        ]
+        shown = "; ".join(f"{n}: {' to '.join(format_times(a, t))}" for n, a, t in spans)
+        raise DataError(
+            f"There are no bars between start={self._bounds[0]} and end={self._bounds[1]}. The "
+            f"data have ({shown})."
+        )
+
+    def _share(self, time: int) -> float:
+        """How much of the run's span of time has passed."""
+        first, last = self._span()
+        if first is None or last is None:
+            return 0.0
+        return (time - first) / (last - first) if last > first else 1.0
+
+    def _start(self) -> None:
+        self.share_done = 0.0
+        self._column_context = ColumnContext()
+        self._coverage = {name: Coverage(name, self._owner(name)) for name in self._kinds}
+        for frame in self._frames:
+            frame.reset()
+
+    def _finish(self, *, is_empty: bool) -> None:
+        if is_empty:
+            self._refuse_empty()
+        for frame in self._frames:
+            frame.refuse_no_match()
+        counts = self._coverage.values()
+        if counts and not any(coverage.bars_with_value for coverage in counts):
+            raise DataError(
+                f"No bar of the run has a value of {', '.join(repr(n) for n in self._coverage)}: "
+                f"every row of these columns is null or NaN. Check how the predictions were "
+                f"joined, or pass signal_columns=[] to run without them."
+            )
+
+    def _owner(self, name: str) -> str:
+        return ", ".join(s.name for s in self._surveys if name in (s.signals or {}))
+
+    def _window(self) -> tuple[int | None, int | None]:
+        start, end = self._bounds
+        first = None if start is None else read_moment(start, self.axis, option="start")
+        last = None if end is None else read_moment(end, self.axis, option="end", is_end=True)
+        if first is not None and last is not None and first > last:
+            raise ConfigError(f"start={start!r} is after end={end!r}.")
+        return first, last
+
+    def _inside(self, block: Block) -> Block | None:
+        """The timestamps of a block from start to end."""
+        if self._first is None and self._last is None:
+            return block
+        low, high = 0, len(block.times)
+        if self._first is not None:
+            low = int(np.searchsorted(block.times, self._first, side="left"))
+        if self._last is not None:
+            high = int(np.searchsorted(block.times, self._last, side="right"))
+        if low:
+            self._column_context.skip(block.part(0, low).context)
+        return block.part(low, high) if low < high else None
+
+    def _chunk(self, block: Block) -> Chunk:
+        signals, meta = self._signals_of(block)
+        return Chunk(
+            self.universe,
+            self.axis,
+            times=block.times,
+            sessions=sessions_of(block.times, self.axis, self._calendar),
+            offsets=block.offsets,
+            codes=block.codes,
+            prices=block.prices,
+            signals=signals,
+            meta=meta,
+            begins=block.begins,
+            context_at=self._context_of(block),
+        )
+
+    def _signals_of(self, block: Block) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """The signals of a block, its own and those of the frames, in a fixed order; counted."""
+        signals = {}
+        for name in dict.fromkeys([*self._kinds, *block.signals]):
+            column = block.signals.get(name)
+            signals[name] = self._absent(name, block) if column is None else column
+            self._count(name, signals[name])
+        meta = block.meta
+        for frame in self._frames:
+            joined, frame_meta = frame.attach(
+                block.times, block.codes, block.offsets, self.universe
+            )
+            signals |= joined
+            meta = meta if frame_meta is None else frame_meta
+        return signals, meta
+
+    def _absent(self, name: str, block: Block) -> np.ndarray:
+        if self._kinds[name]:
+            return np.full(len(block.codes), np.nan)
+        return np.full(len(block.codes), None, dtype=object)
+
+    def _count(self, name: str, column: np.ndarray) -> None:
+        if name not in self._coverage:  # a feed of events shows its signals as it goes
+            self._kinds[name] = column.dtype != object
+            self._coverage[name] = Coverage(name, "events")
+            self.signal_names.append(name)
+        self._coverage[name].add(~is_absent(column))
+
+    def _context_of(self, block: Block) -> Callable[[int], dict[str, Any]] | None:
+        """A function from the position of a timestamp to its context."""
+        series = None if self._context is None else self._context_over(block.times)
+        if self._context_pattern is None:
+            return series
+        columns = self._column_context.take(block.context, len(block.times))
+        if series is None:
+            return columns
+        return lambda i: series(i) | columns(i)
+
+
+def _read_context(context: Any) -> Context | None:
+    return context if context is None or isinstance(context, Context) else Context(context)
+
+
+def _calendar(calendar: Any) -> TradingCalendar | None:
+    if calendar is None or isinstance(calendar, TradingCalendar):
+        return calendar
+    return TradingCalendar(calendar)
+
+
+def _check_zones(surveys: Sequence[Survey]) -> None:
+    for other in surveys[1:]:
+        check_same_zone(surveys[0].name, surveys[0].axis, other.name, other.axis)
+
+
+def _common_axis(surveys: Sequence[Survey]) -> TimeAxis:
+    """The axis of the first feed of moments; of labels only when all feeds hold labels."""
+    moments = [s.axis for s in surveys if not s.axis.is_session]
+    if moments:
+        return moments[0]
+    zoned = [s.axis for s in surveys if not s.axis.is_date]
+    return zoned[0] if zoned else surveys[0].axis
+
+
+def _check_frequencies(surveys: Sequence[Survey]) -> None:
+    """Refuse feeds of different frequency unless each says how long its bars are."""
+    known = [s for s in surveys if (s.duration or s.step) is not None]
+    if not known or all(s.duration is not None for s in known):
+        return
+    fast = min(known, key=lambda s: s.duration or s.step or 0)
+    slow = max(known, key=lambda s: s.duration or s.step or 0)
+    fast_step, slow_step = fast.duration or fast.step or 0, slow.duration or slow.step or 0
+    if slow_step >= _CLEARLY_SLOWER * fast_step:
+        raise DataError(
+            f"{fast.name} has a bar every {show_duration(fast_step)}, {slow.name} one every "
+            f"{show_duration(slow_step)}. With bars of different length an order could be filled "
+            f"at the open of a long bar that began before the order was decided. Say how long the "
+            f"bars are, with bar_duration= on both feeds."
+        )
+
+
+def _needs_begins(surveys: Sequence[Survey]) -> bool:
+    """Whether a bar may have begun before the timestamp that precedes it."""
+    return len(surveys) > 1 or any(s.duration is not None or s.is_staggered for s in surveys)
+
+
+def _signal_kinds(surveys: Sequence[Survey]) -> dict[str, bool]:
+    """Every signal by name, and whether it is a number."""
+    kinds: dict[str, bool] = {}
+    for survey in surveys:
+        for name, is_number in (survey.signals or {}).items():
+            if kinds.setdefault(name, is_number) != is_number:
+                kind = "numbers" if is_number else "no numbers"
+                raise DataError(
+                    f"{survey.name}: signal {name!r} holds {kind}, and the opposite in an earlier "
+                    f"feed. Bring it to one type."
+                )
+    return kinds

@@ -1,0 +1,208 @@
+"""Parquet and CSV files, alone, by the folder or by a pattern, as one lazy table."""
+
+from __future__ import annotations
+
+from glob import glob, has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import polars as pl
+
+from ml4t.backtest.data.layout import has_asset_column
+from ml4t.backtest.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+_KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".txt": "csv"}
+_SMALL_TEXT = 64_000_000  # bytes; below it all rows decide on a column's type
+_SAMPLE_LINES = 10_000
+_SHOWN_FILES = 20
+
+
+class Files(msgspec.Struct, frozen=True):
+    """Files that together are one table.
+
+    Args:
+        name: What error texts call them.
+        kind: "parquet" or "csv".
+        paths: At least one, sorted.
+    """
+
+    name: str
+    kind: str
+    paths: tuple[Path, ...]
+
+    def fingerprint(self) -> tuple[tuple[str, int, int], ...]:
+        """Path, size and time of modification of each: equal means unchanged."""
+        stats = [(path, path.stat()) for path in self.paths]
+        return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+    def describe(self) -> dict[str, Any]:
+        """What a result says about where its bars came from."""
+        files = [
+            {"path": path, "size": size, "modified_ns": modified}
+            for path, size, modified in self.fingerprint()
+        ]
+        shown = files if len(files) <= _SHOWN_FILES else [files[0], files[-1]]
+        return {"kind": self.kind, "files": shown, "count": len(files)}
+
+    def default_asset_id(self) -> str | None:
+        """The asset of a lone file that has no column of assets: the file's stem."""
+        return _stem(self.paths[0]) if len(self.paths) == 1 else None
+
+
+def is_path(data: object) -> bool:
+    """Whether this names files."""
+    return isinstance(data, str | Path)
+
+
+def list_files(path: str | os.PathLike[str], kind: str | None = None) -> Files:
+    """The files a path stands for: one file, all of a folder, or those that match a pattern.
+
+    Args:
+        path: A file, a folder (searched to its depth), or a pattern with `*`.
+        kind: Read them as "parquet" or "csv" whatever their endings; None goes by the endings.
+
+    Raises:
+        DataError: No such file, or Parquet and CSV mixed.
+    """
+    start = Path(path).expanduser()
+    if start.is_file():
+        return Files(start.name, kind or _kind(start), (start,))
+    if start.is_dir():
+        found = [p for p in start.rglob("*") if p.is_file() and _suffix(p) in _KINDS]
+    elif has_magic(str(start)):
+        matches = glob(str(start), recursive=True)  # noqa: PTH207  Path.glob wants a fixed root
+        found = [Path(match) for match in matches if Path(match).is_file()]
+    else:
+        raise DataError(f"There is no file {str(path)!r}. {_nearest(start)}")
+    if not found:
+        raise DataError(f"There is no Parquet or CSV file in {str(path)!r}.")
+    kinds = sorted({kind or _kind(p) for p in found})
+    if len(kinds) > 1:
+        raise DataError(
+            f"{str(path)!r} holds Parquet and CSV files. Pass a pattern that matches one kind, "
+            f"such as {str(start / '*.parquet')!r}."
+        )
+    return Files(str(path), kinds[0], tuple(sorted(found)))
+
+
+def scan_files(
+    files: Files, columns: Mapping[str, str], *, asset_id: str | None, separator: str | None = None
+) -> pl.LazyFrame:
+    """All files as one lazy table, in order of their paths.
+
+    Several files without a column of assets are one asset each, named by the file's stem, unless
+    `asset_id` says they are all one.
+
+    Raises:
+        DataError: A file cannot be read, or two files disagree on the type of a column.
+    """
+    scans = [_scan(path, files.kind, separator) for path in files.paths]
+    schemas = [_schema(scan, path) for scan, path in zip(scans, files.paths, strict=True)]
+    if len(scans) == 1:
+        return scans[0]
+    if asset_id is None and not any(has_asset_column(schema, columns) for schema in schemas):
+        pairs = zip(scans, files.paths, strict=True)
+        scans = [scan.with_columns(asset_id=pl.lit(_stem(path))) for scan, path in pairs]
+    casts = _common_types(schemas, files.paths)
+    return pl.concat(
+        [
+            scan.with_columns(pl.col(n).cast(t) for n, t in casts.items() if n in schema)
+            for scan, schema in zip(scans, schemas, strict=True)
+        ],
+        how="diagonal",
+    )
+
+
+def _suffix(path: Path) -> str:
+    suffixes = [s.lower() for s in path.suffixes]
+    if suffixes and suffixes[-1] in (".gz", ".zst"):
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    for suffix in (".gz", ".zst"):
+        name = name.removesuffix(suffix)
+    return Path(name).stem
+
+
+def _kind(path: Path) -> str:
+    kind = _KINDS.get(_suffix(path))
+    if kind is None:
+        raise DataError(
+            f"{path.name!r} is neither Parquet nor CSV by its ending. Rename it, or say what it is "
+            f"with ParquetDataFeed(...) or CSVDataFeed(...)."
+        )
+    return kind
+
+
+def _nearest(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"There is no folder {str(folder)!r} either."
+    return did_you_mean(path.name, sorted(p.name for p in folder.iterdir()))
+
+
+def _scan(path: Path, kind: str, separator: str | None) -> pl.LazyFrame:
+    if kind == "parquet":
+        return pl.scan_parquet(path)
+    lines = None if path.stat().st_size <= _SMALL_TEXT else _SAMPLE_LINES
+    if separator is None:
+        separator = "\t" if _suffix(path) == ".tsv" else ","
+    return pl.scan_csv(path, separator=separator, infer_schema_length=lines)
+
+
+def _schema(scan: pl.LazyFrame, path: Path) -> pl.Schema:
+    try:
+        return scan.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path.name} cannot be read: {error}") from error
+
+
+def _common_types(
+    schemas: Sequence[Mapping[str, pl.DataType]], paths: Sequence[Path]
+) -> dict[str, pl.DataType]:
+    """For every column whose type differs between files, the type that holds all."""
+    first: dict[str, tuple[pl.DataType, Path]] = {}
+    casts: dict[str, pl.DataType] = {}
+    for schema, path in zip(schemas, paths, strict=True):
+        for name, dtype in schema.items():
+            known, where = first.setdefault(name, (dtype, path))
+            if dtype != known or name in casts:
+                casts[name] = _wider(casts.get(name, known), dtype, name, (where, path))
+    return casts
+
+
+def _wider(
+    one: pl.DataType, other: pl.DataType, column: str, paths: tuple[Path, Path]
+) -> pl.DataType:
+    texts = (pl.String, pl.Categorical, pl.Enum)
+    if other in (one, pl.Null):
+        return one
+    if one == pl.Null:
+        return other
+    if one.is_numeric() and other.is_numeric():
+        return pl.Float64()
+    if one in texts and other in texts:
+        return pl.String()
+    if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime):
+        if one.time_zone == other.time_zone:
+            return pl.Datetime("ns", one.time_zone)
+        raise DataError(
+            f"Column {column!r} is {_in_zone(one)} in {paths[0].name} and {_in_zone(other)} in "
+            f"{paths[1].name}. Bring all files to one zone."
+        )
+    raise DataError(
+        f"Column {column!r} has type {one} in {paths[0].name} and {other} in {paths[1].name}. "
+        f"Write the same type into all files."
+    )
+
+
+def _in_zone(dtype: pl.Datetime) -> str:
+    return "naive" if dtype.time_zone is None else f"in zone {dtype.time_zone}"

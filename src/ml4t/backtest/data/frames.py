@@ -1,0 +1,327 @@
+"""Feeds over tables: frames in memory, and files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import polars as pl
+
+from ml4t.backtest.data import checks
+from ml4t.backtest.data.block import CHUNK_ROWS, Block, Reading, Table, Timing
+from ml4t.backtest.data.feed import DataFeed, Request, Survey
+from ml4t.backtest.data.files import Files, is_path, list_files, scan_files
+from ml4t.backtest.data.layout import Layout, Naming, recognise
+from ml4t.backtest.data.stream import Scan, read_blocks, read_lazy
+from ml4t.backtest.data.tables import to_frame
+from ml4t.backtest.data.times import read_duration
+from ml4t.backtest.errors import ConfigError, DataError
+from ml4t.backtest.types.bars import Chunk, MarketEvent, Universe
+
+if TYPE_CHECKING:
+    import datetime as dt
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+class FrameFeed(DataFeed):
+    """Bars from a table in memory or in files, with their signals in further columns.
+
+    Columns are recognised in their usual spellings, in any case: `timestamp`, `datetime`, `date`,
+    `time` or `ts`; `asset_id`, `asset`, `symbol` or `ticker`; `open`, `high`, `low`, `close`,
+    `volume`. Small tables are checked and sorted whole. Large files are looked through once and
+    then read in parts, so that memory does not grow with the file. Rows may come in any order.
+
+    Walking a feed by hand with `get_next_event` does not disturb a run, and one feed can serve
+    several runs.
+
+    Args:
+        data: Polars DataFrame or LazyFrame, pandas DataFrame, Arrow table, or a path: a Parquet or
+            CSV file, a folder of them, or a pattern such as "prices/*.parquet".
+        asset_id: The asset of all rows, for a table without a column of assets. A file without
+            either is named by its stem.
+        columns: Your names for columns, by ours: `columns={"timestamp": "Date", "close": "Last"}`.
+        price_column: For close-only data: bars open, trade and close at this one price.
+        signal_columns: The columns that are signals; the default is every other column of
+            numbers, booleans or text.
+        signals: The same as `signal_columns`.
+        bar_label: "close" when times say when a bar is complete, "open" when they say when it
+            begins; then `bar_duration` moves them to its end. Labels of sessions stand for the
+            session's close either way; a longer bar's label moves to its last day.
+        bar_duration: Length of a bar: a timedelta, or text such as "1m", "1h" or "1d". Needed for
+            `bar_label="open"`, and when feeds of different frequency meet in one run.
+
+    Raises:
+        ConfigError: Options that contradict each other.
+        DataError: No such file. What is in it is checked when a run, or `get_next_event`, begins.
+    """
+
+    _kind: str | None = None
+    _separator: str | None = None
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        asset_id: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        price_column: str | None = None,
+        signal_columns: Sequence[str] | None = None,
+        signals: Sequence[str] | None = None,
+        bar_label: str = "close",
+        bar_duration: dt.timedelta | str | None = None,
+    ) -> None:
+        self._naming = Naming(
+            columns=dict(columns or {}),
+            price_column=price_column,
+            signal_columns=_signal_names(signal_columns, signals),
+            asset_id=asset_id,
+        )
+        self._timing = _read_timing(bar_label, bar_duration)
+        self._files = list_files(data, self._kind) if is_path(data) else None
+        self._data = data
+        self._tables: dict[object, Table | Scan] = {}
+        self._events: Iterator[MarketEvent] | None = None
+        self._next: MarketEvent | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name})"
+
+    @property
+    def name(self) -> str:
+        """What error texts call the feed: the file's name, or "data"."""
+        return "data" if self._files is None else self._files.name
+
+    def get_next_event(self) -> MarketEvent | None:
+        """The next bar, or None when there are no more."""
+        if self._events is None:
+            self._events = self._walk()
+            self._next = next(self._events, None)
+        event = self._next
+        if event is not None:
+            self._next = next(self._events, None)
+        return event
+
+    def is_exhausted(self) -> bool:
+        """Whether `get_next_event` has given its last bar."""
+        return self._events is not None and self._next is None
+
+    def open_reader(self, request: Request) -> TableReader:
+        """Open the feed for a run: everything is checked here."""
+        naming = msgspec.structs.replace(
+            self._naming,
+            wanted=request.signal_columns,
+            context_pattern=request.context_pattern,
+            asset_id=self._naming.asset_id or request.asset_id,
+        )
+        source = request.name or self.name
+        key = (msgspec.json.encode(naming), self._files and self._files.fingerprint())
+        frame = self._frame(naming, source)
+        layout = recognise(frame.collect_schema(), naming, source)
+        reading = Reading(source, layout, self._timing, self._asset_id(layout, naming, source))
+        table = self._tables.get(key)
+        if table is None:
+            table = self._tables[key] = self._read(frame, reading, key)
+        reader = TableReader(
+            reading, table, _describe(self._files, frame, layout), tuple(frame.collect_schema())
+        )
+        _check_asset(reader.ids, request.asset_id or self._naming.asset_id, source)
+        return reader
+
+    def _frame(self, naming: Naming, source: str) -> pl.DataFrame | pl.LazyFrame:
+        if self._files is not None:
+            return scan_files(
+                self._files, naming.columns, asset_id=naming.asset_id, separator=self._separator
+            )
+        if isinstance(self._data, pl.DataFrame | pl.LazyFrame):
+            return self._data
+        frame = to_frame(self._data, source=source)
+        self._data = frame  # converted once
+        return frame
+
+    def _read(
+        self, frame: pl.DataFrame | pl.LazyFrame, reading: Reading, key: object
+    ) -> Table | Scan:
+        if isinstance(frame, pl.LazyFrame):
+            return read_lazy(frame, reading, key if self._files is not None else None)
+        if frame.height == 0:
+            raise DataError(f"{reading.source}: there are no rows.")
+        return reading.table(frame)
+
+    def _asset_id(self, layout: Layout, naming: Naming, source: str) -> str:
+        if layout.asset is not None:
+            return ""
+        default = None if self._files is None else self._files.default_asset_id()
+        asset_id = naming.asset_id or default
+        if asset_id is None:
+            raise DataError(
+                f"{source}: there is no column of assets ('asset_id', 'asset', 'symbol', 'ticker', "
+                f"in any case). If all rows are one asset, name it with asset_id= on the feed or "
+                f"feeds={{'AAPL': feed}}; else name the column with columns={{'asset_id': '...'}}."
+            )
+        return asset_id
+
+    def _walk(self) -> Iterator[MarketEvent]:
+        reader = self.open_reader(Request())
+        universe, axis = Universe(reader.ids), reader.survey.axis
+        for block in reader.blocks(CHUNK_ROWS):
+            chunk = Chunk(
+                universe,
+                axis,
+                times=block.times,
+                sessions=axis.dates(block.times),
+                offsets=block.offsets,
+                codes=block.codes,
+                prices=block.prices,
+                signals=block.signals,
+                meta=block.meta,
+            )
+            yield from chunk.events()
+
+
+class ParquetDataFeed(FrameFeed):
+    """Bars from Parquet files, or from a table in memory; see `FrameFeed` for the options.
+
+    Example:
+        >>> feed = ParquetDataFeed("prices/*.parquet", signal_columns=["ml_pred"])  # doctest: +SKIP
+    """
+
+    _kind = "parquet"
+
+
+class CSVDataFeed(FrameFeed):
+    """Bars from CSV files; see `FrameFeed` for the options.
+
+    Times are read from ISO text: 2020-01-31, 2020-01-31T15:45:00, with or without an offset.
+
+    Args:
+        path: A file, a folder, or a pattern.
+        separator: Between fields; default is a comma, and a tab in `.tsv` files.
+        options: As of `FrameFeed`.
+    """
+
+    _kind = "csv"
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, separator: str | None = None, **options: Any
+    ) -> None:
+        if not is_path(path):
+            raise ConfigError(
+                f"CSVDataFeed takes a path, not a {type(path).__name__}. A table in memory goes "
+                f"into ParquetDataFeed, or to the engine as data=."
+            )
+        self._separator = separator
+        super().__init__(path, **options)
+
+
+def as_feed(data: Any) -> DataFeed:
+    """Anything the engine takes as `data=` as a feed; a feed is itself."""
+    return data if isinstance(data, DataFeed) else FrameFeed(data)
+
+
+class TableReader:
+    """A table, opened for one run."""
+
+    is_growing = False
+    is_single_pass = False
+
+    def __init__(
+        self,
+        reading: Reading,
+        table: Table | Scan,
+        source: dict[str, Any],
+        columns: tuple[str, ...],
+    ) -> None:
+        self._reading = reading
+        self._table = table
+        self.ids = table.ids
+        self.survey = _survey(reading, table, source, columns)
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        """Everything from the start, in blocks of about `rows` rows."""
+        if isinstance(self._table, Table):
+            return self._table.blocks(rows)
+        return read_blocks(self._table, self._reading, rows)
+
+
+def _survey(
+    reading: Reading, table: Table | Scan, source: dict[str, Any], columns: tuple[str, ...]
+) -> Survey:
+    if isinstance(table, Table):
+        times = table.block.times
+        first, last, axis = int(times[0]), int(times[-1]), table.axis
+        step, rows = checks.usual_step(times), len(table.block.codes)
+    else:
+        bounds = pl.Series([table.first, table.last]).to_numpy()
+        (first, last), axis = reading.timing.apply(bounds, table.axis, reading.source)
+        step, rows = table.step, table.rows
+    return Survey(
+        name=reading.source,
+        axis=axis,
+        signals=reading.signal_kinds(table.schema),
+        has_meta=reading.layout.meta is not None,
+        context=reading.layout.context,
+        columns=columns,
+        first=int(first),
+        last=int(last),
+        step=max(step or 0, table.asset_step or 0) or None,
+        is_staggered=step is not None and (table.asset_step or 0) > step,
+        duration=reading.timing.duration,
+        rows=rows,
+        is_streaming=isinstance(table, Scan),
+        source=source | {"rows": rows},
+    )
+
+
+def _signal_names(
+    signal_columns: Sequence[str] | None, signals: Sequence[str] | None
+) -> tuple[str, ...] | None:
+    if signal_columns is not None and signals is not None:
+        raise ConfigError("signals= is another name of signal_columns=: pass one of them.")
+    names = signals if signal_columns is None else signal_columns
+    if names is None:
+        return None
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _read_timing(bar_label: str, bar_duration: dt.timedelta | str | None) -> Timing:
+    if bar_label not in ("open", "close"):
+        raise ConfigError(f"bar_label={bar_label!r}: it is 'open' or 'close'.")
+    duration = None if bar_duration is None else read_duration(bar_duration, "bar_duration")
+    if duration == 0:
+        raise ConfigError(f"bar_duration={bar_duration!r}: a bar takes time.")
+    if bar_label == "open" and duration is None:
+        raise ConfigError(
+            "bar_label='open' needs bar_duration=, such as bar_duration='1m': a bar is known when "
+            "it is complete, and its start does not say when that is."
+        )
+    return Timing(is_open=bar_label == "open", duration=duration)
+
+
+def _check_asset(ids: list[str], asset_id: str | None, source: str) -> None:
+    if asset_id is not None and ids != [asset_id]:
+        others = [name for name in ids if name != asset_id]
+        raise DataError(
+            f"{source}: the feed is for {asset_id!r}, but its column of assets holds "
+            f"{others[0]!r}{f' and {len(others) - 1} more' if len(others) > 1 else ''}. Filter the "
+            f"rows first, or pass all of them as data= without naming an asset."
+        )
+
+
+def _describe(
+    files: Files | None, frame: pl.DataFrame | pl.LazyFrame, layout: Layout
+) -> dict[str, Any]:
+    """Where bars come from, ready for JSON."""
+    columns = {
+        "prices": layout.prices,
+        "volume": layout.volume,
+        "signals": list(layout.signals),
+        "context": list(layout.context),
+    }
+    if files is not None:
+        return files.describe() | {"columns": columns}
+    if isinstance(frame, pl.LazyFrame):
+        return {"kind": "lazy frame", "columns": columns}
+    plain = [n for n in layout.needed() if frame.schema[n] != pl.Object]
+    content = int(frame.select(plain).hash_rows(seed=0).sum() or 0)
+    return {"kind": "frame", "content": f"{content:016x}", "columns": columns}

@@ -1,0 +1,453 @@
+"""BacktestEngine: the corridor between the rooms. It carries; it decides nothing."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ml4t.backtest.broker.broker import Broker
+from ml4t.backtest.clock import Clock
+from ml4t.backtest.data.calendar import TradingCalendar
+from ml4t.backtest.data.history import History
+from ml4t.backtest.errors import BacktestError, ConfigError, DataError, StrategyError
+from ml4t.backtest.portfolio.portfolio import Portfolio
+from ml4t.backtest.results.record import RunRecord
+from ml4t.backtest.results.recorder import Recorder
+from ml4t.backtest.results.result import BacktestResult
+from ml4t.backtest.results.tables import notes_frame
+from ml4t.backtest.simulation.broker import SimulationBroker
+from ml4t.backtest.strategy.desk import Desk
+from ml4t.backtest.strategy.hooks import Hooks, adapted
+from ml4t.backtest.strategy.schedule import Schedule
+from ml4t.backtest.strategy.strategy import Strategy
+from ml4t.backtest.types.bars import Bars
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import date, datetime, timedelta
+
+    from ml4t.backtest.data.context import Context
+    from ml4t.backtest.data.feed import DataFeed
+    from ml4t.backtest.types.bars import Chunk, MarketEvent
+    from ml4t.backtest.types.events import News
+
+
+class BacktestEngine:
+    """Runs one strategy over one market and returns what happened.
+
+    Give the market as `data` (anything that holds a table: a Polars frame or LazyFrame, a pandas
+    frame, an Arrow table, a path to Parquet or CSV, or a feed), as one `feed`, or as `feeds` by
+    `asset_id`.
+
+    Args:
+        data: Prices, with predictions as extra columns if you like.
+        strategy: A `Strategy` of yours.
+        feed: One feed, instead of `data`.
+        feeds: Feeds by `asset_id`, merged by time.
+        signals: Predictions as a frame of their own, or several by name.
+        signal_columns: The columns that are signals; all that are not prices when left out.
+        signal_delay: How long after its `timestamp` a prediction is known.
+        signal_max_age: How long a prediction stays usable, per asset; until the frame's next
+            publication when left out.
+        context: Market-wide values: a `Context`, or what one is made from.
+        context_pattern: Regular expression; matching price columns are context.
+        broker: Where orders go; `SimulationBroker()` by default.
+        calendar: Name of a trading calendar such as "XNYS" or "24/7", for schedules, sessions
+            and periods per year.
+        start, end: Only timestamps from `start` to `end`, both included.
+        max_history: Bars per asset that `Strategy.history` can reach back when data is streamed.
+        progress: True for a progress bar, or a function that receives the share done, 0 to 1.
+        periods_per_year: Sessions a year for annual figures; by the calendar, else 252, or 365
+            when there are weekend bars.
+
+    Raises:
+        ConfigError: Options that contradict each other.
+        DataError: Input that is refused; raised by `run`, before the first bar where possible.
+
+    Example:
+        >>> import polars as pl
+        >>> from datetime import date
+        >>> class Hold(Strategy):
+        ...     def on_bars(self, bars):
+        ...         self.rebalance_to_weights({"AAPL": 1.0}, tolerance=0.5)
+        >>> prices = pl.DataFrame({
+        ...     "timestamp": [date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4)],
+        ...     "asset_id": "AAPL", "open": [99.0, 100.0, 102.0], "high": [101.0, 103.0, 104.0],
+        ...     "low": [98.0, 99.0, 101.0], "close": [100.0, 102.0, 103.0], "volume": 1e6})
+        >>> BacktestEngine(prices, strategy=Hold()).run().final_equity
+        103000.0
+    """
+
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        strategy: Strategy,
+        feed: DataFeed | None = None,
+        feeds: Mapping[str, DataFeed] | None = None,
+        signals: Any = None,
+        signal_columns: list[str] | None = None,
+        signal_delay: timedelta | str | None = None,
+        signal_max_age: timedelta | str | None = None,
+        context: Context | Any = None,
+        context_pattern: str | None = None,
+        broker: Broker | None = None,
+        calendar: Any = None,
+        start: str | date | datetime | None = None,
+        end: str | date | datetime | None = None,
+        max_history: int = 1_000,
+        progress: Callable[[float], None] | bool | None = None,
+        periods_per_year: float | None = None,
+    ) -> None:
+        self.strategy = _checked_strategy(strategy)
+        self.broker = _checked_broker(broker)
+        self.calendar = TradingCalendar(calendar) if calendar is not None else None
+        self.max_history = _checked_history(max_history)
+        self.progress = progress
+        self.periods_per_year = periods_per_year
+        self.clock = Clock(
+            signals=signals,
+            signal_columns=signal_columns,
+            signal_delay=signal_delay,
+            signal_max_age=signal_max_age,
+            context=context,
+            context_pattern=context_pattern,
+            calendar=self.calendar,
+            start=start,
+            end=end,
+        )
+        self._add_feeds(data, feed, feeds)
+
+    def _add_feeds(self, data: Any, feed: DataFeed | None, feeds: Any) -> None:
+        given = [n for n, v in (("data", data), ("feed", feed), ("feeds", feeds)) if v is not None]
+        if len(given) != 1:
+            text = "none of them was" if not given else f"{' and '.join(given)} were"
+            raise ConfigError(f"Give the market as one of data=, feed= or feeds=; {text} given.")
+        if feeds is None:
+            self.clock.add_data_feed(data if feed is None else feed)
+            return
+        if not hasattr(feeds, "items") or not feeds:
+            raise ConfigError('feeds= takes a mapping such as {"AAPL": feed}; use feed= for one.')
+        for asset_id, one in feeds.items():
+            self.clock.add_data_feed(one, asset_id=asset_id)
+
+    def run(self) -> BacktestResult:
+        """Run the strategy from the first bar to the last.
+
+        Returns:
+            What happened. The same inputs give the same result, to the bit.
+
+        Raises:
+            DataError: The input is refused.
+            StrategyError: A hook raised; `error.result` holds what had happened until then.
+        """
+        return _Run(self).run()
+
+
+class _Run:
+    """One run: everything that belongs to it alone, so that an engine can run again."""
+
+    def __init__(self, engine: BacktestEngine) -> None:
+        clock, broker = engine.clock, engine.broker
+        clock.prepare()
+        self.engine = engine
+        self.clock = clock
+        self.broker = broker
+        self.strategy = engine.strategy
+        self.portfolio = Portfolio(
+            broker.initial_cash, clock.universe, broker.instruments, broker.default_lot
+        )
+        broker.start(self.portfolio)
+        self.blotter = broker.blotter
+        self.recorder = Recorder(self.portfolio, self.blotter, clock.axis)
+        limit = engine.max_history if clock.is_streaming else None
+        self.history = History(clock.universe, limit)
+        self.desk = Desk(
+            broker,
+            self.portfolio,
+            self.history,
+            book=self._book,
+            schedule=self._schedule,
+            is_growing=clock.is_growing,
+        )
+        self.hooks = Hooks(self.strategy)
+        self.blotter.is_watched = self.hooks.on_order_event is not None
+        self.schedules: list[tuple[Schedule, Callable[[Bars, dict[str, Any]], Any]]] = []
+        self.step_number = -1
+        self.bars: Bars | None = None
+        self._fills: list[Any] = []
+        self._has_started = False
+
+    # -- the run ------------------------------------------------------------------------------
+
+    def run(self) -> BacktestResult:
+        strategy = self.strategy
+        strategy._bound = self.desk  # noqa: SLF001  the engine binds, nobody else
+        report = _progress(self.engine.progress)
+        try:
+            self._call("on_start", strategy.on_start)
+            self._has_started = True
+            for chunk in self.clock.chunks():
+                self._run_chunk(chunk)
+                report(self.clock.share_done)
+            self._end()
+        except BacktestError as error:
+            raise self._with_result(error) from error.__cause__
+        finally:
+            strategy._bound = None  # noqa: SLF001
+            report(1.0)
+        return self._result(complete=True)
+
+    def _run_chunk(self, chunk: Chunk) -> None:
+        portfolio = self.portfolio
+        portfolio.grow()
+        self.recorder.begin(chunk)
+        self.history.push(chunk)
+        events = chunk.events() if self.hooks.on_market_data is not None else None
+        for index in range(len(chunk)):
+            self._step(Bars(chunk, index), events)
+
+    def _step(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
+        """Everything that happens at one timestamp, in order."""
+        broker, portfolio = self.broker, self.portfolio
+        self.bars = self.desk.bars = bars
+        self.step_number += 1
+        self.blotter.at(bars, self.step_number)
+        idle = broker.is_idle(bars)
+        if not idle:
+            self._book(broker.advance(bars))
+        portfolio.mark(bars)
+        if not idle:
+            self._book(broker.check_margin(bars))
+        self._run_hooks(bars, events)
+        if not broker.is_idle(bars):
+            self._book(broker.finish(bars))
+
+    def _book(self, news: News) -> None:
+        """Carry news from the broker to the portfolio and the recorder, and keep it for hooks."""
+        if not news:
+            return
+        positions = self.portfolio.apply(news)
+        bars = self.bars
+        assert bars is not None
+        self.recorder.book(news, positions, bars)
+        if self.hooks.on_fill_event is not None:
+            self._fills.extend(news)
+
+    def _end(self) -> None:
+        bars = self.bars
+        if bars is None:
+            raise DataError(
+                "There is no bar to run on: the data has no rows between start and end."
+            )
+        self._book(self.broker.end(bars))
+        self._tell_news()
+        self._call("on_end", self.strategy.on_end)
+        self.recorder.flush()
+
+    # -- hooks --------------------------------------------------------------------------------
+
+    def _run_hooks(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
+        hooks = self.hooks
+        if self._fills or self.blotter.is_watched:
+            self._tell_news()
+        context: dict[str, Any] = {}
+        if hooks.wants_context and bars.chunk.context_at is not None:
+            context = bars.chunk.context_at(bars.index)
+        if events is not None:
+            self._run_market_data(islice(events, bars.stop - bars.start), context)
+        if hooks.on_bars is not None:
+            self._call("on_bars", hooks.on_bars, bars, context)
+        if self.schedules:
+            self._run_schedules(bars)
+
+    def _run_market_data(self, events: Iterator[MarketEvent], context: dict[str, Any]) -> None:
+        hook = self.hooks.on_market_data
+        assert hook is not None
+        event = None
+        try:
+            if self.hooks.is_short:
+                for event in events:
+                    hook(event)
+            else:
+                for event in events:
+                    hook(event, context)
+        except Exception as error:  # noqa: BLE001  whatever a user's code raises
+            asset_id = None if event is None else event.asset_id
+            raise self._failure("on_market_data", error, asset_id) from _cause(error)
+
+    def _tell_news(self) -> None:
+        fills, self._fills = self._fills, []
+        on_fill, on_order = self.hooks.on_fill_event, self.hooks.on_order_event
+        if on_fill is not None:
+            for item in fills:
+                for fill in item if hasattr(item, "codes") else (item,):
+                    self._call("on_fill_event", on_fill, fill, asset_id=fill.asset_id)
+        if on_order is not None:
+            for change in self.blotter.take_changes():
+                self._call("on_order_event", on_order, change, asset_id=change.asset_id)
+
+    def _schedule(self, rule: Any, function: Callable[..., Any]) -> None:
+        if self._has_started:
+            raise ConfigError("self.every(...) belongs in on_start, so that a run can be repeated.")
+        schedule = Schedule(rule, self.clock.axis, self.engine.calendar)
+        self.schedules.append((schedule, adapted(function)))
+
+    def _run_schedules(self, bars: Bars) -> None:
+        chunk, index = bars.chunk, bars.index
+        now, session = int(chunk.times[index]), int(chunk.sessions[index])
+        for schedule, function in self.schedules:
+            if schedule.is_due(now, session):
+                context = chunk.context_at(index) if chunk.context_at is not None else {}
+                self._call("every", function, bars, context)
+
+    def _call(
+        self, hook: str, function: Callable[..., Any], *args: Any, asset_id: str | None = None
+    ) -> None:
+        try:
+            function(*args)
+        except Exception as error:  # noqa: BLE001  whatever a user's code raises
+            raise self._failure(hook, error, asset_id) from _cause(error)
+
+    # -- errors and the result ----------------------------------------------------------------
+
+    def _failure(self, hook: str, error: Exception, asset_id: str | None) -> BacktestError:
+        """The error a user sees: with hook, time and asset."""
+        when = None if self.bars is None else self.bars.timestamp
+        where = f"{type(self.strategy).__name__}.{hook}"
+        if when is not None:
+            where += f" at {when}"
+        if asset_id is not None:
+            where += f" for {asset_id!r}"
+        if isinstance(error, BacktestError):
+            failure: BacktestError = type(error)(f"{error} (in {where})")
+            failure.__cause__ = error
+        else:
+            failure = StrategyError(f"{where} raised {type(error).__name__}: {error}")
+        failure.hook, failure.timestamp, failure.asset_id = hook, when, asset_id
+        return failure
+
+    def _with_result(self, error: BacktestError) -> BacktestError:
+        if error.result is None and self._has_started:
+            index = -1 if self.bars is None else self.bars.index
+            self.recorder.flush(index + 1)
+            error.result = self._result(complete=False)
+        return error
+
+    def _result(self, *, complete: bool) -> BacktestResult:
+        engine, clock, broker = self.engine, self.clock, self.broker
+        axis = clock.axis
+        records = self.desk.records
+        record = RunRecord(
+            **self.recorder.frames(),  # type: ignore[arg-type]
+            records=notes_frame(axis, records, name=pl.String, value=pl.Float64),
+            logs=notes_frame(axis, self.desk.logs, message=pl.String),
+            stale=notes_frame(
+                axis, broker.stale_holdings(), asset_id=pl.String, share_of_equity=pl.Float64
+            ),
+            signal_coverage=clock.signal_coverage(),
+            initial_cash=broker.initial_cash,
+            counts=broker.counts(),
+            settings={
+                "strategy": {
+                    "class": type(self.strategy).__qualname__,
+                    "parameters": _parameters(self.strategy),
+                },
+                **broker.settings(),
+                "calendar": None if engine.calendar is None else engine.calendar.name,
+                "max_history": engine.max_history,
+            },
+            source=clock.source(),
+            versions=_versions(),
+            periods_per_year=self._periods_per_year(),
+            complete=complete,
+            asset_ids=list(clock.universe.ids),
+        )
+        return BacktestResult(record)
+
+    def _periods_per_year(self) -> float | None:
+        if self.engine.periods_per_year is not None:
+            return float(self.engine.periods_per_year)
+        if self.engine.calendar is None or not self.recorder.sessions:
+            return None
+        first = int(self.recorder.sessions[0][0])
+        last = int(self.recorder.sessions[-1][-1])
+        return self.engine.calendar.periods_per_year(first, last)
+
+
+def _cause(error: Exception) -> BaseException | None:
+    return error.__cause__ if isinstance(error, BacktestError) else error
+
+
+def _checked_strategy(strategy: Any) -> Strategy:
+    if isinstance(strategy, type):
+        raise ConfigError(
+            f"strategy= takes an object, not a class: write strategy={strategy.__name__}()."
+        )
+    if not isinstance(strategy, Strategy):
+        raise ConfigError(
+            f"strategy= takes a Strategy, not {type(strategy).__name__}: derive your class from "
+            "ml4t.backtest.Strategy."
+        )
+    return strategy
+
+
+def _checked_broker(broker: Any) -> Broker:
+    if broker is None:
+        return SimulationBroker()
+    if not isinstance(broker, Broker):
+        raise ConfigError(f"broker= takes a Broker object, not {broker!r}.")
+    return broker
+
+
+def _checked_history(max_history: Any) -> int:
+    if not isinstance(max_history, int) or max_history < 1:
+        raise ConfigError(f"max_history must be a whole number from 1, not {max_history!r}.")
+    return max_history
+
+
+def _progress(progress: Any) -> Callable[[float], None]:
+    if progress is None or progress is False:
+        return lambda _share: None
+    if callable(progress):
+        return progress  # type: ignore[no-any-return]
+    if progress is not True:
+        raise ConfigError(f"progress must be True, False or a function, not {progress!r}.")
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise ConfigError(
+            "progress=True needs tqdm: pip install 'ml4t-backtest[progress]', or give a function."
+        ) from None
+    bar = tqdm(total=100, unit="%", desc="backtest")
+
+    def show(share: float) -> None:
+        bar.update(round(100 * share) - bar.n)
+        if share >= 1.0:
+            bar.close()
+
+    return show
+
+
+def _parameters(strategy: Strategy) -> dict[str, Any]:
+    """The strategy's plain attributes: what a reader needs to repeat the run."""
+    plain = (bool, int, float, str, type(None))
+    return {
+        name: value
+        for name, value in sorted(vars(strategy).items())
+        if not name.startswith("_") and isinstance(value, plain)
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("ml4t-backtest", "polars", "numpy", "msgspec"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions

@@ -1,0 +1,241 @@
+"""The portfolio: cash, positions, and what they are worth now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml4t.backtest.portfolio.valuation import running_cash, total
+from ml4t.backtest.types.events import FillBatch, FillEvent
+from ml4t.backtest.types.instrument import Instrument
+from ml4t.backtest.types.order import OrderSide
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ml4t.backtest.types.bars import Bars, Universe
+    from ml4t.backtest.types.events import News
+
+# What is left of a position after fills that should cancel out, relative to what moved.
+_DUST = 1e-12
+
+
+class Portfolio:
+    """The one owner of cash and positions of a run.
+
+    Everybody else reads. It changes in one way only: `apply` books the news of a broker. Columns
+    are indexed by the asset's code in `universe`; `quantities` has the same numbers by
+    `asset_id`, for the strategy's hot look-ups.
+
+    Args:
+        cash: Money at the start, in the account's currency.
+        universe: Assets by code; may grow during the run.
+        instruments: Multiplier and lot by `asset_id`; plain shares when missing.
+        default_lot: Lot of the assets that are not in `instruments`.
+    """
+
+    def __init__(
+        self,
+        cash: float,
+        universe: Universe,
+        instruments: Mapping[str, Instrument] | None = None,
+        default_lot: float = 1.0,
+    ) -> None:
+        self.cash = float(cash)
+        self.universe = universe
+        self.bars: Bars | None = None
+        self.quantities: dict[str, float] = {}
+        self.held: dict[str, float] = {}
+        self.fill_count = 0
+        self._given = dict(instruments or {})
+        self._default_lot = default_lot
+        self.instruments: list[Instrument] = []
+        self._allocate(len(universe))
+        self.grow()
+        self._marked_until = 0
+        self._equity: float | None = None
+
+    # -- assets -----------------------------------------------------------------------------
+
+    def _allocate(self, size: int) -> None:
+        old = len(self.instruments)
+        plain = {"quantity": 0.0, "entry_price": 0.0, "last": np.nan}
+        plain |= {"multiplier": 1.0, "lots": self._default_lot}
+        for name, value in plain.items():
+            column = np.full(size, value)
+            if old:
+                column[:old] = getattr(self, name)[:old]
+            setattr(self, name, column)
+        self._quantity: Any = self.quantity.data
+        self._entry: Any = self.entry_price.data
+
+    quantity: np.ndarray
+    entry_price: np.ndarray
+    last: np.ndarray
+    multiplier: np.ndarray
+    lots: np.ndarray
+
+    def grow(self) -> None:
+        """Make room for assets that the universe has gained."""
+        known, size = len(self.instruments), len(self.universe)
+        if known == size:
+            return
+        if size > len(self.quantity):
+            self._allocate(size)
+        for asset_id in self.universe.ids[known:]:
+            instrument = self._given.get(asset_id) or Instrument(
+                asset_id=asset_id, lot_size=self._default_lot
+            )
+            self.multiplier[len(self.instruments)] = instrument.multiplier
+            self.lots[len(self.instruments)] = instrument.lot_size
+            self.instruments.append(instrument)
+            self.quantities[asset_id] = 0.0
+
+    # -- the news ---------------------------------------------------------------------------
+
+    def apply(self, news: News) -> list[float | np.ndarray]:
+        """Book fills, in order.
+
+        Returns:
+            The signed position after each item of news: a float for a fill, float64[n] for a
+            batch.
+        """
+        self._equity = None
+        return [
+            self._book(item) if isinstance(item, FillEvent) else self._book_batch(item)
+            for item in news
+        ]
+
+    def _book(self, fill: FillEvent) -> float:
+        code = self.universe.codes[fill.asset_id]
+        signed = fill.quantity if fill.side is OrderSide.BUY else -fill.quantity
+        before = self._quantity[code]
+        after = before + signed
+        if abs(after) <= _DUST * (abs(before) + fill.quantity):
+            after = 0.0
+        self._entry[code] = entry_price_after(before, self._entry[code], signed, after, fill.price)
+        self._quantity[code] = after
+        flow = signed * fill.price * self.instruments[code].multiplier + fill.commission
+        self.cash -= flow
+        self._publish(fill.asset_id, after)
+        self.fill_count += 1
+        return float(after)
+
+    def _book_batch(self, batch: FillBatch) -> np.ndarray:
+        codes, signed, price = batch.codes, batch.quantities, batch.prices
+        before = self.quantity[codes]
+        after = before + signed
+        after[np.abs(after) <= _DUST * (np.abs(before) + np.abs(signed))] = 0.0
+        self.entry_price[codes] = entry_prices_after(
+            before, self.entry_price[codes], signed, after, price
+        )
+        self.quantity[codes] = after
+        flows = signed * price * self.multiplier[codes] + batch.commissions
+        self.cash = running_cash(self.cash, flows)
+        ids = self.universe.ids
+        for code, now in zip(codes.tolist(), after.tolist(), strict=True):
+            self._publish(ids[code], now)
+        self.fill_count += len(batch)
+        result: np.ndarray = after
+        return result
+
+    def _publish(self, asset_id: str, quantity: float) -> None:
+        self.quantities[asset_id] = quantity
+        if quantity:
+            self.held[asset_id] = quantity
+        else:
+            self.held.pop(asset_id, None)
+
+    # -- worth ------------------------------------------------------------------------------
+
+    def mark(self, bars: Bars) -> None:
+        """From now on positions are worth the closes of `bars`, or their last close before."""
+        if self.bars is not None and self.bars.chunk is not bars.chunk:
+            self._catch_up()
+            self._marked_until = 0
+        self.bars = bars
+        self._equity = None
+
+    def _catch_up(self) -> None:
+        bars = self.bars
+        if bars is None or bars.stop == self._marked_until:
+            return
+        chunk, start = bars.chunk, self._marked_until
+        if chunk.is_dense and len(chunk.universe) == len(self.last):
+            self.last[:] = chunk.close[bars.start : bars.stop]
+        else:
+            self.last[chunk.codes[start : bars.stop]] = chunk.close[start : bars.stop]
+        self._marked_until = bars.stop
+
+    def last_prices(self) -> np.ndarray:
+        """Last known close by code; NaN for an asset that had no bar yet."""
+        self._catch_up()
+        return self.last
+
+    def last_price(self, asset_id: str) -> float:
+        """Last known close of one asset; NaN when it had no bar yet."""
+        bars, code = self.bars, self.universe.codes[asset_id]
+        if bars is not None and bars.chunk.is_dense:
+            return float(bars.chunk.closes[bars.start + code])
+        return float(self.last_prices()[code])
+
+    def values(self) -> np.ndarray:
+        """Signed market value of each position by code, at the last close; 0 when flat."""
+        n = len(self.instruments)
+        quantity = self.quantity[:n]
+        price = np.where(quantity == 0.0, 0.0, self.last_prices()[:n])
+        values: np.ndarray = quantity * price * self.multiplier[:n]
+        return values
+
+    @property
+    def equity(self) -> float:
+        """Cash plus the market value of all positions."""
+        if self._equity is None:
+            self._equity = self.cash + total(self.values()) if self.held else self.cash
+        return self._equity
+
+    def short_value(self, quantity: np.ndarray, prices: np.ndarray) -> float:
+        """Market value of the short side of some holdings, positive."""
+        short = np.flatnonzero(quantity < 0.0)
+        return -total(quantity[short] * prices[short] * self.multiplier[short])
+
+    def entry_price_of(self, asset_id: str) -> float:
+        """Average fill price of the open position, commission excluded; NaN when flat."""
+        code = self.universe.codes[asset_id]
+        return self._entry[code] if self._quantity[code] else float("nan")
+
+
+def entry_price_after(
+    before: float, entry: float, signed: float, after: float, price: float
+) -> float:
+    """Average entry price of a position after one fill.
+
+    Adding averages by quantity, reducing leaves it, a flip starts anew at the fill's price.
+
+    Args:
+        before: Signed position before the fill.
+        entry: Average entry price before.
+        signed: Signed quantity of the fill.
+        after: Signed position after the fill.
+        price: The fill's price.
+    """
+    if after == 0.0:
+        return 0.0
+    if before == 0.0 or before * after < 0.0:
+        return price
+    if abs(after) < abs(before):
+        return entry
+    return (entry * abs(before) + price * abs(signed)) / (abs(before) + abs(signed))
+
+
+def entry_prices_after(
+    before: np.ndarray, entry: np.ndarray, signed: np.ndarray, after: np.ndarray, price: np.ndarray
+) -> np.ndarray:
+    """As `entry_price_after`, for columns."""
+    size = np.abs(before) + np.abs(signed)
+    averaged = (entry * np.abs(before) + price * np.abs(signed)) / size
+    kept = np.where(np.abs(after) < np.abs(before), entry, averaged)
+    opened = np.where((before == 0.0) | (before * after < 0.0), price, kept)
+    result: np.ndarray = np.where(after == 0.0, 0.0, opened)
+    return result

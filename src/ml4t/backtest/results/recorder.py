@@ -1,0 +1,312 @@
+"""The recorder: append-only columns while a run goes on.
+
+During a step it only notes fills. Everything else (equity, exposure, the range of prices while a
+position was held, the signals behind each order) is worked out once per chunk, as columns, when
+all its bars are at hand.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ml4t.backtest.portfolio.valuation import row_totals
+from ml4t.backtest.results.grid import HeldGrid, ffill_rows
+from ml4t.backtest.results.tables import (
+    decisions_frame,
+    fills_frame,
+    marks_frame,
+    orders_frame,
+    time_series,
+)
+from ml4t.backtest.types.events import FillBatch, FillEvent
+from ml4t.backtest.types.order import OrderSide
+
+if TYPE_CHECKING:
+    from ml4t.backtest.broker.blotter import Blotter
+    from ml4t.backtest.portfolio.portfolio import Portfolio
+    from ml4t.backtest.types.bars import Bars, Chunk
+    from ml4t.backtest.types.events import News
+    from ml4t.backtest.types.time import TimeAxis
+
+# The columns in which fills are kept: one tuple of arrays per block.
+FILL_COLUMNS = (
+    "order_id",
+    "code",
+    "time_index",
+    "quantity",
+    "price",
+    "commission",
+    "slippage",
+    "position",
+    "is_at_close",
+)
+# Cells of a (timestamps, assets) matrix worked on at once, so that sparse data stays small.
+_BLOCK_CELLS = 4_000_000
+_AT_CLOSE = frozenset({"close", "end"})
+
+
+class Recorder:
+    """Notes what happens in a run, for `BacktestResult`.
+
+    Args:
+        portfolio: What is recorded; read only.
+        blotter: Its orders' decisions are recorded with the signals of their time.
+        axis: How the run's times are to be read.
+    """
+
+    def __init__(self, portfolio: Portfolio, blotter: Blotter, axis: TimeAxis) -> None:
+        self.portfolio = portfolio
+        self.blotter = blotter
+        self.axis = axis
+        self.steps = 0
+        self.fill_blocks: list[tuple[np.ndarray, ...]] = []
+        self.fill_reasons: list[tuple[list[str], int]] = []
+        self.times: list[np.ndarray] = []
+        self.sessions: list[np.ndarray] = []
+        self.equity_columns: list[tuple[np.ndarray, ...]] = []
+        self.excursions: list[tuple[np.ndarray, ...]] = []
+        self.signals: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        self.contexts: list[tuple[int, dict[str, Any]]] = []
+        self._chunk: Chunk | None = None
+        self._rows: list[tuple[Any, ...]] = []
+        self._row_reasons: list[str] = []
+        self._cash: list[tuple[int, float]] = []
+        self._chunk_blocks = 0
+        self._fill_count = 0
+        self._order_count = 0
+        self._stretch = np.full(0, -1, dtype=np.int64)
+
+    # -- during a chunk -----------------------------------------------------------------------
+
+    def begin(self, chunk: Chunk) -> None:
+        """A chunk starts; the one before is worked out."""
+        self.flush()
+        portfolio, n = self.portfolio, len(self.portfolio.universe)
+        self._chunk = chunk
+        self._last = portfolio.last_prices()[:n].copy()
+        self._quantity = portfolio.quantity[:n].copy()
+        self._cash = [(0, portfolio.cash)]
+        if len(self._stretch) < n:
+            grown = np.full(n, -1, dtype=np.int64)
+            grown[: len(self._stretch)] = self._stretch
+            self._stretch = grown
+
+    def book(self, news: News, positions: list[float | np.ndarray], bars: Bars) -> None:
+        """Fills were booked in the portfolio, at the current bars."""
+        codes, t = self.portfolio.universe.codes, bars.index
+        for item, position in zip(news, positions, strict=True):
+            if isinstance(item, FillEvent):
+                signed = item.quantity if item.side is OrderSide.BUY else -item.quantity
+                self._rows.append(
+                    (
+                        item.order_id,
+                        codes[item.asset_id],
+                        t,
+                        signed,
+                        item.price,
+                        item.commission,
+                        item.slippage,
+                        position,
+                        item.reason in _AT_CLOSE,
+                    )
+                )
+                self._row_reasons.append(item.reason)
+            else:
+                self._close_rows()
+                self._add_batch(item, np.asarray(position), t)
+        self._cash.append((t, self.portfolio.cash))
+
+    def _add_batch(self, batch: FillBatch, position: np.ndarray, t: int) -> None:
+        n = len(batch)
+        self.fill_blocks.append(
+            (
+                batch.order_ids,
+                batch.codes.astype(np.int64),
+                np.full(n, t),
+                batch.quantities,
+                batch.prices,
+                batch.commissions,
+                batch.slippages,
+                position,
+                np.full(n, batch.reason in _AT_CLOSE),
+            )
+        )
+        self.fill_reasons.append(([batch.reason], n))
+
+    def _close_rows(self) -> None:
+        if not self._rows:
+            return
+        columns = list(zip(*self._rows, strict=True))
+        kinds = (np.int64,) * 3 + (np.float64,) * 5 + (np.bool_,)
+        self.fill_blocks.append(
+            tuple(np.array(c, dtype=k) for c, k in zip(columns, kinds, strict=True))
+        )
+        self.fill_reasons.append((self._row_reasons, len(self._rows)))
+        self._rows, self._row_reasons = [], []
+
+    # -- at the end of a chunk ----------------------------------------------------------------
+
+    def flush(self, steps: int | None = None) -> None:
+        """Work out the chunk that is open, whole or its first `steps` timestamps."""
+        chunk = self._chunk
+        if chunk is None:
+            return
+        self._close_rows()
+        steps = len(chunk) if steps is None else steps
+        blocks = self.fill_blocks[self._chunk_blocks :]
+        fills = tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        self._record_decisions(chunk, steps)
+        if steps:
+            self._record_equity(chunk, steps, fills)
+            self._record_excursions(chunk, steps, fills)
+        self.times.append(chunk.times[:steps])
+        self.sessions.append(chunk.sessions[:steps])
+        if fills:
+            self._number_times(steps, fills[2])
+        self._fill_count += len(fills[0]) if fills else 0
+        self._chunk_blocks = len(self.fill_blocks)
+        self.steps += steps
+        self._chunk = None
+
+    def _number_times(self, steps: int, time_index: np.ndarray) -> None:
+        """Replace the chunk's own time index in its blocks by the run's."""
+        del steps, time_index
+        for i in range(self._chunk_blocks, len(self.fill_blocks)):
+            block = self.fill_blocks[i]
+            self.fill_blocks[i] = (*block[:2], block[2] + self.steps, *block[3:])
+
+    def _record_equity(self, chunk: Chunk, steps: int, fills: tuple[np.ndarray, ...]) -> None:
+        cash = self._cash_by_time(steps)
+        traded = fills[1] if fills else np.zeros(0, dtype=np.int64)
+        held = np.union1d(np.flatnonzero(self._quantity), traded)
+        if len(held) == 0:
+            zeros = np.zeros(steps)
+            self.equity_columns.append((cash, cash, zeros, zeros))
+            return
+        value = np.empty(steps)
+        gross = np.empty(steps)
+        last, quantity = self._last[held], self._quantity[held]
+        multiplier = self.portfolio.multiplier[held]
+        block = max(1, _BLOCK_CELLS // len(held))
+        for start in range(0, steps, block):
+            stop = min(start + block, steps)
+            grid = HeldGrid(chunk, held, start, stop)
+            prices = ffill_rows(grid.closes(), last)
+            positions = ffill_rows(grid.positions(fills), quantity)
+            last, quantity = prices[-1], positions[-1]
+            worth = np.where(positions == 0.0, 0.0, positions * prices * multiplier)
+            value[start:stop] = row_totals(worth)
+            gross[start:stop] = row_totals(np.abs(worth))
+        self.equity_columns.append((cash + value, cash, gross, value))
+
+    def _cash_by_time(self, steps: int) -> np.ndarray:
+        cash = np.full(steps, np.nan)
+        for t, money in self._cash:
+            if t < steps:
+                cash[t] = money
+        return ffill_rows(cash[:, None], np.array([self._cash[0][1]]))[:, 0]
+
+    def _record_excursions(self, chunk: Chunk, steps: int, fills: tuple[np.ndarray, ...]) -> None:
+        """The range of prices between one fill of an asset and its next."""
+        carried = np.flatnonzero(self._stretch[: len(self._quantity)] >= 0)
+        starts = [np.zeros(len(carried), dtype=np.int64)]
+        codes = [carried]
+        ids = [self._stretch[carried]]
+        opens = [np.ones(len(carried), dtype=bool)]
+        if fills:
+            n = len(fills[0])
+            starts.append(fills[2] + fills[8])
+            codes.append(fills[1])
+            ids.append(np.arange(self._fill_count + 1, self._fill_count + n + 1))
+            opens.append(fills[7] != 0.0)
+        code, start, fill_id, is_open = (
+            np.concatenate(parts) for parts in (codes, starts, ids, opens)
+        )
+        if len(code) == 0:
+            return
+        order = np.argsort(code, kind="stable")
+        code, start, fill_id, is_open = (a[order] for a in (code, start, fill_id, is_open))
+        same = np.append(code[1:] == code[:-1], False)
+        end = np.where(same, np.append(start[1:], 0), steps)
+        self._stretch[code[~same]] = np.where(is_open[~same], fill_id[~same], -1)
+        grid = HeldGrid(chunk, np.unique(code), 0, steps)
+        high, low, bars = grid.ranges(code, start, end)
+        keep = is_open & (bars > 0)
+        self.excursions.append((fill_id[keep], high[keep], low[keep], bars[keep]))
+
+    def _record_decisions(self, chunk: Chunk, steps: int) -> None:
+        """The signals that were known when each order of this chunk was decided."""
+        blotter, first = self.blotter, self._order_count
+        last = blotter.count
+        self._order_count = last
+        if first == last:
+            return
+        codes = np.array(blotter.codes[first:last], dtype=np.int64)
+        t = np.array(blotter.steps[first:last], dtype=np.int64) - self.steps
+        if chunk.context_at is not None:
+            for i in np.unique(t[(t >= 0) & (t < steps)]).tolist():
+                self.contexts.append((int(chunk.times[i]), chunk.context_at(i)))
+        if not chunk.signals:
+            return
+        rows = rows_at(chunk, t, codes)
+        known = rows >= 0
+        ids = np.arange(first + 1, last + 1)[known]
+        rows = rows[known]
+        self.signals.append((ids, {name: column[rows] for name, column in chunk.signals.items()}))
+
+    # -- at the end of the run ----------------------------------------------------------------
+
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """The frames of `RunRecord` that come from the run itself."""
+        times = np.concatenate([np.zeros(0, dtype=np.int64), *self.times])
+        sessions = np.concatenate([np.zeros(0, dtype=np.int32), *self.sessions])
+        parts = zip(*self.equity_columns, strict=True)
+        columns = [np.concatenate(part) for part in parts] or [np.zeros(0)] * 4
+        equity = pl.DataFrame(
+            {
+                "timestamp": time_series(times, self.axis),
+                "session": pl.Series(sessions, dtype=pl.Int32).cast(pl.Date),
+                **dict(
+                    zip(("equity", "cash", "gross_exposure", "net_exposure"), columns, strict=True)
+                ),
+            }
+        )
+        return {
+            "equity": equity,
+            "fills": fills_frame(self, times),
+            "orders": orders_frame(self.blotter, self.signals, times, self.axis),
+            "excursions": self._excursions_frame(),
+            "marks": marks_frame(self.portfolio, times, self.axis),
+            "decisions": decisions_frame(self.contexts, self.axis),
+        }
+
+    def _excursions_frame(self) -> pl.DataFrame:
+        schema = {"fill_id": pl.Int64, "high": pl.Float64, "low": pl.Float64, "bars": pl.Int64}
+        parts = [
+            pl.DataFrame(dict(zip(schema, columns, strict=True)), schema=schema)
+            for columns in self.excursions
+        ]
+        frame = pl.concat([pl.DataFrame(schema=schema), *parts])
+        return (
+            frame.group_by("fill_id")
+            .agg(pl.col("high").max(), pl.col("low").min(), pl.col("bars").sum())
+            .sort("fill_id")
+        )
+
+
+def rows_at(chunk: Chunk, t: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The chunk's row of each (time index, asset code); -1 where there is none."""
+    n = len(chunk.universe)
+    inside = (t >= 0) & (t < len(chunk)) & (codes >= 0)
+    if chunk.is_dense:
+        return np.where(inside, t * n + codes, -1)
+    when = np.repeat(np.arange(len(chunk), dtype=np.int64), np.diff(chunk.offsets))
+    keys = when * n + chunk.codes
+    order = np.argsort(keys, kind="stable")
+    wanted = t * n + codes
+    spot = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
+    found = order[spot]
+    return np.where(inside & (keys[found] == wanted), found, -1)

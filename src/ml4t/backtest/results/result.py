@@ -1,0 +1,373 @@
+"""`BacktestResult`: everything a run left behind, derived when it is first looked at."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.results import attribution, explain, metrics, store, summary
+from ml4t.backtest.results.record import RunRecord, normalised
+from ml4t.backtest.results.trades import positions_of, trades_of
+
+if TYPE_CHECKING:
+    import datetime as dt
+    import os
+
+
+class BacktestResult:
+    """What a run did, earned and cost, and how far it can be trusted.
+
+    Frames are Polars frames whose times have the type of the input's; enumerations are
+    lower-case strings; fractions are fractions (0.1 is ten percent); money is in the account's
+    currency. Nothing is computed before it is asked for, and nothing twice.
+
+    Start with `summary()`; ask `explain(asset_id, at)` about a trade, or about the absence of
+    one; keep the result with `save(folder)`. Every figure of `metrics` is defined in the module
+    of that name.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+
+    # -- frames --------------------------------------------------------------------------------
+
+    @cached_property
+    def equity(self) -> pl.DataFrame:
+        """One row a timestamp: equity, cash, gross and net exposure (money), and drawdown.
+
+        `drawdown` is the distance to the highest equity so far, the money at the start included,
+        as a fraction of it: at most 0.
+        """
+        frame = normalised(self.record, "equity").drop("session")
+        drawdown = metrics.drawdowns(frame["equity"].to_numpy(), self.initial_cash)
+        return frame.with_columns(pl.Series("drawdown", drawdown, dtype=pl.Float64))
+
+    @cached_property
+    def fills(self) -> pl.DataFrame:
+        """One row an execution, in order. `price` includes slippage; `quantity` is positive."""
+        return normalised(self.record, "fills").drop("position", "multiplier")
+
+    @cached_property
+    def orders(self) -> pl.DataFrame:
+        """One row an order, as it stood at the end, with `signal_<name>` of its decision."""
+        return normalised(self.record, "orders")
+
+    @cached_property
+    def trades(self) -> pl.DataFrame:
+        """One row a round trip, closed or open; `trades.trades_of` defines the columns.
+
+        The columns `signal_<name>` are those of the order that opened the trade.
+        """
+        return trades_of(
+            normalised(self.record, "fills"),
+            self.orders,
+            normalised(self.record, "excursions"),
+            normalised(self.record, "marks"),
+        )
+
+    @cached_property
+    def positions(self) -> pl.DataFrame:
+        """Every change of a holding: timestamp, asset, signed quantity after it, average cost.
+
+        An asset keeps what its last row says until its next one. `holdings` are the positions at
+        the end.
+        """
+        return positions_of(normalised(self.record, "fills"))
+
+    @cached_property
+    def holdings(self) -> pl.DataFrame:
+        """Positions at the end, at their last close: price, time of it, value and P&L (money)."""
+        value = pl.col("quantity") * pl.col("price") * pl.col("multiplier")
+        cost = pl.col("quantity") * pl.col("entry_price") * pl.col("multiplier")
+        costs = self.positions.group_by("asset_id").agg(pl.col("entry_price").last())
+        return (
+            normalised(self.record, "marks")
+            .join(costs, on="asset_id", how="left")
+            .sort("asset_id")
+            .select(
+                "asset_id",
+                "quantity",
+                "entry_price",
+                "price",
+                "timestamp",
+                value.alias("value"),
+                (value - cost).alias("unrealized_pnl"),
+            )
+        )
+
+    @cached_property
+    def decisions(self) -> pl.DataFrame:
+        """The context at every timestamp at which something was ordered: one column a name."""
+        return normalised(self.record, "decisions")
+
+    @cached_property
+    def records(self) -> pl.DataFrame:
+        """What the strategy recorded: timestamp, name, value."""
+        return normalised(self.record, "records")
+
+    @cached_property
+    def logs(self) -> pl.DataFrame:
+        """What the strategy logged: timestamp, message."""
+        return normalised(self.record, "logs")
+
+    @cached_property
+    def signal_coverage(self) -> pl.DataFrame:
+        """One row a signal: on how many bars it had a value, how old it was, what expired."""
+        return normalised(self.record, "signal_coverage")
+
+    @cached_property
+    def stale(self) -> pl.DataFrame:
+        """Holdings that had no bar for long, with their share of equity at the time."""
+        return normalised(self.record, "stale")
+
+    @cached_property
+    def returns(self) -> pl.DataFrame:
+        """One row a session: equity at its last bar, and the return since the session before.
+
+        The first return is measured against the money at the start. Bars slower than a day are
+        sessions of their own.
+        """
+        sessions = (
+            normalised(self.record, "equity")
+            .group_by("session", maintain_order=True)
+            .agg(pl.col("equity").last())
+        )
+        returns = metrics.returns_of(sessions["equity"].to_numpy(), self.initial_cash)
+        return sessions.with_columns(pl.Series("return", returns, dtype=pl.Float64))
+
+    # -- figures -------------------------------------------------------------------------------
+
+    @cached_property
+    def _periods(self) -> tuple[float, str]:
+        known, settings = self.record.periods_per_year, self.record.settings
+        calendar = settings.get("calendar")
+        if known is not None and (calendar is None or settings.get("periods_per_year") is not None):
+            return known, "given"
+        per_year, origin = metrics.periods_of(
+            self.returns["session"].to_physical().to_numpy(), known
+        )
+        return per_year, f"{origin} {calendar}" if origin == "calendar" else origin
+
+    @property
+    def periods_per_year(self) -> float:
+        """Sessions a year, as used for the figures that are a year's."""
+        return self._periods[0]
+
+    @property
+    def periods_origin(self) -> str:
+        """Where `periods_per_year` comes from, in words."""
+        return self._periods[1]
+
+    @property
+    def initial_cash(self) -> float:
+        """Money at the start."""
+        return self.record.initial_cash
+
+    @property
+    def final_equity(self) -> float:
+        """Equity at the last bar."""
+        equity = self.record.equity["equity"]
+        return float(equity[-1]) if len(equity) else self.initial_cash
+
+    @property
+    def total_return(self) -> float:
+        """Gain over the whole run, as a fraction of the money at the start."""
+        return self.final_equity / self.initial_cash - 1.0
+
+    @cached_property
+    def max_drawdown(self) -> float:
+        """The deepest drawdown, of every bar; a fraction, at most 0."""
+        return metrics.max_drawdown(self.equity["drawdown"].to_numpy())
+
+    @cached_property
+    def _return_figures(self) -> dict[str, float]:
+        return self._return_figures_at(self.periods_per_year)
+
+    def _return_figures_at(self, periods_per_year: float) -> dict[str, float]:
+        returns = self.returns["return"].to_numpy()
+        return metrics.return_figures(returns, self.max_drawdown, periods_per_year)
+
+    @property
+    def cagr(self) -> float:
+        """Compound annual growth rate."""
+        return self._return_figures["cagr"]
+
+    @property
+    def volatility(self) -> float:
+        """Standard deviation of session returns, a year."""
+        return self._return_figures["volatility"]
+
+    @property
+    def sharpe(self) -> float:
+        """Sharpe ratio a year, riskless rate zero."""
+        return self._return_figures["sharpe"]
+
+    @property
+    def sortino(self) -> float:
+        """Sortino ratio a year, target return zero."""
+        return self._return_figures["sortino"]
+
+    @property
+    def calmar(self) -> float:
+        """`cagr` over the deepest drawdown."""
+        return self._return_figures["calmar"]
+
+    @property
+    def commission(self) -> float:
+        """Commission paid."""
+        return float(self.record.fills["commission"].sum())
+
+    @property
+    def slippage(self) -> float:
+        """Money lost against reference prices; it is in the prices already."""
+        return float(self.record.fills["slippage"].sum())
+
+    @property
+    def costs(self) -> float:
+        """Commission and slippage together."""
+        return self.commission + self.slippage
+
+    @property
+    def turnover(self) -> float:
+        """One-way turnover a year; `metrics.turnover` has the formula."""
+        return self._turnover_at(self.periods_per_year)
+
+    @cached_property
+    def _traded(self) -> float:
+        notional = pl.col("quantity") * pl.col("price") * pl.col("multiplier")
+        return float(normalised(self.record, "fills").select(notional.abs().sum()).item())
+
+    def _turnover_at(self, periods_per_year: float) -> float:
+        equity = self.returns["equity"].to_numpy()
+        return metrics.turnover(self._traded, equity, periods_per_year)
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """All figures by name. Fractions and money; NaN where the run does not define one."""
+        return self.metrics_with()
+
+    def metrics_with(self, *, periods_per_year: float | None = None) -> dict[str, float]:
+        """All figures by name, for another number of sessions a year.
+
+        Args:
+            periods_per_year: Positive; the run's own by default.
+
+        Raises:
+            ConfigError: It is not positive.
+        """
+        per_year = self.periods_per_year if periods_per_year is None else float(periods_per_year)
+        if not 0.0 < per_year < np.inf:
+            raise ConfigError(f"periods_per_year must be positive and finite, not {per_year}.")
+        equity, gross = self.equity["equity"].to_numpy(), self.equity["gross_exposure"].to_numpy()
+        by_session = metrics.drawdowns(self.returns["equity"].to_numpy(), self.initial_cash)
+        return {
+            "initial_cash": self.initial_cash,
+            "final_equity": self.final_equity,
+            "total_return": self.total_return,
+            **self._return_figures_at(per_year),
+            "max_drawdown": self.max_drawdown,
+            "drawdown_sessions": float(metrics.drawdown_length(by_session)),
+            "recovery_sessions": metrics.recovery_length(by_session),
+            "commission": self.commission,
+            "slippage": self.slippage,
+            "costs": self.costs,
+            "financing": self.record.financing,
+            "turnover": self._turnover_at(per_year),
+            "exposure": metrics.exposure(gross, equity),
+            "time_in_market": metrics.time_in_market(gross),
+            **metrics.trade_figures(self.trades),
+            "sessions": float(len(self.returns)),
+            "periods_per_year": per_year,
+        }
+
+    def by_signal(self, name: str, buckets: int = 5) -> pl.DataFrame:
+        """What trades earned, by the value of a signal when they were opened.
+
+        Numbers are divided into `buckets` of about equal size, the lowest values first; equal
+        values stay together. Words and booleans have a bucket each. Trades without the signal
+        come last, with null bounds. Open trades count at their last close.
+
+        Args:
+            name: A signal, such as "ml_pred".
+            buckets: At least 1; for numbers.
+
+        Returns:
+            bucket, low, high (numbers) or value, trades, pnl, average_pnl, average_return,
+            hit_rate.
+
+        Raises:
+            DataError: No signal has this name.
+            ConfigError: `buckets` is less than 1.
+        """
+        return attribution.by_signal(self.trades, name, buckets)
+
+    # -- for people ----------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        """One page: what limits trust first, then what the run earned and cost."""
+        return summary.text(self)
+
+    def explain(self, asset_id: str, at: dt.datetime | dt.date | str) -> str:
+        """What was ordered and filled for an asset at a time, why, or why nothing was.
+
+        Args:
+            asset_id: An asset of the run.
+            at: A date means its session; a time means the last bar at or before it. As text in
+                ISO form. Without a zone it is read on the data's own clock.
+
+        Raises:
+            DataError: The run does not know the asset, or the time lies outside it.
+        """
+        return explain.text(self, asset_id, at)
+
+    def __repr__(self) -> str:
+        return summary.line(self)
+
+    def _repr_html_(self) -> str:
+        return summary.html(self)
+
+    # -- keeping -------------------------------------------------------------------------------
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest of orders, fills, equity and all else that happened, to the bit.
+
+        Equal inputs give equal fingerprints on one platform and set of library versions.
+        """
+        return store.fingerprint_of(self.record)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the result to a folder: one Parquet file a frame and a manifest.
+
+        The folder appears whole or not at all. A result saved there before is replaced; anything
+        else is not.
+
+        Raises:
+            ConfigError: Something that is not a saved result stands there.
+        """
+        path = Path(folder).expanduser().absolute()
+        store.save(self.record, path, derived={"trades": self.trades, "positions": self.positions})
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> BacktestResult:
+        """Reads a saved result and checks its fingerprint.
+
+        Raises:
+            DataError: The folder holds no result, or a damaged one.
+        """
+        return cls(store.load(Path(folder).expanduser().absolute()))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the run was set to: strategy and its parameters, broker, engine."""
+        return self.record.settings
+
+    @property
+    def complete(self) -> bool:
+        """False when the run ended in an error and this is what had happened until then."""
+        return self.record.complete

@@ -1,0 +1,369 @@
+"""A result on one page, on one line, and as a small table for notebooks."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator, Mapping
+
+    from ml4t.backtest.results.result import BacktestResult
+
+WIDTH = 88
+_LABEL = 18
+_NONE = "NONE"
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+_FREE = {
+    "commission": f"{_NONE}: trading is assumed to be free of charge",
+    "slippage": f"{_NONE}: fills are assumed to get the reference price",
+}
+_FILL_AT = {
+    "next_open": "at the open of the asset's next bar",
+    "next_close": "at the close of the asset's next bar",
+    "close": "AT THE SAME CLOSE THE DECISION WAS MADE ON; assumes one can trade there",
+}
+OPEN_STATES = ("pending", "accepted", "partially_filled")
+
+
+# -- numbers -----------------------------------------------------------------------------------
+
+
+def money(value: float) -> str:
+    """Money with separators; cents only where they say something."""
+    if not math.isfinite(value):
+        return "n/a"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.2f}"  # noqa: PLR2004
+
+
+def percent(value: float, *, sign: bool = False) -> str:
+    """A fraction as percent."""
+    if not math.isfinite(value):
+        return "n/a"
+    shown = f"{100.0 * value:{'+' if sign else ''},.2f}%"
+    return "0.00%" if shown in ("-0.00%", "+0.00%") else shown
+
+
+def ratio(value: float) -> str:
+    """A ratio with two digits."""
+    if math.isinf(value):
+        return "infinite" if value > 0 else "-infinite"
+    return "n/a" if math.isnan(value) else f"{value:,.2f}"
+
+
+def count(n: float, noun: str, plural: str | None = None) -> str:
+    """A number of things: "1 order", "1,204 orders"."""
+    return f"{n:,.0f} {noun if n == 1 else plural or noun + 's'}"
+
+
+def value_text(value: Any) -> str:
+    """A value of unknown kind (a signal, a parameter) as a reader wants it."""
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    return str(value)
+
+
+def age_text(age: dt.timedelta) -> str:
+    """A length of time in the largest unit that it fills: "3 days", "1.5 hours"."""
+    for unit, seconds in _UNITS:
+        n = age.total_seconds() / seconds
+        if n >= 1.0:
+            return f"{n:,.3g} {unit}{'' if n == 1.0 else 's'}"
+    return "less than a second"
+
+
+def part_text(value: Any) -> str:
+    """A part of the broker from the settings: "PercentCommission(rate=0.001)", or loudly none."""
+    if isinstance(value, dict):
+        named = dict(value)
+        kind = next(
+            (str(named.pop(k)) for k in ("class", "type", "name", "kind") if k in named), ""
+        )
+        named = {**named.pop("parameters", {}), **named}
+        inside = ", ".join(f"{k}={value_text(v)}" for k, v in named.items())
+        value = f"{kind}({inside})" if inside else kind
+    text = str(value).removesuffix("()") if value is not None else ""
+    return _NONE if text.lower() in ("", "none", "nocommission", "noslippage") else text
+
+
+# -- one line ----------------------------------------------------------------------------------
+
+
+def line(result: BacktestResult) -> str:
+    """The result on one line."""
+    figures = (
+        f"final equity {money(result.final_equity)}",
+        f"return {percent(result.total_return, sign=True)}",
+        f"Sharpe {ratio(result.sharpe)}",
+        f"max drawdown {percent(result.max_drawdown)}",
+        count(len(result.record.fills), "fill"),
+    )
+    ended = "" if result.complete else "INCOMPLETE, "
+    return f"<BacktestResult {_strategy(result)}, {_span(result)}: {ended}{', '.join(figures)}>"
+
+
+def _strategy(result: BacktestResult) -> str:
+    strategy = result.settings.get("strategy")
+    if isinstance(strategy, dict):
+        return str(strategy.get("class", "strategy"))
+    return str(strategy or "strategy")
+
+
+def _parameters(result: BacktestResult) -> str:
+    strategy = result.settings.get("strategy")
+    given = strategy.get("parameters") if isinstance(strategy, dict) else None
+    return ", ".join(f"{k}={value_text(v)}" for k, v in given.items()) if given else ""
+
+
+def _span(result: BacktestResult) -> str:
+    sessions = result.record.equity["session"]
+    return f"{sessions[0]} to {sessions[-1]}" if len(sessions) else "no bars"
+
+
+# -- one page ----------------------------------------------------------------------------------
+
+
+def text(result: BacktestResult) -> str:
+    """The page that `BacktestResult.summary` returns; no line is longer than 88 columns."""
+    lines = [
+        *_title(result),
+        *_section("How far to trust it", _trust(result)),
+        *_section("Performance", _performance(result)),
+        *_section("Costs and activity", _activity(result)),
+        *_section("Trades", _trades(result)),
+        "",
+        f"fingerprint {result.fingerprint[:16]}",
+    ]
+    return "\n".join(lines)
+
+
+def _title(result: BacktestResult) -> Iterator[str]:
+    equity = result.record.equity
+    title = f"{_strategy(result)}: {_span(result)}"
+    yield title
+    yield "=" * min(len(title), WIDTH)
+    known = len(result.record.asset_ids) or result.orders["asset_id"].n_unique()
+    size = [count(len(result.returns), "session"), count(known, "asset")]
+    if len(equity) != len(result.returns):
+        size.insert(1, count(len(equity), "timestamp"))
+    yield ", ".join(size)
+    if parameters := _parameters(result):
+        yield from textwrap.wrap(f"with {parameters}", WIDTH)
+    if not result.complete:
+        yield ""
+        yield "INCOMPLETE: the run ended in an error; this is what had happened until then."
+
+
+def _section(title: str, rows: Iterator[tuple[str, str]]) -> Iterator[str]:
+    yield ""
+    yield title
+    for label, value in rows:
+        yield from textwrap.wrap(
+            value,
+            WIDTH,
+            initial_indent=f"  {label:<{_LABEL}}",
+            subsequent_indent=" " * (_LABEL + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [f"  {label}"]
+
+
+def _trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
+    """What a careful reader asks first."""
+    settings = result.settings
+    for part, free in _FREE.items():
+        assumed = part_text(settings[part]) if part in settings else "not stated by the broker"
+        yield part, free if assumed == _NONE else assumed
+    if settings.get("account") is not None:
+        yield "account", part_text(settings["account"])
+    yield "market orders", _fill_at(result)
+    yield from _order_rows(result)
+    ambiguous = result.record.counts.get("ambiguous_bars", 0)
+    yield "ambiguous bars", _ambiguous(ambiguous, settings)
+    yield "stale holdings", _stale(result)
+    yield from _signal_rows(result)
+    per_year = f"{result.periods_per_year:g} ({result.periods_origin})"
+    yield "periods per year", per_year
+
+
+def _fill_at(result: BacktestResult) -> str:
+    fill_at = str(result.settings.get("fill_at", "next_open"))
+    said = f"fill {_FILL_AT.get(fill_at, fill_at)}"
+    fills = result.record.counts.get("same_close_fills", 0)
+    return f"{said} ({count(fills, 'fill')})" if fills else said
+
+
+def _ambiguous(ambiguous: int, settings: Mapping[str, Any]) -> str:
+    if not ambiguous:
+        return "none"
+    taken = settings.get("intrabar", "worst")
+    return (
+        f"{count(ambiguous, 'bar')} could have filled two resting orders in either sequence; "
+        f"the {taken} one was taken"
+    )
+
+
+def _stale(result: BacktestResult) -> str:
+    stale = result.stale
+    if stale.is_empty():
+        return "none"
+    after = result.settings.get("stale_after")
+    long = f"{count(after, 'session')} or more" if isinstance(after, int) else "long"
+    share = stale["share_of_equity"].abs().max()
+    return (
+        f"{count(stale['asset_id'].n_unique(), 'asset')} held without a bar for {long}: "
+        f"{_some(stale['asset_id'].unique(maintain_order=True).to_list())}; "
+        f"at most {percent(float(share))} of equity each"  # type: ignore[arg-type]
+    )
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _order_rows(result: BacktestResult) -> Iterator[tuple[str, str]]:
+    orders = result.orders
+    status = pl.col("status")
+    clipped = (status == "canceled") & pl.col("reason").str.starts_with("scaled").fill_null(
+        value=False
+    )
+    groups = {
+        "filled": status == "filled",
+        "rejected": status == "rejected",
+        "clipped": clipped,
+        "expired": status == "expired",
+        "canceled": (status == "canceled") & ~clipped,
+        "left open": status.is_in(OPEN_STATES),
+    }
+    found = {name: orders.filter(which) for name, which in groups.items()}
+    counts = [f"{len(frame):,} {name}" for name, frame in found.items() if len(frame)]
+    yield "orders", f"{len(orders):,} placed" + (": " + ", ".join(counts) if counts else "")
+    for name in ("rejected", "clipped", "expired", "canceled"):
+        if len(found[name]):
+            yield f"  {name}", _reasons(found[name])
+    if len(found["left open"]):
+        assets = found["left open"]["asset_id"].unique(maintain_order=True).to_list()
+        yield "  left open", f"at the end of the run: {_some(assets)}"
+
+
+def _reasons(orders: pl.DataFrame, most: int = 4) -> str:
+    orders = orders.with_columns(pl.col("reason").fill_null(""))
+    reasons = orders.group_by("reason").len().sort("len", "reason", descending=[True, False])
+    shown = [
+        f"{n:,} \N{MULTIPLICATION SIGN} {reason or 'no reason given'}"
+        for reason, n in reasons.head(most).iter_rows()
+    ]
+    more = len(reasons) - most
+    return "; ".join(shown) + (f"; and {count(more, 'other reason')}" if more > 0 else "")
+
+
+def _signal_rows(result: BacktestResult) -> Iterator[tuple[str, str]]:
+    coverage = result.signal_coverage
+    if coverage.is_empty():
+        yield "signals taken", "none"
+        return
+    for i, row in enumerate(coverage.iter_rows(named=True)):
+        yield "signals taken" if i == 0 else "", _coverage(row)
+
+
+def _coverage(row: Mapping[str, Any]) -> str:
+    said = str(row.get("signal", ""))
+    bars, present = row.get("bars", 0), row.get("bars_with_value", 0)
+    if not present:
+        said += " on no bar"
+    elif bars == present:
+        said += " on every bar"
+    else:
+        said += f" on {percent(present / bars)} of bars, missing on {bars - present:,}"
+    if row.get("expired"):
+        said += f", expired on {row['expired']:,}"
+    oldest = row.get("max_age")
+    if oldest:
+        said += f", up to {age_text(oldest)} old"
+    return said
+
+
+def _performance(result: BacktestResult) -> Iterator[tuple[str, str]]:
+    m = result.metrics
+    currency = result.settings.get("currency", "")
+    equity = f"{money(result.initial_cash)} to {money(result.final_equity)} {currency}"
+    yield "equity", equity.rstrip()
+    growth, per_year = percent(m["total_return"], sign=True), percent(m["cagr"], sign=True)
+    yield "total return", f"{growth}, {per_year} a year"
+    yield "volatility", f"{percent(m['volatility'])} a year"
+    yield "Sharpe", _row(ratio(m["sharpe"]), Sortino=ratio(m["sortino"]), Calmar=ratio(m["calmar"]))
+    yield "max drawdown", _drawdown(m)
+    best, worst = percent(m["best_session"], sign=True), percent(m["worst_session"], sign=True)
+    yield "sessions", f"{percent(m['positive_sessions'])} positive, best {best}, worst {worst}"
+
+
+def _row(first: str, **others: str) -> str:
+    """Several short figures on one line."""
+    return ", ".join([first, *(f"{name.replace('_', ' ')} {v}" for name, v in others.items())])
+
+
+def _drawdown(m: Mapping[str, float]) -> str:
+    deep = percent(m["max_drawdown"])
+    if m["max_drawdown"] >= 0.0:
+        return deep
+    back = m["recovery_sessions"]
+    recovery = "not recovered" if math.isnan(back) else f"recovered after {count(back, 'session')}"
+    return f"{deep}, {recovery}; longest {count(m['drawdown_sessions'], 'session')}"
+
+
+def _activity(result: BacktestResult) -> Iterator[tuple[str, str]]:
+    m = result.metrics
+    parts = f"commission {money(m['commission'])} + slippage {money(m['slippage'])}"
+    share = percent(m["costs"] / result.initial_cash)
+    yield "costs", f"{money(m['costs'])} = {parts}, {share} of initial cash"
+    if m["financing"]:
+        yield "financing", money(m["financing"])
+    yield "turnover", f"{ratio(m['turnover'])} a year, one way"
+    exposed, busy = percent(m["exposure"]), percent(m["time_in_market"])
+    yield "exposure", f"{exposed} of equity on average, in the market {busy} of the time"
+
+
+def _trades(result: BacktestResult) -> Iterator[tuple[str, str]]:
+    m = result.metrics
+    yield "closed", f"{m['trades']:,.0f}"
+    if m["open_trades"]:
+        yield "still open", f"{m['open_trades']:,.0f}, valued at the last close"
+    if not m["trades"]:
+        return
+    yield "hit rate", _row(percent(m["hit_rate"]), profit_factor=ratio(m["profit_factor"]))
+    win, loss = money(m["average_win"]), money(m["average_loss"])
+    yield "average P&L", _row(money(m["expectancy"]), win=win, loss=loss)
+    yield "held", f"{m['average_bars_held']:,.1f} bars on average"
+
+
+# -- a notebook's table ------------------------------------------------------------------------
+
+
+def html(result: BacktestResult) -> str:
+    """A compact table; every text in it is escaped."""
+    rows = {
+        "final equity": money(result.final_equity),
+        "total return": percent(result.total_return, sign=True),
+        "CAGR": percent(result.cagr, sign=True),
+        "volatility": percent(result.volatility),
+        "Sharpe": ratio(result.sharpe),
+        "max drawdown": percent(result.max_drawdown),
+        "costs": money(result.costs),
+        "fills": f"{len(result.record.fills):,}",
+        **{part: part_text(result.settings.get(part, "not stated")) for part in _FREE},
+    }
+    if not result.complete:
+        rows = {"INCOMPLETE": "the run ended in an error", **rows}
+    cells = "".join(
+        f"<tr><th style='text-align:left'>{escape(k)}</th>"
+        f"<td style='text-align:right'>{escape(v)}</td></tr>"
+        for k, v in rows.items()
+    )
+    title = escape(f"{_strategy(result)}: {_span(result)}")
+    return f"<table><caption>{title}</caption><tbody>{cells}</tbody></table>"

@@ -1,0 +1,260 @@
+"""Columns noted during a run, as the frames a record wants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType, TimeInForce
+
+if TYPE_CHECKING:
+    from ml4t.backtest.broker.blotter import Blotter
+    from ml4t.backtest.portfolio.portfolio import Portfolio
+    from ml4t.backtest.results.recorder import Recorder
+    from ml4t.backtest.types.time import TimeAxis
+
+_ORDER_SCHEMA: dict[str, Any] = {
+    "order_id": pl.Int64,
+    "asset_id": pl.String,
+    "side": pl.String,
+    "type": pl.String,
+    "quantity": pl.Float64,
+    "limit_price": pl.Float64,
+    "stop_price": pl.Float64,
+    "time_in_force": pl.String,
+    "status": pl.String,
+    "filled_quantity": pl.Float64,
+    "average_fill_price": pl.Float64,
+    "reason": pl.String,
+    "tag": pl.String,
+}
+
+
+def time_series(times: np.ndarray, axis: TimeAxis) -> pl.Series:
+    """Microseconds as the column type the input had."""
+    series = pl.Series("timestamp", times, dtype=pl.Int64).cast(pl.Datetime("us"))
+    if axis.is_date:
+        return series.cast(pl.Date)
+    if axis.zone is None:
+        return series
+    return series.dt.replace_time_zone("UTC").dt.convert_time_zone(axis.zone)
+
+
+def _ids(universe_ids: list[str], codes: np.ndarray) -> pl.Series:
+    return pl.Series("asset_id", universe_ids, dtype=pl.String).gather(codes)
+
+
+def fills_frame(recorder: Recorder, times: np.ndarray) -> pl.DataFrame:
+    """Every fill, in order."""
+    blocks = recorder.fill_blocks
+    kinds = (np.int64,) * 3 + (np.float64,) * 5 + (np.bool_,)
+    columns = [
+        np.concatenate([np.zeros(0, dtype=kind), *(block[i] for block in blocks)])
+        for i, kind in enumerate(kinds)
+    ]
+    order_id, code, t, quantity, price, commission, slippage, position, _ = columns
+    reasons: list[str] = []
+    for words, n in recorder.fill_reasons:
+        reasons.extend(words if len(words) == n else words * n)
+    portfolio = recorder.portfolio
+    return pl.DataFrame(
+        {
+            "fill_id": np.arange(1, len(code) + 1),
+            "order_id": order_id,
+            "timestamp": time_series(times[t] if len(t) else t, recorder.axis),
+            "asset_id": _ids(portfolio.universe.ids, code),
+            "side": _sides(quantity),
+            "quantity": np.abs(quantity),
+            "price": price,
+            "commission": commission,
+            "slippage": slippage,
+            "reason": pl.Series(reasons, dtype=pl.String),
+            "position": position,
+            "multiplier": portfolio.multiplier[code],
+        }
+    )
+
+
+def _sides(quantity: np.ndarray) -> pl.Series:
+    words = pl.Series([OrderSide.SELL.value, OrderSide.BUY.value])
+    return words.gather((quantity > 0.0).astype(np.int64))
+
+
+def orders_frame(
+    blotter: Blotter,
+    signals: list[tuple[np.ndarray, dict[str, np.ndarray]]],
+    times: np.ndarray,
+    axis: TimeAxis,
+) -> pl.DataFrame:
+    """Every order as it stood at the end, by id, with the signals of its decision."""
+    single = pl.DataFrame(
+        [_order_row(row) for row in blotter.rows()], schema=_ORDER_SCHEMA, orient="row"
+    )
+    baskets = [
+        _basket_frame(blotter, ids, quantities, prices, tag)
+        for tag, ids, quantities, prices in _joined_baskets(blotter)
+    ]
+    waiting = [
+        _basket_frame(blotter, b.order_ids, b.quantities, None, b.tag) for b in blotter.baskets
+    ]
+    orders = pl.concat([single, *baskets, *waiting]).sort("order_id")
+    ids = orders["order_id"].to_numpy() - 1
+    steps = np.array(blotter.steps, dtype=np.int64)[ids] if len(ids) else ids
+    # An order from before the run is dated with its first bar.
+    created = times[np.clip(steps, 0, None)] if len(times) else np.zeros(len(steps), dtype=np.int64)
+    frame = orders.insert_column(1, time_series(created, axis).alias("created_at"))
+    return _with_signals(frame, signals)
+
+
+def _order_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    order_id, order, status, filled, average, reason = row
+    return (
+        order_id,
+        str(order.asset_id),
+        _word(OrderSide, order.side),
+        _word(OrderType, order.type),
+        _float(order.quantity),
+        _float(order.limit_price),
+        _float(order.stop_price),
+        _word(TimeInForce, order.time_in_force),
+        status.value,
+        filled,
+        None if average != average else average,  # noqa: PLR0124  NaN: nothing filled
+        reason or None,
+        order.tag or None,
+    )
+
+
+def _word(kind: Any, value: Any) -> str:
+    return str(value.value if isinstance(value, kind) else value)
+
+
+def _float(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None  # a quantity that is no number at all; the order's reason quotes it
+
+
+def _joined_baskets(
+    blotter: Blotter,
+) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Filled baskets with the same tag as one, which saves building a frame for each."""
+    by_tag: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    for tag, ids, quantities, prices in blotter.ended_baskets:
+        by_tag.setdefault(tag, []).append((ids, quantities, prices))
+    return [
+        (tag, *(np.concatenate(parts) for parts in zip(*blocks, strict=True)))  # type: ignore[misc]
+        for tag, blocks in by_tag.items()
+    ]
+
+
+def _basket_frame(
+    blotter: Blotter,
+    order_ids: np.ndarray,
+    quantities: np.ndarray,
+    prices: np.ndarray | None,
+    tag: str,
+) -> pl.DataFrame:
+    codes = np.array(blotter.codes, dtype=np.int64)[order_ids - 1]
+    status = OrderStatus.ACCEPTED if prices is None else OrderStatus.FILLED
+    size = np.abs(quantities)
+    return pl.DataFrame(
+        {
+            "order_id": order_ids,
+            "asset_id": _ids(blotter.universe.ids, codes),
+            "side": _sides(quantities),
+            "quantity": size,
+            "filled_quantity": np.zeros(len(size)) if prices is None else size,
+            "average_fill_price": prices,
+        },
+        schema_overrides={"average_fill_price": pl.Float64},
+    ).select(
+        "order_id",
+        "asset_id",
+        "side",
+        pl.lit(OrderType.MARKET.value).alias("type"),
+        "quantity",
+        pl.lit(None, dtype=pl.Float64).alias("limit_price"),
+        pl.lit(None, dtype=pl.Float64).alias("stop_price"),
+        pl.lit(TimeInForce.GTC.value).alias("time_in_force"),
+        pl.lit(status.value).alias("status"),
+        "filled_quantity",
+        "average_fill_price",
+        pl.lit(None, dtype=pl.String).alias("reason"),
+        pl.lit(tag or None, dtype=pl.String).alias("tag"),
+    )
+
+
+def _with_signals(
+    orders: pl.DataFrame, signals: list[tuple[np.ndarray, dict[str, np.ndarray]]]
+) -> pl.DataFrame:
+    names = {name: None for _, columns in signals for name in columns}
+    parts = [
+        pl.DataFrame(
+            {
+                "order_id": ids,
+                **{f"signal_{name}": _signal_series(columns.get(name), len(ids)) for name in names},
+            },
+        )
+        for ids, columns in signals
+        if len(ids)
+    ]
+    if not parts:
+        return orders.with_columns(
+            pl.lit(None, dtype=pl.Float64).alias(f"signal_{name}") for name in names
+        )
+    joined = pl.concat(parts, how="vertical_relaxed")
+    return orders.join(joined, on="order_id", how="left", maintain_order="left")
+
+
+def _signal_series(column: np.ndarray | None, n: int) -> pl.Series:
+    if column is None:
+        return pl.Series([None] * n, dtype=pl.Null)
+    if column.dtype == object:
+        return pl.Series(column.tolist(), strict=False)
+    return pl.Series(column).fill_nan(None)
+
+
+def marks_frame(portfolio: Portfolio, times: np.ndarray, axis: TimeAxis) -> pl.DataFrame:
+    """What is still held at the end, at its last close."""
+    held = sorted(portfolio.held)
+    codes = np.array([portfolio.universe.codes[asset_id] for asset_id in held], dtype=np.int64)
+    end = times[-1:] if len(times) else np.zeros(1, dtype=np.int64)
+    return pl.DataFrame(
+        {
+            "asset_id": pl.Series(held, dtype=pl.String),
+            "quantity": portfolio.quantity[codes],
+            "price": portfolio.last_prices()[codes],
+            "timestamp": time_series(np.repeat(end, len(held)), axis),
+            "multiplier": portfolio.multiplier[codes],
+        }
+    )
+
+
+def decisions_frame(contexts: list[tuple[int, dict[str, Any]]], axis: TimeAxis) -> pl.DataFrame:
+    """The context of every timestamp at which something was ordered."""
+    times = time_series(np.array([t for t, _ in contexts], dtype=np.int64), axis)
+    names = {name: None for _, context in contexts for name in context}
+    return pl.DataFrame(
+        [
+            times,
+            *(
+                pl.Series(name, [context.get(name) for _, context in contexts], strict=False)
+                for name in names
+            ),
+        ]
+    )
+
+
+def notes_frame(axis: TimeAxis, rows: list[Any], **columns: Any) -> pl.DataFrame:
+    """Rows of (microseconds, value, ...) as a frame with a `timestamp` and the given columns."""
+    values = list(zip(*rows, strict=True)) or [()] * (1 + len(columns))
+    times = time_series(np.array(values[0], dtype=np.int64), axis)
+    series = [
+        pl.Series(name, list(column), dtype=kind, strict=False)
+        for (name, kind), column in zip(columns.items(), values[1:], strict=True)
+    ]
+    return pl.DataFrame([times, *series])

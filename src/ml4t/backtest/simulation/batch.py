@@ -1,0 +1,339 @@
+"""Orders that trade at the same moment: exits first, then entries funded together.
+
+Which of two entries gets the last of the money must not depend on their order. When all entries
+together need more than the account has after the exits, every one is cut by the same factor.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from msgspec import structs
+
+from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.types.bars import ExecutionBar
+from ml4t.backtest.types.events import FillEvent
+from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ml4t.backtest.broker.blotter import Blotter, Working
+    from ml4t.backtest.portfolio.portfolio import Portfolio
+    from ml4t.backtest.simulation.account import Account
+    from ml4t.backtest.simulation.commission import Commission
+    from ml4t.backtest.simulation.slippage import Slippage
+    from ml4t.backtest.types.bars import Bars
+    from ml4t.backtest.types.events import FillBatch, News
+
+SCALED = "scaled: buying power"
+# Float noise allowed when comparing what is needed with what is there, relative to the need.
+NOISE = 1e-12
+
+
+class Candidate:
+    """One order about to trade: how much of it closes, how much opens."""
+
+    __slots__ = ("entry", "exit", "reason", "reference", "row", "working")
+
+    def __init__(self, working: Working, row: int, reference: float, reason: str) -> None:
+        self.working = working
+        self.row = row
+        self.reference = reference
+        self.reason = reason
+        self.exit = 0.0
+        self.entry = 0.0
+
+
+class BatchSettlement:
+    """Settles candidates against one timestamp's bars, projecting cash and positions.
+
+    The portfolio itself is not touched: `news` goes to the engine, which books it.
+    """
+
+    def __init__(
+        self,
+        news: News,
+        bars: Bars,
+        portfolio: Portfolio,
+        blotter: Blotter,
+        *,
+        commission: Commission,
+        slippage: Slippage,
+        account: Account,
+        funding: str,
+    ) -> None:
+        self.bars = bars
+        self.portfolio = portfolio
+        self.blotter = blotter
+        self.commission = commission
+        self.slippage = slippage
+        self.account = account
+        self.funding = funding
+        self.cash = portfolio.cash
+        self.positions: dict[int, float] = {}
+        self.news = news
+        self.clipped = 0
+        for fill in news:
+            self._take(fill)
+
+    def position(self, code: int) -> float:
+        """Signed units of an asset after what was settled so far."""
+        held = self.positions.get(code)
+        return float(self.portfolio.quantity[code]) if held is None else held
+
+    def _take(self, fill: FillEvent | FillBatch) -> None:
+        """What was settled before at this moment counts."""
+        assert isinstance(fill, FillEvent)
+        code = self.portfolio.universe.codes[fill.asset_id]
+        signed = fill.quantity if fill.side is OrderSide.BUY else -fill.quantity
+        multiplier = self.portfolio.instruments[code].multiplier
+        self.cash -= signed * fill.price * multiplier + fill.commission
+        self.positions[code] = self.position(code) + signed
+
+    def settle(self, candidates: list[Candidate], prices: np.ndarray) -> None:
+        """Trade a group: exits in order, then all entries as one batch.
+
+        Args:
+            candidates: In order of priority.
+            prices: The moment's price of every row of the chunk (open or close column), for
+                the value of what is already sold short.
+        """
+        entries = []
+        for candidate in candidates:
+            self._split(candidate)
+            if candidate.entry == 0.0 and candidate.exit:
+                self._trade(candidate, candidate.exit)
+            elif candidate.entry:
+                self._project(candidate.working, candidate.exit)
+                entries.append(candidate)
+        if entries:
+            self._fund(entries, prices)
+
+    # -- exits --------------------------------------------------------------------------------
+
+    def _split(self, candidate: Candidate) -> None:
+        working = candidate.working
+        held = self.position(working.code)
+        opposite = held * working.sign < 0.0
+        candidate.exit = min(working.remaining, abs(held)) if opposite else 0.0
+        candidate.entry = 0.0 if working.order.reduce_only else working.remaining - candidate.exit
+
+    def _project(self, working: Working, quantity: float) -> None:
+        if quantity:
+            self.positions[working.code] = self.position(working.code) + working.sign * quantity
+
+    # -- entries ------------------------------------------------------------------------------
+
+    def _fund(self, entries: list[Candidate], prices: np.ndarray) -> None:
+        freed = 0.0
+        for candidate in entries:
+            if candidate.exit:  # a flip: its closing part pays in before anything is opened
+                freed -= self._flow(candidate, candidate.exit)
+        free = self.account.free(self.cash + freed, self._short_value(prices))
+        needs = [self._need(candidate, candidate.entry) for candidate in entries]
+        if sum(needs) <= free + NOISE * abs(sum(needs)):
+            for candidate in entries:
+                self._trade(candidate, candidate.exit + candidate.entry, candidate.entry)
+        elif self.funding == "reject":
+            self._reject_unaffordable(entries, needs, free)
+        else:
+            self._scale(entries, free)
+
+    def _need(self, candidate: Candidate, quantity: float) -> float:
+        """Money an entry of `quantity` uses: notional, slippage, and what it adds to commission."""
+        if quantity == 0.0:
+            return 0.0
+        whole = candidate.exit + quantity
+        price = self._price(candidate, whole)
+        multiplier = self._multiplier(candidate)
+        reference = candidate.reference
+        unit = price if candidate.working.sign > 0 else 2.0 * reference - price
+        commission = self._commission(candidate, whole, price)
+        if candidate.exit:
+            commission -= self._commission(candidate, candidate.exit, price)
+        return quantity * unit * multiplier + commission
+
+    def _short_value(self, prices: np.ndarray) -> float:
+        portfolio = self.portfolio
+        quantity = portfolio.quantity
+        if self.positions:
+            quantity = quantity.copy()
+            for code, units in self.positions.items():
+                quantity[code] = units
+        if not (quantity < 0.0).any():
+            return 0.0
+        now = portfolio.last_prices().copy()
+        bars = self.bars
+        now[bars.codes] = prices[bars.start : bars.stop]
+        return portfolio.short_value(quantity, now)
+
+    def _reject_unaffordable(
+        self, entries: list[Candidate], needs: list[float], free: float
+    ) -> None:
+        for candidate, need in zip(entries, needs, strict=True):
+            working = candidate.working
+            if need <= free + NOISE * need:
+                free -= need
+                self._trade(candidate, candidate.exit + candidate.entry, candidate.entry)
+                continue
+            if candidate.exit:
+                self._trade(candidate, candidate.exit, 0.0)
+            if working.order_id in self.blotter.open:
+                status = OrderStatus.CANCELED if working.filled else OrderStatus.REJECTED
+                text = f"unaffordable: needs {need:,.2f}, buying power is {max(free, 0.0):,.2f}"
+                self.blotter.end(working, status, text)
+
+    def _scale(self, entries: list[Candidate], free: float) -> None:
+        wanted = np.array([candidate.entry for candidate in entries])
+        lots = np.array([self._lot(candidate) for candidate in entries])
+        scaled = largest_fit(self._needs(entries), wanted, lots, free).tolist()
+        for candidate, quantity in zip(entries, scaled, strict=True):
+            working = candidate.working
+            if candidate.exit + quantity:
+                self._trade(candidate, candidate.exit + quantity, quantity)
+            if working.order_id in self.blotter.open:
+                self.blotter.end(working, OrderStatus.CANCELED, SCALED)
+                self.clipped += 1
+
+    def _needs(self, entries: list[Candidate]) -> Callable[[np.ndarray], float]:
+        """The total need as a function of the entries' quantities, on columns if it can be."""
+        charge = getattr(self.commission, "charge", None)
+        price_of = getattr(self.slippage, "price", None)
+        limited = any(c.working.order.limit_price is not None for c in entries)
+        if charge is None or price_of is None or limited:
+            return lambda quantities: sum(
+                self._need(candidate, quantity)
+                for candidate, quantity in zip(entries, quantities.tolist(), strict=True)
+            )
+        sign = np.array([candidate.working.sign for candidate in entries])
+        reference = np.array([candidate.reference for candidate in entries])
+        exits = np.array([candidate.exit for candidate in entries])
+        multiplier = np.array([self._multiplier(candidate) for candidate in entries])
+        price = price_of(sign, reference)
+        unit = np.where(sign > 0.0, price, 2.0 * reference - price) * multiplier
+        closing = np.where(exits > 0.0, charge(exits, price, multiplier), 0.0)
+
+        def need(quantities: np.ndarray) -> float:
+            extra = charge(exits + quantities, price, multiplier) - closing
+            return float((quantities * unit + np.where(quantities > 0.0, extra, 0.0)).sum())
+
+        return need
+
+    # -- one fill -----------------------------------------------------------------------------
+
+    def _trade(self, candidate: Candidate, quantity: float, opens: float | None = None) -> None:
+        """Fill `quantity`; of it, `opens` units were not projected before."""
+        working = candidate.working
+        price = self._price(candidate, quantity)
+        multiplier = self._multiplier(candidate)
+        commission = self._commission(candidate, quantity, price)
+        slippage = working.sign * (price - candidate.reference) * quantity * multiplier
+        self.news.append(
+            FillEvent(
+                working.order_id,
+                working.order.asset_id,
+                self.bars.timestamp,
+                OrderSide.BUY if working.sign > 0 else OrderSide.SELL,
+                quantity,
+                price,
+                commission,
+                slippage,
+                candidate.reason,
+            )
+        )
+        self.cash -= working.sign * quantity * price * multiplier + commission
+        self._project(working, quantity if opens is None else opens)
+        self.blotter.fill(working, quantity, price)
+
+    def _flow(self, candidate: Candidate, quantity: float) -> float:
+        price = self._price(candidate, quantity)
+        money = candidate.working.sign * quantity * price * self._multiplier(candidate)
+        return money + self._commission(candidate, quantity, price)
+
+    def _price(self, candidate: Candidate, quantity: float) -> float:
+        order, chunk, row = candidate.working.order, self.bars.chunk, candidate.row
+        price_of = getattr(self.slippage, "price", None)
+        if price_of is not None:
+            price = float(price_of(candidate.working.sign, candidate.reference))
+        else:
+            fields = structs.asdict(chunk.event(row))
+            bar = ExecutionBar(**fields, reference=candidate.reference)
+            price = self.slippage(order, bar, quantity)
+            if not (math.isfinite(price) and price > 0):
+                raise ConfigError(
+                    f"The slippage {self.slippage!r} returned {price!r} for {order.asset_id!r} at "
+                    f"{self.bars.timestamp}; it must return a positive, finite price."
+                )
+        limit = order.limit_price
+        if limit is None:
+            return price
+        return min(price, limit) if candidate.working.sign > 0 else max(price, limit)
+
+    def _commission(self, candidate: Candidate, quantity: float, price: float) -> float:
+        instrument = self.portfolio.instruments[candidate.working.code]
+        charge: Any = getattr(self.commission, "charge", None)
+        if charge is not None:
+            return float(charge(quantity, price, instrument.multiplier))
+        order = candidate.working.order
+        money = self.commission(order, quantity, price, self.bars.timestamp, instrument)
+        if not math.isfinite(money):
+            raise ConfigError(
+                f"The commission {self.commission!r} returned {money!r} for {order.asset_id!r} at "
+                f"{self.bars.timestamp}; it must return a finite amount of money."
+            )
+        return money
+
+    def _multiplier(self, candidate: Candidate) -> float:
+        return self.portfolio.instruments[candidate.working.code].multiplier
+
+    def _lot(self, candidate: Candidate) -> float:
+        return self.portfolio.instruments[candidate.working.code].lot_size
+
+
+def is_market(working: Working) -> bool:
+    """Whether an order trades at whatever the price is."""
+    return working.type is OrderType.MARKET
+
+
+def largest_fit(
+    need: Callable[[np.ndarray], float], wanted: np.ndarray, lots: np.ndarray, free: float
+) -> np.ndarray:
+    """The quantities of all entries, cut by the largest common factor that `free` pays for.
+
+    Args:
+        need: Money that quantities use up; does not fall when a quantity grows.
+        wanted: Units asked for, positive.
+        lots: Step of each quantity; 0 for any.
+        free: Money available.
+
+    Returns:
+        Units, each `wanted` times one factor between 0 and 1, rounded down to its lot.
+
+    The need is a staircase in the factor, so the largest factor is found by halving the range in
+    which it lies until no more than one order changes in it.
+    """
+
+    def quantities(factor: float) -> np.ndarray:
+        cut = wanted * factor
+        return np.where(lots > 0.0, np.floor(cut / np.where(lots > 0.0, lots, 1.0)) * lots, cut)
+
+    low, high = 0.0, 1.0
+    at_low, at_high = quantities(low), quantities(high)
+    if free <= 0.0:
+        return at_low
+    while high - low > 1e-15:  # noqa: PLR2004  a few units in the last place of 1.0
+        changing = np.count_nonzero(at_high - at_low)
+        if changing == 0 or (
+            changing == 1 and bool((at_high - at_low <= lots * 1.5).all())  # one lot of one order
+        ):
+            break
+        middle = (low + high) / 2.0
+        at_middle = quantities(middle)
+        if need(at_middle) <= free:
+            low, at_low = middle, at_middle
+        else:
+            high, at_high = middle, at_middle
+    return at_low

@@ -1,0 +1,88 @@
+"""Would this order fill in this bar, and at what price? Pure functions, one order at a time.
+
+The path inside a bar is unknown. What is certain: the open comes first, the close last, high and
+low in between. A level that the open has already passed fills at the open; a level between low
+and high fills at the level. Where the order of touches matters, the worse one is assumed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml4t.backtest.types.order import OrderType
+
+if TYPE_CHECKING:
+    from ml4t.backtest.broker.blotter import Working
+
+Match = tuple[float, str]
+"""Reference price, and what made the order fill."""
+
+
+def match_open(working: Working, open_: float) -> Match | None:
+    """What an order does at the open of a bar; None when it does nothing there.
+
+    A market order fills. A limit fills when the open is at its limit or better, a stop when the
+    open is at its level or beyond. A stop-limit that the open triggers fills if the open is
+    within the limit, and rests as a limit order otherwise.
+    """
+    sign, order = working.sign, working.order
+    kind = working.type
+    if kind is OrderType.MARKET:
+        return open_, "open"
+    if kind is OrderType.STOP or (kind is OrderType.STOP_LIMIT and not working.triggered):
+        assert order.stop_price is not None
+        if sign * open_ < sign * order.stop_price:
+            return None
+        if kind is OrderType.STOP:
+            return open_, "stop at open"
+        working.triggered = True
+    assert order.limit_price is not None
+    if sign * open_ > sign * order.limit_price:
+        return None
+    return open_, "limit at open"
+
+
+def match_inside(
+    working: Working, high: float, low: float, close: float, *, through: bool = False
+) -> Match | None:
+    """What an order does between the open and the close of a bar, at its level.
+
+    Args:
+        working: A limit, stop or stop-limit that did not fill at the open.
+        high: Of the bar.
+        low: Of the bar.
+        close: Of the bar.
+        through: A limit needs a price beyond its level; a touch is not enough.
+    """
+    kind = working.type
+    if kind is OrderType.LIMIT or working.triggered:
+        return _match_limit(working, high, low, through=through)
+    stop = working.order.stop_price
+    assert stop is not None
+    extreme = high if working.sign > 0 else low
+    if working.sign * extreme < working.sign * stop:
+        return None
+    if kind is OrderType.STOP:
+        return stop, "stop"
+    return _trigger_stop_limit(working, stop, close)
+
+
+def _match_limit(working: Working, high: float, low: float, *, through: bool) -> Match | None:
+    limit, sign = working.order.limit_price, working.sign
+    assert limit is not None
+    best = low if sign > 0 else high
+    if sign * best > sign * limit or (through and best == limit):
+        return None
+    return limit, "limit"
+
+
+def _trigger_stop_limit(working: Working, stop: float, close: float) -> Match | None:
+    """Triggered inside the bar, at the stop: then only what is sure to come after it counts."""
+    limit, sign = working.order.limit_price, working.sign
+    assert limit is not None
+    working.triggered = True
+    if sign * stop <= sign * limit:
+        return stop, "stop_limit"
+    if sign * close <= sign * limit:
+        return limit, "stop_limit"
+    return None

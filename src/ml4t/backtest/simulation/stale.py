@@ -1,0 +1,77 @@
+"""Held assets that no longer get bars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ml4t.backtest.portfolio.portfolio import Portfolio
+    from ml4t.backtest.types.bars import Bars, Chunk
+
+
+class StaleWatch:
+    """Counts, session by session, how long each held asset has been without a bar.
+
+    Args:
+        portfolio: Whose positions are watched.
+        after: Sessions without a bar after which a holding is stale.
+    """
+
+    def __init__(self, portfolio: Portfolio, after: int) -> None:
+        self.portfolio = portfolio
+        self.after = after
+        self.rows: list[tuple[int, str, float]] = []
+        self._session = -1
+        self._ordinal = 0
+        self._seen = np.zeros(len(portfolio.universe), dtype=np.int64)
+        self._chunk: Chunk | None = None
+        self._row = 0
+
+    def newly_stale(self, bars: Bars) -> list[str]:
+        """Held assets that are stale at `bars`, noted with their share of equity.
+
+        An asset is noted once for every session it is stale in.
+        """
+        session = int(bars.chunk.sessions[bars.index])
+        if session == self._session:
+            return []
+        labelled = bars.chunk.axis.is_session
+        if not labelled:
+            self._see(bars, bars.start)
+        self._session = session
+        self._ordinal += 1
+        if labelled:
+            self._see(bars, bars.stop)
+        if not self.portfolio.held:
+            return []
+        missed = self._ordinal - (0 if labelled else 1) - self._seen
+        codes = self.portfolio.universe.codes
+        stale = [a for a in sorted(self.portfolio.held) if missed[codes[a]] >= self.after]
+        if stale:
+            self._note(bars, stale)
+        return stale
+
+    def _see(self, bars: Bars, stop: int) -> None:
+        """Mark the assets of all rows before `stop` as seen in the session that is current."""
+        if len(self._seen) < len(self.portfolio.universe):
+            grown = np.full(len(self.portfolio.universe), self._ordinal, dtype=np.int64)
+            grown[: len(self._seen)] = self._seen
+            self._seen = grown
+        chunk = bars.chunk
+        if self._chunk is not chunk:
+            if self._chunk is not None:
+                self._seen[self._chunk.codes[self._row :]] = self._ordinal
+            self._chunk, self._row = chunk, bars.start
+        self._seen[chunk.codes[self._row : stop]] = self._ordinal
+        self._row = stop
+
+    def _note(self, bars: Bars, stale: list[str]) -> None:
+        portfolio = self.portfolio
+        equity = portfolio.equity
+        values = portfolio.values()
+        now = int(bars.chunk.times[bars.index])
+        for asset_id in stale:
+            value = abs(float(values[portfolio.universe.codes[asset_id]]))
+            self.rows.append((now, asset_id, value / equity if equity else float("nan")))

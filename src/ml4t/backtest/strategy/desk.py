@@ -1,0 +1,250 @@
+"""The desk: carries out, within one run, what a strategy's helpers ask for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml4t.backtest.broker.basket import Basket
+from ml4t.backtest.errors import DataError, OrderError, did_you_mean
+from ml4t.backtest.strategy.targets import round_to_lots, weights_by_code
+from ml4t.backtest.types.instrument import round_to_lot
+from ml4t.backtest.types.order import Order, OrderEvent, OrderSide, OrderStatus, OrderType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from ml4t.backtest.broker.blotter import Working
+    from ml4t.backtest.broker.broker import Broker
+    from ml4t.backtest.data.history import History
+    from ml4t.backtest.portfolio.portfolio import Portfolio
+    from ml4t.backtest.types.bars import Bars, Universe
+    from ml4t.backtest.types.events import News
+
+SUPERSEDED = "superseded"
+
+
+class Desk:
+    """What a strategy is bound to during a run: reads the portfolio, orders from the broker.
+
+    Args:
+        broker: Takes the orders.
+        portfolio: Read only.
+        history: The past bars.
+        book: Takes news that a broker returns at once.
+        schedule: Registers a calendar rule and the function it calls.
+        is_growing: Assets may still appear, so an unknown one is not yet a mistake.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        portfolio: Portfolio,
+        history: History,
+        *,
+        book: Callable[[News], None],
+        schedule: Callable[[Any, Callable[..., Any]], None],
+        is_growing: bool,
+    ) -> None:
+        self.broker = broker
+        self.portfolio = portfolio
+        self.universe: Universe = portfolio.universe
+        self.quantities = portfolio.quantities
+        self.bars: Bars | None = None
+        self.records: list[tuple[int, str, Any]] = []
+        self.logs: list[tuple[int, str]] = []
+        self.schedule = schedule
+        self._history = history
+        self._book = book
+        self._is_growing = is_growing
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The time of the current bars."""
+        if self.bars is None:
+            raise OrderError("There is no current time before the first bar.")
+        return self.bars.timestamp
+
+    def code(self, asset_id: str) -> int:
+        """The asset's code, or a helpful error."""
+        code = self.universe.codes.get(asset_id)
+        if code is None:
+            raise OrderError(
+                f"Unknown asset {asset_id!r}. {did_you_mean(str(asset_id), self.universe.ids)}"
+            )
+        return code
+
+    def position(self, asset_id: str) -> float:
+        """Signed units of an asset the hot look-up did not find."""
+        if not self._is_growing:
+            self.code(asset_id)
+        return 0.0
+
+    def last_price(self, asset_id: str) -> float:
+        """Last known close; NaN before the asset's first bar."""
+        if self._is_growing and asset_id not in self.universe:
+            return math.nan
+        self.code(asset_id)
+        return self.portfolio.last_price(asset_id)
+
+    def open_orders(self, asset_id: str | None) -> list[OrderEvent]:
+        """Open orders, in order of submission."""
+        blotter = self.broker.blotter
+        code = None if asset_id is None else self.code(asset_id)
+        return [blotter.event(working) for working in blotter.working(code)]
+
+    def history(self, asset_id: str | None, n: int, field: str) -> np.ndarray:
+        """The last bars; see `Strategy.history`."""
+        bars = self.bars
+        if bars is None:
+            raise DataError("There is no history before the first bar.")
+        if asset_id is None:
+            return self._history.matrix(bars.chunk, bars.index, n, field)
+        return self._history.last(bars.chunk, bars.stop, self.code(asset_id), n, field)
+
+    # -- ordering -----------------------------------------------------------------------------
+
+    def submit(self, order: Order) -> int:
+        """Send one order; its id."""
+        news = self.broker.submit((order,))
+        if news:
+            self._book(news)
+        return self.broker.blotter.count
+
+    def reject(self, asset_id: str, side: OrderSide, reason: str, tag: str) -> int:
+        """Note an order that cannot even be sized."""
+        code = self.universe.codes.get(asset_id, -1)
+        return self.broker.blotter.reject(Order(asset_id, side, math.nan, tag=tag), reason, code)
+
+    def units_worth(self, asset_id: str, money: float) -> float | None:
+        """Whole lots of an asset that `money` buys at its last close; None without a price."""
+        price = self.last_price(asset_id)
+        if math.isnan(price):
+            return None
+        instrument = self.portfolio.instruments[self.code(asset_id)]
+        return round_to_lot(money / (price * instrument.multiplier), instrument.lot_size)
+
+    def add_worth(self, asset_id: str, money: float, tag: str) -> int:
+        """Buy units worth `money`, on top of what is held and ordered."""
+        units = self.units_worth(asset_id, money)
+        if units is None:
+            return self.reject(asset_id, OrderSide.BUY, "no price yet: it had no bar", tag)
+        if units == 0.0:
+            reason = f"{money:,.2f} is less than one lot at {self.last_price(asset_id):,.2f}"
+            return self.reject(asset_id, OrderSide.BUY, reason, tag)
+        return self.submit(Order(asset_id, OrderSide.BUY, units, tag=tag))
+
+    def target_worth(self, asset_id: str, money: float, tolerance: float, tag: str) -> int | None:
+        """Bring a position to units worth `money`."""
+        units = self.units_worth(asset_id, money)
+        if units is None:
+            side = OrderSide.BUY if money >= 0 else OrderSide.SELL
+            return self.reject(asset_id, side, "no price yet: it had no bar", tag)
+        return self.target(asset_id, units, tolerance, tag)
+
+    def target(self, asset_id: str, units: float, tolerance: float, tag: str) -> int | None:
+        """Bring a position to `units`; None when nothing needs to trade."""
+        if not math.isfinite(units):
+            raise OrderError(f"The target for {asset_id!r} must be finite, not {units!r}.")
+        code = self.code(asset_id)
+        self.supersede(code)
+        change = units - self.quantities[asset_id]
+        if change == 0.0 or self._is_below(tolerance, change, asset_id, code):
+            return None
+        side = OrderSide.BUY if change > 0 else OrderSide.SELL
+        return self.submit(Order(asset_id, side, abs(change), tag=tag))
+
+    def _is_below(self, tolerance: float, change: float, asset_id: str, code: int) -> bool:
+        if not tolerance:
+            return False
+        portfolio = self.portfolio
+        worth = abs(change) * portfolio.last_price(asset_id) * portfolio.multiplier[code]
+        return bool(worth < tolerance * portfolio.equity)
+
+    def close(self, asset_id: str, tag: str) -> int | None:
+        """Close a position at the market; None when it is flat."""
+        code = self.code(asset_id)
+        self.supersede(code)
+        held = self.quantities[asset_id]
+        if held == 0.0:
+            return None
+        side = OrderSide.SELL if held > 0 else OrderSide.BUY
+        return self.submit(Order(asset_id, side, abs(held), reduce_only=True, tag=tag))
+
+    def rebalance(
+        self, weights: Mapping[str, float] | np.ndarray, tolerance: float, tag: str
+    ) -> int:
+        """Bring the whole portfolio to target weights; the number of orders."""
+        portfolio, broker = self.portfolio, self.broker
+        column = weights_by_code(weights, self.universe, self.bars, broker.leverage)
+        self.supersede(None)
+        n, prices = len(column), portfolio.last_prices()
+        wanted = np.flatnonzero(column)
+        unpriced = wanted[np.isnan(prices[wanted])]
+        for code in unpriced.tolist():
+            side = OrderSide.BUY if column[code] > 0 else OrderSide.SELL
+            self.reject(self.universe.ids[code], side, "no price yet: it had no bar", tag)
+        column[unpriced] = 0.0
+        unit = np.where(column == 0.0, 1.0, prices[:n] * portfolio.multiplier[:n])
+        units = round_to_lots(column * portfolio.equity / unit, portfolio.lots[:n])
+        change = units - portfolio.quantity[:n]
+        if tolerance:
+            worth = np.abs(change) * np.nan_to_num(prices[:n]) * portfolio.multiplier[:n]
+            change[worth < tolerance * portfolio.equity] = 0.0
+        codes = np.flatnonzero(change)
+        basket = Basket(self.universe, codes.astype(np.int32), change[codes], tag)
+        if len(basket):
+            news = broker.submit(basket)
+            if news:
+                self._book(news)
+        return len(basket) + len(unpriced)
+
+    # -- canceling ----------------------------------------------------------------------------
+
+    def supersede(self, code: int | None) -> None:
+        """A target replaces what is open, but not the orders that protect a position."""
+        blotter = self.broker.blotter
+        if blotter.is_empty or (code is not None and not blotter.has_open(code)):
+            return
+        for working in blotter.working(code):
+            if not is_protective(working):
+                self.broker.cancel(working.order_id, SUPERSEDED)
+
+    def cancel(self, order_id: int) -> bool:
+        """Cancel one open order; whether it was open."""
+        return self.broker.cancel(order_id)
+
+    def cancel_all(self, asset_id: str | None) -> int:
+        """Cancel open orders; how many there were."""
+        code = None if asset_id is None else self.code(asset_id)
+        working = self.broker.blotter.working(code)
+        return sum(self.broker.cancel(w.order_id) for w in working)
+
+    # -- notes --------------------------------------------------------------------------------
+
+    def record(self, values: Mapping[str, Any]) -> None:
+        """Put values on the result, at the current time."""
+        now = self._now_us()
+        self.records.extend((now, name, value) for name, value in values.items())
+
+    def log(self, message: str) -> None:
+        """Put a line on the result, at the current time."""
+        self.logs.append((self._now_us(), message))
+
+    def _now_us(self) -> int:
+        if self.bars is None:
+            raise OrderError("There is no current time before the first bar.")
+        return int(self.bars.chunk.times[self.bars.index])
+
+
+def is_protective(working: Working) -> bool:
+    """Whether an order guards a position: resting, and only able to reduce it."""
+    return (
+        working.order.reduce_only
+        and working.type is not OrderType.MARKET
+        and working.status is not OrderStatus.PENDING
+    )

@@ -1,0 +1,62 @@
+"""Which hooks a strategy has overridden, and how many arguments they take."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.strategy.strategy import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ml4t.backtest.types.bars import Bars
+
+
+class Hooks:
+    """Which hooks a strategy has overridden, ready to call."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.on_market_data = _overridden(strategy, "on_market_data")
+        on_bars = _overridden(strategy, "on_bars")
+        self.on_fill_event = _overridden(strategy, "on_fill_event")
+        self.on_order_event = _overridden(strategy, "on_order_event")
+        if self.on_market_data is None and on_bars is None:
+            raise ConfigError(
+                f"{type(strategy).__name__} overrides neither on_market_data nor on_bars, so it "
+                "could never decide anything."
+            )
+        self.is_short = self.on_market_data is not None and not _takes(self.on_market_data, 2)
+        bars_short = on_bars is not None and not _takes(on_bars, 2)
+        self.wants_context = (self.on_market_data is not None and not self.is_short) or (
+            on_bars is not None and not bars_short
+        )
+        self.on_bars: Callable[[Bars, dict[str, Any]], Any] | None = on_bars
+        if on_bars is not None and bars_short:
+            self.on_bars = lambda bars, _context: on_bars(bars)
+
+
+def _overridden(strategy: Strategy, name: str) -> Callable[..., Any] | None:
+    method = getattr(strategy, name)
+    if getattr(method, "__func__", method) is getattr(Strategy, name):
+        return None
+    return method  # type: ignore[no-any-return]
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a callable accepts `count` positional arguments."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def adapted(function: Callable[..., Any]) -> Callable[[Bars, dict[str, Any]], Any]:
+    """A scheduled function, called with as many arguments as it takes."""
+    if _takes(function, 0):
+        return lambda _bars, _context: function()
+    if _takes(function, 1):
+        return lambda bars, _context: function(bars)
+    return function

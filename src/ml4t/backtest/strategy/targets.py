@@ -1,0 +1,129 @@
+"""The arithmetic between what a strategy wants and what it must order. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml4t.backtest.errors import OrderError, did_you_mean
+
+if TYPE_CHECKING:
+    from ml4t.backtest.types.bars import Bars, Universe
+
+# Above this a "percent" is surely meant in per cent.
+_LARGEST_FRACTION = 10.0
+# Float noise allowed on the sum of weights.
+_NOISE = 1e-9
+_WHOLE = 1e-11
+
+
+def check_fraction(name: str, value: Any, *, signed: bool = True) -> float:
+    """A share of equity, as a fraction.
+
+    Raises:
+        OrderError: Not a finite number, above 10 (surely meant in per cent), or negative where
+            that has no meaning.
+    """
+    fraction = float(value) if isinstance(value, int | float | np.number) else math.nan
+    if not math.isfinite(fraction):
+        raise OrderError(f"{name} must be a finite number, not {value!r}.")
+    if abs(fraction) > _LARGEST_FRACTION:
+        raise OrderError(
+            f"{name}={value} is refused: percentages are fractions, 0.05 is five percent."
+        )
+    if not signed and fraction < 0:
+        raise OrderError(f"{name}={value} is negative; use the opposite helper instead.")
+    return fraction
+
+
+def check_confidence(asset_id: str, confidence: Any) -> float:
+    """A model's confidence, clipped to 0..1.
+
+    Raises:
+        OrderError: Not a number, or NaN.
+    """
+    try:
+        value = float(confidence)
+    except (TypeError, ValueError):
+        value = math.nan
+    if math.isnan(value):
+        raise OrderError(
+            f"confidence for {asset_id!r} is {confidence!r}, not a number from 0 to 1. Skip an "
+            "asset without one."
+        )
+    return min(max(value, 0.0), 1.0)
+
+
+def round_to_lots(quantity: np.ndarray, lots: np.ndarray) -> np.ndarray:
+    """Quantities rounded toward zero to whole lots; a lot of 0 leaves them as they are."""
+    safe = np.where(lots > 0.0, lots, 1.0)
+    whole = np.trunc(quantity / safe * (1.0 + _WHOLE)) * safe
+    result: np.ndarray = np.where(lots > 0.0, whole, quantity)
+    return result
+
+
+def weights_by_code(
+    weights: Mapping[str, float] | np.ndarray | Any,
+    universe: Universe,
+    bars: Bars | None,
+    leverage: float,
+) -> np.ndarray:
+    """Checked weights as a column by asset code; zero for assets that are not named.
+
+    Args:
+        weights: By `asset_id`, or an array aligned with `bars.asset_ids`.
+        universe: Assets by code.
+        bars: The current bars, for an array.
+        leverage: Largest sum of absolute weights allowed.
+
+    Raises:
+        OrderError: An unknown asset, a weight that is not finite, a wrong length, or more than
+            the account's leverage in sum.
+    """
+    column = np.zeros(len(universe))
+    if isinstance(weights, Mapping):
+        for asset_id, weight in weights.items():
+            code = universe.codes.get(asset_id)
+            if code is None:
+                raise OrderError(
+                    f"weights name an unknown asset {asset_id!r}. "
+                    f"{did_you_mean(str(asset_id), universe.ids)}"
+                )
+            column[code] = _number(weight, asset_id)
+    else:
+        array = np.asarray(weights, dtype=np.float64)
+        expected = 0 if bars is None else len(bars)
+        if array.shape != (expected,):
+            raise OrderError(
+                f"weights have shape {array.shape}, but {expected} assets have a bar now: give "
+                "one weight for each of bars.asset_ids, or a mapping by asset_id."
+            )
+        if bars is not None:
+            column[bars.codes] = array
+    _check_sum(column, universe, leverage)
+    return column
+
+
+def _number(weight: Any, asset_id: str) -> float:
+    try:
+        return float(weight)
+    except (TypeError, ValueError):
+        raise OrderError(f"the weight of {asset_id!r} is {weight!r}, not a number.") from None
+
+
+def _check_sum(column: np.ndarray, universe: Universe, leverage: float) -> None:
+    bad = np.flatnonzero(~np.isfinite(column))
+    if len(bad):
+        raise OrderError(
+            f"{len(bad)} weights are not finite; the first is {column[bad[0]]} for "
+            f"{universe.ids[bad[0]]!r}. Leave an asset out, or give it 0, to hold none of it."
+        )
+    gross = float(np.abs(column).sum())
+    if gross > leverage + _NOISE:
+        raise OrderError(
+            f"weights add up to {gross:.6g} in absolute value, but the account allows "
+            f"{leverage:g}. Weights are fractions of equity."
+        )

@@ -1,0 +1,413 @@
+"""Bars: columns first, objects only where somebody looks.
+
+A `Chunk` is a run of consecutive timestamps as a struct of arrays, rows sorted by time and then
+asset. `Bars` is a window on one timestamp of a chunk. `MarketEvent` is one row as an object.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from ml4t.backtest.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import polars as pl
+
+    from ml4t.backtest.types.time import TimeAxis
+
+_FEW = 4
+
+Signal = float | bool | str | dict[str, Any]
+
+
+class MarketEvent(msgspec.Struct, frozen=True, gc=False):
+    """One bar of one asset, known at `timestamp`.
+
+    Prices are in the asset's currency; `volume` is in units and NaN where the source has none.
+    `signals` holds the predictions that were known then, by name; a missing one is absent, so
+    `event.signals.get("ml_pred", 0)` does what it says. The key `_meta` holds a dict (model
+    version, time of computation) where the source has it.
+    """
+
+    timestamp: datetime
+    asset_id: str
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float = float("nan")
+    signals: dict[str, Any] = {}  # msgspec copies the empty default
+
+
+class ExecutionBar(MarketEvent, frozen=True, gc=False):
+    """The bar an order trades in, as slippage sees it.
+
+    `reference` is the price before slippage: the open, the close, or the order's level.
+    """
+
+    reference: float = float("nan")
+
+
+class Universe:
+    """The assets of a run and their integer codes.
+
+    When all assets are known before the run, codes follow sorted `asset_id`. A feed that names
+    its assets as it goes appends, in order of appearance.
+    """
+
+    __slots__ = ("codes", "ids")
+
+    def __init__(self, asset_ids: list[str] | tuple[str, ...] = ()) -> None:
+        self.ids: list[str] = sorted(asset_ids)
+        self.codes: dict[str, int] = {a: i for i, a in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, asset_id: object) -> bool:
+        return asset_id in self.codes
+
+    def add(self, asset_id: str) -> int:
+        """The code of an asset, given anew if it is unknown."""
+        code = self.codes.get(asset_id)
+        if code is None:
+            code = self.codes[asset_id] = len(self.ids)
+            self.ids.append(asset_id)
+        return code
+
+
+class Chunk:
+    """Consecutive timestamps as a struct of arrays: what travels from the door to the engine.
+
+    Rows are sorted by timestamp, then by `asset_id`. T timestamps, N rows.
+
+    Args:
+        universe: Assets by code; grows between chunks only for feeds that name assets as they go.
+        axis: How `times` is to be read.
+        times: int64[T], microseconds, strictly increasing; also across chunks.
+        sessions: int32[T], the session each timestamp belongs to, as days since 1970-01-01.
+        offsets: int64[T + 1]; the rows of timestamp i are offsets[i] to offsets[i + 1].
+        codes: int32[N], the asset of each row.
+        prices: open, high, low, close, volume: float64[N], C-contiguous.
+        signals: By name, float64[N] with NaN where absent, or object[N] (bool, str) with None.
+        meta: object[N] of dict or None, or None when the source has no `_meta`.
+        begins: int64[N] when each bar began, or None: each began after the timestamp before it.
+        context_at: The context of timestamp i as a new plain dict, or None without context.
+    """
+
+    def __init__(
+        self,
+        universe: Universe,
+        axis: TimeAxis,
+        *,
+        times: np.ndarray,
+        sessions: np.ndarray,
+        offsets: np.ndarray,
+        codes: np.ndarray,
+        prices: Mapping[str, np.ndarray],
+        signals: dict[str, np.ndarray] | None = None,
+        meta: np.ndarray | None = None,
+        begins: np.ndarray | None = None,
+        context_at: Callable[[int], dict[str, Any]] | None = None,
+    ) -> None:
+        self.universe = universe
+        self.axis = axis
+        self.times = times
+        self.sessions = sessions
+        self.offsets = offsets
+        self.codes = codes
+        self.open = prices["open"]
+        self.high = prices["high"]
+        self.low = prices["low"]
+        self.close = prices["close"]
+        self.volume = prices["volume"]
+        self.signals = signals if signals is not None else {}
+        self.meta = meta
+        self.begins = begins
+        self.context_at = context_at
+        for column in (self.open, self.high, self.low, self.close, self.volume):
+            column.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """`offsets` as plain integers."""
+        return self.offsets.tolist()  # type: ignore[no-any-return]
+
+    @cached_property
+    def stamps(self) -> list[datetime]:
+        """`times` as `datetime`."""
+        return self.axis.to_datetimes(self.times)
+
+    @cached_property
+    def is_dense(self) -> bool:
+        """Every timestamp holds the whole universe, in the order of its codes."""
+        n = len(self.universe)
+        if len(self.codes) != len(self.times) * n:
+            return False
+        return bool((self.codes.reshape(len(self.times), n) == np.arange(n)).all())
+
+    @cached_property
+    def opens(self) -> memoryview[Any]:
+        """`open` for reading single plain floats quickly."""
+        return self.open.data
+
+    @cached_property
+    def highs(self) -> memoryview[Any]:
+        """`high` for reading single plain floats quickly."""
+        return self.high.data
+
+    @cached_property
+    def lows(self) -> memoryview[Any]:
+        """`low` for reading single plain floats quickly."""
+        return self.low.data
+
+    @cached_property
+    def closes(self) -> memoryview[Any]:
+        """`close` for reading single plain floats quickly."""
+        return self.close.data
+
+    def asset_ids(self) -> list[str]:
+        """The `asset_id` of every row."""
+        if self.is_dense:
+            return self.universe.ids * len(self.times)
+        ids = np.array(self.universe.ids, dtype=object)
+        return ids[self.codes].tolist()  # type: ignore[no-any-return]
+
+    def events(self, start: int = 0) -> Iterator[MarketEvent]:
+        """Every row from `start` on as an event, built when the iterator reaches it."""
+        rows = slice(start, None)
+        counts = np.diff(self.offsets)
+        stamps: Iterator[datetime] = chain.from_iterable(map(repeat, self.stamps, counts.tolist()))
+        if start:
+            when = np.repeat(np.arange(len(self.times)), counts)[rows]
+            stamps = iter([self.stamps[i] for i in when.tolist()])
+        return map(
+            MarketEvent,
+            stamps,
+            self.asset_ids()[rows] if start else self.asset_ids(),
+            self.open[rows].tolist(),
+            self.high[rows].tolist(),
+            self.low[rows].tolist(),
+            self.close[rows].tolist(),
+            self.volume[rows].tolist(),
+            self._signal_dicts(rows),
+        )
+
+    def event(self, row: int) -> MarketEvent:
+        """One row as an event."""
+        i = int(np.searchsorted(self.offsets, row, side="right")) - 1
+        return MarketEvent(
+            self.stamps[i],
+            self.universe.ids[self.codes[row]],
+            float(self.open[row]),
+            float(self.high[row]),
+            float(self.low[row]),
+            float(self.close[row]),
+            float(self.volume[row]),
+            next(self._signal_dicts(slice(row, row + 1))),
+        )
+
+    def _signal_dicts(self, rows: slice) -> Iterator[dict[str, Any]]:
+        names = tuple(self.signals)
+        columns = [self.signals[name][rows] for name in names]
+        if self.meta is not None:
+            names, columns = (*names, "_meta"), [*columns, self.meta[rows]]
+        if not names:
+            return (dict() for _ in repeat(None, len(self.codes[rows])))  # noqa: C408
+        complete = all(_is_complete(column) for column in columns)
+        return _dicts(names, [column.tolist() for column in columns], complete=complete)
+
+
+def _is_complete(column: np.ndarray) -> bool:
+    if column.dtype == object:
+        return not any(value is None for value in column.tolist())
+    return not bool(np.isnan(column).any())
+
+
+def _dicts(
+    names: tuple[str, ...], columns: list[list[Any]], *, complete: bool
+) -> Iterator[dict[str, Any]]:
+    """One dict a row, without the absent values.
+
+    Displays with few names are written out: building a dict from a display takes a third of the
+    time of `dict(zip(...))`, and this is the hottest line of a run with per-asset events.
+    """
+    if not complete:
+        return (
+            {k: v for k, v in zip(names, row, strict=True) if v is not None and v == v}  # noqa: PLR0124
+            for row in zip(*columns, strict=True)
+        )
+    if len(names) == 1:
+        (a,) = names
+        return ({a: x} for x in columns[0])
+    if len(names) == 2:  # noqa: PLR2004
+        a, b = names
+        return ({a: x, b: y} for x, y in zip(*columns, strict=True))
+    if len(names) == 3:  # noqa: PLR2004
+        a, b, c = names
+        return ({a: x, b: y, c: z} for x, y, z in zip(*columns, strict=True))
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+
+
+class Bars:
+    """All bars of one timestamp, in sorted `asset_id` order.
+
+    Columns are read-only NumPy views aligned with `asset_ids`; `bars["AAPL"]` and iteration give
+    `MarketEvent`. A `Bars` stays valid after its step.
+    """
+
+    __slots__ = ("chunk", "index", "start", "stop")
+
+    def __init__(self, chunk: Chunk, index: int) -> None:
+        self.chunk = chunk
+        self.index = index
+        self.start, self.stop = chunk.rows[index], chunk.rows[index + 1]
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __repr__(self) -> str:
+        return f"Bars({self.timestamp}, {len(self)} assets)"
+
+    @property
+    def timestamp(self) -> datetime:
+        """When these bars are complete and known."""
+        return self.chunk.stamps[self.index]
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Integer codes of the assets, int32[n]."""
+        return self.chunk.codes[self.start : self.stop]
+
+    @property
+    def asset_ids(self) -> list[str]:
+        """Assets that have a bar now, sorted."""
+        if self.chunk.is_dense:
+            return self.chunk.universe.ids.copy()
+        ids = self.chunk.universe.ids
+        return [ids[code] for code in self.codes.tolist()]
+
+    @property
+    def open(self) -> np.ndarray:
+        """Opening prices, float64[n]."""
+        return self.chunk.open[self.start : self.stop]
+
+    @property
+    def high(self) -> np.ndarray:
+        """Highest prices, float64[n]."""
+        return self.chunk.high[self.start : self.stop]
+
+    @property
+    def low(self) -> np.ndarray:
+        """Lowest prices, float64[n]."""
+        return self.chunk.low[self.start : self.stop]
+
+    @property
+    def close(self) -> np.ndarray:
+        """Closing prices, float64[n]."""
+        return self.chunk.close[self.start : self.stop]
+
+    @property
+    def volume(self) -> np.ndarray:
+        """Units traded, float64[n]; NaN where the source has none."""
+        return self.chunk.volume[self.start : self.stop]
+
+    def signal(self, name: str) -> np.ndarray:
+        """One signal for all assets: float64[n] with NaN where absent, or object[n] with None.
+
+        Raises:
+            DataError: No signal of this name exists; the text offers the nearest one.
+        """
+        try:
+            column = self.chunk.signals[name]
+        except KeyError:
+            raise DataError(
+                f"There is no signal {name!r}. {did_you_mean(name, self.chunk.signals)}"
+            ) from None
+        view = column[self.start : self.stop]
+        view.flags.writeable = False
+        return view
+
+    def top(self, name: str, n: int) -> list[str]:
+        """The `n` assets with the highest value of a signal, best first.
+
+        Assets without the signal are left out; ties go to the smaller `asset_id`.
+
+        Raises:
+            DataError: No signal of this name, or it is not numeric.
+        """
+        order = self.top_rows(name, n)
+        ids, codes = self.chunk.universe.ids, self.codes
+        return [ids[codes[i]] for i in order.tolist()]
+
+    def top_rows(self, name: str, n: int) -> np.ndarray:
+        """As `top`, as positions in `asset_ids`."""
+        values = self.signal(name)
+        if values.dtype == object:
+            raise DataError(f"Signal {name!r} is not numeric; bars.top needs numbers.")
+        order = np.argsort(-values, kind="stable")  # NaN sorts last
+        present = len(values) - int(np.isnan(values).sum())
+        return order[: max(0, min(n, present))]
+
+    def row(self, asset_id: str) -> int:
+        """The row of an asset in the chunk, or -1 when it has no bar now."""
+        code = self.chunk.universe.codes.get(asset_id)
+        if code is None:
+            return -1
+        return self.row_of_code(code)
+
+    def row_of_code(self, code: int) -> int:
+        """As `row`, by the asset's code."""
+        if self.chunk.is_dense:
+            return self.start + code
+        hits = np.flatnonzero(self.codes == code)
+        return self.start + int(hits[0]) if len(hits) else -1
+
+    def rows_of(self, codes: list[int]) -> list[int]:
+        """As `row_of_code`, for many assets."""
+        if self.chunk.is_dense:
+            start = self.start
+            return [start + code for code in codes]
+        if len(codes) <= _FEW:
+            return [self.row_of_code(code) for code in codes]
+        rows = dict(zip(self.codes.tolist(), range(self.start, self.stop), strict=True))
+        return [rows.get(code, -1) for code in codes]
+
+    def __contains__(self, asset_id: object) -> bool:
+        return isinstance(asset_id, str) and self.row(asset_id) >= 0
+
+    def __getitem__(self, asset_id: str) -> MarketEvent:
+        row = self.row(asset_id)
+        if row < 0:
+            raise KeyError(
+                f"{asset_id!r} has no bar at {self.timestamp}. "
+                f"{did_you_mean(asset_id, self.asset_ids)}"
+            )
+        return self.chunk.event(row)
+
+    def __iter__(self) -> Iterator[MarketEvent]:
+        return (self.chunk.event(row) for row in range(self.start, self.stop))
+
+    def to_frame(self) -> pl.DataFrame:
+        """The bars and their signals as a Polars frame, one row an asset."""
+        import polars as pl
+
+        columns: dict[str, Any] = {
+            "timestamp": [self.timestamp] * len(self),
+            "asset_id": self.asset_ids,
+            **{name: getattr(self, name) for name in ("open", "high", "low", "close", "volume")},
+            **{name: self.signal(name) for name in self.chunk.signals},
+        }
+        frame = pl.DataFrame(columns, strict=False)
+        return frame.with_columns(pl.col(pl.Float64).fill_nan(None))

@@ -1,0 +1,125 @@
+"""The news: what a broker reports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ml4t.backtest.types.order import OrderSide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from ml4t.backtest.types.bars import Universe
+
+
+class FillEvent(msgspec.Struct, frozen=True, gc=False):
+    """One execution.
+
+    Args:
+        order_id: The order that filled.
+        asset_id: What was traded.
+        timestamp: The time of the bar it filled in.
+        side: Buy or sell.
+        quantity: Units, positive.
+        price: What was paid or received per unit, slippage included.
+        commission: Money charged.
+        slippage: Money lost against the reference price (the open, level or close); positive
+            is a cost.
+        reason: What made it fill: "open", "limit", "stop", "close", ...
+    """
+
+    order_id: int
+    asset_id: str
+    timestamp: datetime
+    side: OrderSide
+    quantity: float
+    price: float
+    commission: float
+    slippage: float
+    reason: str
+
+
+class FillBatch:
+    """Executions of one moment as a struct of arrays: what a basket's fills travel as.
+
+    Args:
+        universe: Assets by code.
+        timestamp: The time of the bar.
+        order_ids: int64[n].
+        codes: int32[n]; each asset at most once.
+        quantities: float64[n], signed: positive buys.
+        prices: float64[n], slippage included.
+        commissions: float64[n], money.
+        slippages: float64[n], money against the reference price, positive is a cost.
+        reason: What made them fill; the same for all.
+    """
+
+    __slots__ = (
+        "codes",
+        "commissions",
+        "order_ids",
+        "prices",
+        "quantities",
+        "reason",
+        "slippages",
+        "timestamp",
+        "universe",
+    )
+
+    def __init__(
+        self,
+        universe: Universe,
+        timestamp: datetime,
+        *,
+        order_ids: np.ndarray,
+        codes: np.ndarray,
+        quantities: np.ndarray,
+        prices: np.ndarray,
+        commissions: np.ndarray,
+        slippages: np.ndarray,
+        reason: str,
+    ) -> None:
+        self.universe = universe
+        self.timestamp = timestamp
+        self.order_ids = order_ids
+        self.codes = codes
+        self.quantities = quantities
+        self.prices = prices
+        self.commissions = commissions
+        self.slippages = slippages
+        self.reason = reason
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __iter__(self) -> Iterator[FillEvent]:
+        """The fills one by one, as hooks see them."""
+        for order_id, code, quantity, price, commission, slippage in zip(
+            self.order_ids.tolist(),
+            self.codes.tolist(),
+            self.quantities.tolist(),
+            self.prices.tolist(),
+            self.commissions.tolist(),
+            self.slippages.tolist(),
+            strict=True,
+        ):
+            yield FillEvent(
+                order_id,
+                self.universe.ids[code],
+                self.timestamp,
+                OrderSide.BUY if quantity > 0 else OrderSide.SELL,
+                abs(quantity),
+                price,
+                commission,
+                slippage,
+                self.reason,
+            )
+
+
+News = list["FillEvent | FillBatch"]
+"""What a broker reports for one verb, in the order it happened."""

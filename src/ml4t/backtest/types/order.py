@@ -1,0 +1,180 @@
+"""What is asked of a broker: orders, and the states one can be in."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+import msgspec
+
+
+class OrderSide(Enum):
+    """Which way an order trades (FIX 54)."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(Enum):
+    """How an order's price is decided (FIX 40)."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+
+
+class TimeInForce(Enum):
+    """How long an order lives (FIX 59).
+
+    DAY ends with the first session, after the decision, in which it could trade. GTC lives until
+    it is filled or canceled. IOC has one bar: what did not fill in it is canceled.
+    """
+
+    DAY = "day"
+    GTC = "gtc"
+    IOC = "ioc"
+
+
+class OrderStatus(Enum):
+    """Where an order is in its life (FIX 39).
+
+    PENDING has not reached the broker's book; ACCEPTED and PARTIALLY_FILLED are open; the others
+    are final, and all of them but FILLED come with a reason.
+    """
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the order can still trade."""
+        return self in _NEXT and bool(_NEXT[self])
+
+
+_FINAL: frozenset[OrderStatus] = frozenset()
+_OPEN_NEXT = frozenset(
+    {
+        OrderStatus.PARTIALLY_FILLED,
+        OrderStatus.FILLED,
+        OrderStatus.CANCELED,
+        OrderStatus.EXPIRED,
+        OrderStatus.REJECTED,
+    }
+)
+_NEXT: dict[OrderStatus, frozenset[OrderStatus]] = {
+    OrderStatus.PENDING: frozenset(
+        {OrderStatus.ACCEPTED, OrderStatus.REJECTED, OrderStatus.CANCELED}
+    ),
+    OrderStatus.ACCEPTED: _OPEN_NEXT,
+    OrderStatus.PARTIALLY_FILLED: _OPEN_NEXT,
+    OrderStatus.FILLED: _FINAL,
+    OrderStatus.CANCELED: _FINAL,
+    OrderStatus.REJECTED: _FINAL,
+    OrderStatus.EXPIRED: _FINAL,
+}
+
+
+def may_follow(before: OrderStatus, after: OrderStatus) -> bool:
+    """Whether an order in state `before` may legally move to `after`."""
+    return after in _NEXT[before]
+
+
+class Order(msgspec.Struct, frozen=True, gc=False):
+    """One intention to trade, as asked; what became of it is an `OrderEvent`.
+
+    Args:
+        asset_id: What to trade.
+        side: `OrderSide.BUY` or `OrderSide.SELL`; the strings "buy" and "sell" work too.
+        quantity: Units, positive; the side says the direction.
+        type: Market by default.
+        limit_price: Worst price accepted, for LIMIT and STOP_LIMIT, in the asset's currency.
+        stop_price: Price that triggers STOP and STOP_LIMIT.
+        time_in_force: GTC by default. A market order waits for its asset's next bar.
+        reduce_only: Trades only what brings the position nearer to zero.
+        tag: A word of yours that comes back in the results.
+
+    An order that cannot be meant (unknown asset, NaN or zero quantity, a limit order without a
+    price) is not an exception: it ends REJECTED with a reason and is counted in the result.
+    """
+
+    asset_id: str
+    side: OrderSide | str
+    quantity: float
+    type: OrderType | str = OrderType.MARKET
+    limit_price: float | None = None
+    stop_price: float | None = None
+    time_in_force: TimeInForce | str = TimeInForce.GTC
+    reduce_only: bool = False
+    tag: str = ""
+
+
+class OrderEvent(msgspec.Struct, gc=False):
+    """An order and where it stands: what `get_open_orders` lists and `on_order_event` receives.
+
+    `filled_quantity` is in units, `average_fill_price` is NaN until something filled, `reason`
+    says why an order ended without filling whole. `timestamp` is the time of the last change.
+    """
+
+    order_id: int
+    order: Order
+    status: OrderStatus
+    timestamp: object
+    filled_quantity: float = 0.0
+    average_fill_price: float = math.nan
+    reason: str = ""
+
+    @property
+    def asset_id(self) -> str:
+        """What it trades."""
+        return self.order.asset_id
+
+    @property
+    def side(self) -> OrderSide:
+        """Which way it trades."""
+        return OrderSide(self.order.side)
+
+    @property
+    def type(self) -> OrderType:
+        """Market, limit, stop or stop-limit."""
+        return OrderType(self.order.type)
+
+    @property
+    def quantity(self) -> float:
+        """Units asked for, positive."""
+        return self.order.quantity
+
+    @property
+    def remaining_quantity(self) -> float:
+        """Units not filled (yet)."""
+        return self.order.quantity - self.filled_quantity
+
+    @property
+    def limit_price(self) -> float | None:
+        """The order's limit, if any."""
+        return self.order.limit_price
+
+    @property
+    def stop_price(self) -> float | None:
+        """The order's stop, if any."""
+        return self.order.stop_price
+
+    @property
+    def time_in_force(self) -> TimeInForce:
+        """How long it lives."""
+        return TimeInForce(self.order.time_in_force)
+
+    @property
+    def reduce_only(self) -> bool:
+        """Whether it may only bring the position nearer to zero."""
+        return self.order.reduce_only
+
+    @property
+    def tag(self) -> str:
+        """The user's word."""
+        return self.order.tag

@@ -1,0 +1,253 @@
+"""What is true of every run, whatever the strategy: the laws.
+
+Written against the frames of a result and, where the run's data is a table in memory, against that
+table; nothing here asks the product to work anything out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+OPEN = frozenset({"accepted", "partially_filled"})
+FINAL = frozenset({"filled", "canceled", "rejected", "expired"})
+# Fills without a bar of their own: at the last close, or at a price the user gave.
+FORCED = frozenset({"end", "vanished"})
+# Relative room for sums that were taken in another order.
+NOISE = 1e-9
+_CELLS = 20_000_000
+_SPELLINGS = {
+    "timestamp": ("timestamp", "datetime", "date", "time"),
+    "asset_id": ("asset_id", "asset", "symbol", "ticker"),
+    **{name: (name,) for name in ("open", "high", "low", "close")},
+}
+
+
+def check(result: Any, *, bars: pl.DataFrame | None = None, staged: int = 0) -> None:
+    """Fail with the law that a result breaks.
+
+    Args:
+        result: A `BacktestResult`.
+        bars: The run's bars, if they are at hand: timestamp, asset_id, open, high, low, close.
+        staged: Orders that were submitted before the run.
+    """
+    record = result.record
+    fills = record.fills.with_columns(
+        signed=pl.when(pl.col("side") == "buy").then("quantity").otherwise(-pl.col("quantity"))
+    )
+    scale = max(abs(record.initial_cash), float(record.equity["equity"].abs().max() or 0.0))
+    check_time(record, fills)
+    check_orders(result.orders, fills)
+    check_decided_before(result, fills, staged)
+    check_cash(record, fills, scale)
+    check_positions(fills, record.marks)
+    check_profit(result, scale)
+    check_figures(result)
+    if bars is not None:
+        check_references(fills, bars)
+        check_worth(record.equity, fills, bars, scale)
+
+
+def near(one: Any, other: Any, scale: float) -> bool:
+    """Whether two columns agree, to a billionth of `scale`."""
+    gap = np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float))
+    return bool(np.all(gap <= NOISE * scale))
+
+
+def check_time(record: Any, fills: pl.DataFrame) -> None:
+    """Time goes forward; fills happen at timestamps of the run, in order."""
+    times = record.equity["timestamp"]
+    assert times.is_unique().all()
+    assert times.is_sorted(), "equity is in order of time"
+    assert fills["timestamp"].is_sorted(), "fills are in order of time"
+    assert fills["timestamp"].is_in(times.implode()).all(), "fills are at timestamps of the run"
+    assert fills["fill_id"].to_list() == list(range(1, fills.height + 1))
+
+
+def check_orders(orders: pl.DataFrame, fills: pl.DataFrame) -> None:
+    """Every order is in one state; what did not fill says why; its fills add up."""
+    assert orders["order_id"].to_list() == list(range(1, orders.height + 1)), "one row an order"
+    strange = set(orders["status"]) - OPEN - FINAL
+    assert not strange, f"states {strange}"
+    final = pl.col("status").is_in(list(FINAL))
+    mute = orders.filter(
+        final & (pl.col("status") != "filled") & (pl.col("reason").fill_null("") == "")
+    )
+    assert mute.is_empty(), f"ended without a reason: {mute}"
+    sums = fills.group_by("order_id").agg(
+        pl.col("quantity").sum().alias("sum"),
+        (pl.col("quantity") * pl.col("price")).sum().alias("paid"),
+        pl.col("asset_id").unique().alias("assets"),
+        pl.col("side").unique().alias("sides"),
+    )
+    assert set(sums["order_id"]) <= set(orders["order_id"]), "fills belong to orders"
+    joined = orders.join(sums, on="order_id", how="left").with_columns(pl.col("sum").fill_null(0.0))
+    filled, asked = joined["filled_quantity"].to_numpy(), joined["quantity"].to_numpy()
+    room = NOISE * np.nan_to_num(np.abs(asked))
+    assert (np.abs(filled - joined["sum"].to_numpy()) <= room).all(), "the sum of an order's fills"
+    assert not (filled > asked + room).any(), "no order fills more than it asked for"
+    whole = joined.filter(pl.col("status") == "filled")
+    assert (whole["filled_quantity"] >= whole["quantity"] * (1 - NOISE)).all(), "filled whole"
+    assert (joined.filter(pl.col("status") == "rejected")["filled_quantity"] == 0.0).all()
+    traded = joined.filter(pl.col("sum") > 0.0)
+    assert (traded["assets"].list.len() == 1).all()
+    assert (traded["assets"].list.first() == traded["asset_id"]).all(), "the asset of the order"
+    assert (traded["sides"].list.first() == traded["side"]).all(), "the side of the order"
+    average = traded["paid"] / traded["sum"]
+    assert near(traded["average_fill_price"] / average, 1.0, 1.0), "the average price"
+
+
+def check_decided_before(result: Any, fills: pl.DataFrame, staged: int) -> None:
+    """No fill before its decision, none at it except at the same close."""
+    joined = fills.join(result.orders.select("order_id", "created_at"), on="order_id")
+    assert joined.filter(pl.col("timestamp") < pl.col("created_at")).is_empty(), "before decided"
+    at_once = joined.filter(
+        (pl.col("timestamp") == pl.col("created_at"))
+        & ~pl.col("reason").is_in(list(FORCED))
+        & (pl.col("order_id") > staged)
+    )
+    if result.settings.get("fill_at") == "close":
+        at_once = at_once.filter(pl.col("reason") != "close")
+    assert at_once.is_empty(), f"filled at the time of the decision: {at_once}"
+
+
+def check_cash(record: Any, fills: pl.DataFrame, scale: float) -> None:
+    """Cash moves by fills, their costs and financing, and by nothing else."""
+    paid = pl.col("signed") * pl.col("price") * pl.col("multiplier") + pl.col("commission")
+    by_time = fills.group_by("timestamp").agg(paid.sum().alias("paid"))
+    frame = record.equity.join(by_time, on="timestamp", how="left", maintain_order="left")
+    spent = frame["paid"].fill_null(0.0).cum_sum().to_numpy()
+    cash = frame["cash"].to_numpy()
+    expected = record.initial_cash - spent
+    if record.financing == 0.0:
+        assert near(cash, expected, scale), "cash moves by fills and costs"
+    elif len(cash):
+        assert near(cash[-1], expected[-1] + record.financing, scale), "cash moves by financing"
+    assert near(frame["equity"], frame["cash"] + frame["net_exposure"], scale)
+    assert (frame["gross_exposure"] >= frame["net_exposure"].abs() - NOISE * scale).all()
+
+
+def check_positions(fills: pl.DataFrame, marks: pl.DataFrame) -> None:
+    """The running sum of an asset's fills is its position; the last ones are what is held."""
+    ordered = fills.sort("asset_id", "fill_id").with_columns(
+        sum=pl.col("signed").cum_sum().over("asset_id"),
+        moved=pl.col("quantity").cum_sum().over("asset_id"),
+    )
+    gap = (ordered["sum"] - ordered["position"]).abs()
+    assert (gap <= NOISE * ordered["moved"]).all(), "the sum of fills is the position"
+    last = ordered.group_by("asset_id").agg(pl.col("position").last())
+    held = dict(last.filter(pl.col("position") != 0.0).iter_rows())
+    assert dict(marks.select("asset_id", "quantity").iter_rows()) == held, "what is held at the end"
+
+
+def check_profit(result: Any, scale: float) -> None:
+    """Net P&L of all trades and financing are the change of equity."""
+    record = result.record
+    pnl = result.trades["pnl"].sum() + record.financing
+    assert near(pnl, result.final_equity - record.initial_cash, scale), "P&L is change of equity"
+    trades, fills = result.trades, record.fills
+    assert near(trades["commission"].sum(), fills["commission"].sum(), scale)
+    assert near(trades["slippage"].sum(), fills["slippage"].sum(), scale)
+
+
+def check_figures(result: Any) -> None:
+    """Drawdowns are never positive; prices and quantities are positive and finite."""
+    assert (result.equity["drawdown"] <= 0.0).all(), "drawdown"
+    assert result.max_drawdown <= 0.0
+    for name in ("quantity", "price"):
+        column = result.fills[name]
+        assert (column > 0.0).all(), name
+        assert column.is_finite().all(), name
+
+
+def check_references(fills: pl.DataFrame, bars: pl.DataFrame) -> None:
+    """Every fill's price before slippage lies within the bar it filled in."""
+    own = fills.filter(~pl.col("reason").is_in(list(FORCED)))
+    joined = own.join(bars, on=["timestamp", "asset_id"], how="left").with_columns(
+        reference=pl.col("price") - pl.col("slippage") / (pl.col("signed") * pl.col("multiplier"))
+    )
+    assert joined["low"].null_count() == 0, "a fill has a bar of its asset"
+    outside = joined.filter(
+        (pl.col("reference") > pl.col("high") * (1 + NOISE))
+        | (pl.col("reference") < pl.col("low") * (1 - NOISE))
+    )
+    assert outside.is_empty(), f"reference price outside of its bar: {outside}"
+
+
+def check_worth(
+    equity: pl.DataFrame, fills: pl.DataFrame, bars: pl.DataFrame, scale: float
+) -> None:
+    """Equity is cash and, at the last closes, all that was bought and not sold."""
+    assets = fills["asset_id"].unique().sort().to_list()
+    if not assets or equity.height * len(assets) > _CELLS:
+        return
+    price = _matrix(equity, bars, assets, "close", pl.col("close").last())
+    moved = _matrix(equity, fills, assets, "signed", pl.col("signed").sum())
+    multiplier = dict(fills.select("asset_id", "multiplier").iter_rows())
+    units = np.cumsum(np.nan_to_num(moved), axis=0)
+    value = units * np.nan_to_num(_forward(price)) * np.array([multiplier[a] for a in assets])
+    expected = equity["cash"].to_numpy() + value.sum(axis=1)
+    # Units that were bought and sold in fractions leave dust; its worth is noise of the turnover.
+    assert near(equity["equity"], expected, scale), "equity is cash and market value"
+    assert near(equity["gross_exposure"], np.abs(value).sum(axis=1), scale), "gross exposure"
+
+
+def _matrix(
+    equity: pl.DataFrame, rows: pl.DataFrame, assets: list[str], name: str, how: pl.Expr
+) -> np.ndarray:
+    """A column as float64[timestamps, assets], NaN where there is no row."""
+    t = equity.select("timestamp").with_row_index("t")
+    a = pl.DataFrame({"asset_id": assets}).with_row_index("a")
+    cells = rows.join(t, on="timestamp").join(a, on="asset_id").group_by("t", "a").agg(how)
+    matrix = np.full((equity.height, len(assets)), np.nan)
+    matrix[cells["t"].to_numpy(), cells["a"].to_numpy()] = cells[name].to_numpy()
+    return matrix
+
+
+def _forward(matrix: np.ndarray) -> np.ndarray:
+    for row, before in zip(matrix[1:], matrix[:-1], strict=True):
+        np.copyto(row, before, where=np.isnan(row))
+    return matrix
+
+
+# What a run was given
+
+
+def bars_of(engine: Any, times: Any) -> pl.DataFrame | None:
+    """The bars of a run whose data is a plain table in memory; None when it is not.
+
+    Args:
+        engine: A `BacktestEngine`.
+        times: The type of the run's times; a table whose times are of another type was shifted
+            at the door, and is not compared.
+    """
+    tables = [_table(feed, asset_id, times) for feed, asset_id in engine.clock._feeds]
+    known = [table for table in tables if table is not None]
+    return pl.concat(known) if tables and len(known) == len(tables) else None
+
+
+def _table(feed: Any, asset_id: str | None, times: Any) -> pl.DataFrame | None:
+    data = getattr(feed, "_data", None)
+    if not isinstance(data, pl.DataFrame) or not _is_plain(feed):
+        return None
+    columns = {name.lower(): name for name in data.columns}
+    found = {ours: [columns[s] for s in words if s in columns] for ours, words in _SPELLINGS.items()}
+    if asset_id is not None and not found["asset_id"]:
+        data, found["asset_id"] = data.with_columns(asset_id=pl.lit(asset_id)), ["asset_id"]
+    if any(len(names) != 1 for names in found.values()):
+        return None
+    table = data.select(pl.col(names[0]).alias(ours) for ours, names in found.items())
+    if table.schema["timestamp"] != times:
+        return None
+    prices = pl.col("open", "high", "low", "close").cast(pl.Float64)
+    return table.with_columns(pl.col("asset_id").cast(pl.String), prices)
+
+
+def _is_plain(feed: Any) -> bool:
+    """Whether a feed takes its table as it is."""
+    naming, timing = getattr(feed, "_naming", None), getattr(feed, "_timing", None)
+    if naming is None or naming.columns or naming.price_column is not None:
+        return False
+    return getattr(timing, "label", "close") == "close" and naming.asset_id is None
