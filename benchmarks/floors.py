@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import gc
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import workloads as w
 
@@ -111,11 +113,22 @@ class Rebalance:
 
 
 def load(path, assets):
-    """The file as arrays: the time of every timestamp, the assets, the columns."""
-    table = pq.read_table(path)
-    times = table["timestamp"].to_numpy().astype("datetime64[ns]").view("int64")[::assets].copy()
+    """The file as arrays: the time of every timestamp, the assets, the columns.
+
+    Reading this way imports nothing more; `read_table` and `to_numpy` would import pandas.
+    """
+    table = pq.ParquetFile(path).read()
+    times = values(table["timestamp"])[::assets]
     names = [str(name) for name in table["asset"].slice(0, assets).to_pylist()]
-    return times, names, [table[name].to_numpy() for name in COLUMNS]
+    return times, names, [values(table[name]) for name in COLUMNS]
+
+
+def values(column):
+    """A column without nulls; times as int64."""
+    is_time = pa.types.is_timestamp(column.type)
+    chunks = [chunk.view(pa.int64()) if is_time else chunk for chunk in column.chunks]
+    arrays = [np.from_dlpack(chunk) for chunk in chunks]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def prepare(times, names, columns):

@@ -52,6 +52,7 @@ class Market:
         starts = np.where(rng.random(n) < late, rng.integers(1, max(2, steps // 2), n), 0)
         self.present &= np.arange(steps)[:, None] >= starts
         self.present[np.flatnonzero(~self.present.any(axis=1)), 0] = True  # no empty timestamps
+        self.present[-1, ~self.present.any(axis=0)] = True  # every asset shows at least once
         self.signal = rng.normal(size=(steps, n))
 
     def frame(self, *, shuffled: bool = False, signal: str | None = None) -> pl.DataFrame:

@@ -66,7 +66,7 @@ def test_examples_of_docstrings_run(
     for test in tests:
         runner.run(test, out=report.append)
     assert not runner.failures, "".join(report)
-    assert runner.tries, f"{name} shows examples that no docstring holds"
+    assert any(t.examples for t in tests), f"{name} shows examples that no docstring holds"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

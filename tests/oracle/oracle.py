@@ -288,6 +288,7 @@ def simulate(
         cash: Money at the start.
         costs: None trades for free.
         whole: Whole shares, or any fraction.
+
     Returns:
         The account after every timestamp.
     """

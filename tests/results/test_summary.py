@@ -50,7 +50,7 @@ def test_orders_are_counted_with_their_reasons(record: RunRecord) -> None:
     text = page(record)
     assert "58 filled, 6 rejected, 3 clipped, 3 expired, 4 left open" in text
     assert "rejected 3 × no position; 3 × unknown asset" in text
-    assert "clipped 3 × scaled: buying power" in text
+    assert "clipped 3 × scaled: buying power; 0.00% of an order was filled on average" in text
     assert "expired 3 × day ended" in text
     assert "left open at the end of the run: A03" in text
 

@@ -64,7 +64,7 @@ class Clock:
     ) -> None:
         self._feeds: list[tuple[DataFeed, str | None]] = []
         self._signals = signals
-        self._signal_columns = None if signal_columns is None else tuple(signal_columns)
+        self._signal_columns = _names(signal_columns)
         self._signal_delay = signal_delay
         self._signal_max_age = signal_max_age
         self._context = _read_context(context)
@@ -72,6 +72,7 @@ class Clock:
         self._calendar = _calendar(calendar)
         self._bounds = (start, end)
         self._is_prepared = False
+        self._is_walked = False
         self._frames: list[SignalFrame] = []
         self._coverage: dict[str, Coverage] = {}
         self._column_context = ColumnContext()
@@ -130,6 +131,7 @@ class Clock:
                 goes is refused.
         """
         self.prepare()
+        self._refuse_second_walk()
         self._start()
         has_begins = _needs_begins(self._surveys)
         lanes = [
@@ -137,7 +139,7 @@ class Clock:
             for r in self._readers
         ]
         latest = None
-        for block in merge(lanes, self.universe, CHUNK_ROWS):
+        for block in _without_plain_begins(merge(lanes, self.universe, CHUNK_ROWS)):
             part = self._inside(block)
             if part is not None:
                 latest = int(part.times[-1])
@@ -192,6 +194,7 @@ class Clock:
             frame.bind(self.axis, self.universe, calendar=self._calendar, first=first, last=last)
 
     def _prepare_context(self) -> None:
+        self._check_pattern()
         if self._context is None:
             return
         for survey in self._surveys:
@@ -202,6 +205,17 @@ class Clock:
                         f"context_pattern matches. Rename one, or narrow the pattern."
                     )
         self._context_over = self._context.bind(self.axis, self._calendar)
+
+    def _check_pattern(self) -> None:
+        """`context_pattern` matches something, or may do so later."""
+        is_open = any(survey.signals is None for survey in self._surveys)
+        if self._context_pattern is None or is_open or any(s.context for s in self._surveys):
+            return
+        raise DataError(
+            f"context_pattern={self._context_pattern!r} matches no column of the price data: "
+            f"{', '.join(sorted({name for s in self._surveys for name in s.columns}))}. The whole "
+            f"name must match."
+        )
 
     def _check_wanted(self) -> None:
         """Every name in `signal_columns` exists somewhere."""
@@ -248,6 +262,15 @@ class Clock:
         if first is None or last is None:
             return 0.0
         return (time - first) / (last - first) if last > first else 1.0
+
+    def _refuse_second_walk(self) -> None:
+        spent = [r.survey.name for r in self._readers if r.is_single_pass]
+        if spent and self._is_walked:
+            raise DataError(
+                f"{spent[0]} gives single events and can be walked once. Make a new feed and a new "
+                f"clock for another run."
+            )
+        self._is_walked = True
 
     def _start(self) -> None:
         self.share_done = 0.0
@@ -348,6 +371,12 @@ class Clock:
         return lambda i: series(i) | columns(i)
 
 
+def _names(signal_columns: Sequence[str] | None) -> tuple[str, ...] | None:
+    if signal_columns is None or isinstance(signal_columns, str):
+        return signal_columns if signal_columns is None else (signal_columns,)
+    return tuple(signal_columns)
+
+
 def _read_context(context: Any) -> Context | None:
     return context if context is None or isinstance(context, Context) else Context(context)
 
@@ -387,6 +416,20 @@ def _check_frequencies(surveys: Sequence[Survey]) -> None:
             f"at the open of a long bar that began before the order was decided. Say how long the "
             f"bars are, with bar_duration= on both feeds."
         )
+
+
+def _without_plain_begins(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Blocks without `begins` where every bar began at or after the timestamp before it."""
+    before = np.empty(0, dtype=np.int64)
+    for block in blocks:
+        if block.begins is not None:
+            earlier = np.append(before, block.times[:-1])
+            counts = np.diff(block.offsets)[len(block.times) - len(earlier) :]
+            begins = block.begins[len(block.begins) - int(counts.sum()) :]
+            if (begins >= np.repeat(earlier, counts)).all():
+                block.begins = None
+        before = block.times[-1:]
+        yield block
 
 
 def _needs_begins(surveys: Sequence[Survey]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import platform
+from bdb import BdbQuit
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -108,7 +110,7 @@ class BacktestEngine:
         self.calendar = TradingCalendar(calendar) if calendar is not None else None
         self.max_history = _checked_history(max_history)
         self.progress = progress
-        self.periods_per_year = periods_per_year
+        self.periods_per_year = _checked_periods(periods_per_year)
         self.clock = Clock(
             signals=signals,
             signal_columns=signal_columns,
@@ -175,7 +177,9 @@ class _Run:
             is_growing=clock.is_growing,
         )
         self.hooks = Hooks(self.strategy)
-        self.blotter.is_watched = self.hooks.on_order_event is not None
+        self.parameters = _parameters(self.strategy)
+        if self.hooks.on_order_event is not None:
+            self.blotter.watch()
         self.schedules: list[tuple[Schedule, Callable[[Bars, dict[str, Any]], Any]]] = []
         self.step_number = -1
         self.bars: Bars | None = None
@@ -186,7 +190,7 @@ class _Run:
 
     def run(self) -> BacktestResult:
         strategy = self.strategy
-        strategy._bound = self.desk  # noqa: SLF001  the engine binds, nobody else
+        strategy._desk = self.desk  # noqa: SLF001  the engine binds, nobody else
         report = _progress(self.engine.progress)
         try:
             self._call("on_start", strategy.on_start)
@@ -198,7 +202,8 @@ class _Run:
         except BacktestError as error:
             raise self._with_result(error) from error.__cause__
         finally:
-            strategy._bound = None  # noqa: SLF001
+            del strategy._desk  # noqa: SLF001
+            self.broker.stop()
             report(1.0)
         return self._result(complete=True)
 
@@ -294,6 +299,8 @@ class _Run:
     def _schedule(self, rule: Any, function: Callable[..., Any]) -> None:
         if self._has_started:
             raise ConfigError("self.every(...) belongs in on_start, so that a run can be repeated.")
+        if not callable(function):
+            raise ConfigError(f"self.every({rule!r}, ...) takes a function, not {function!r}.")
         schedule = Schedule(rule, self.clock.axis, self.engine.calendar)
         self.schedules.append((schedule, adapted(function)))
 
@@ -317,6 +324,8 @@ class _Run:
 
     def _failure(self, hook: str, error: Exception, asset_id: str | None) -> BacktestError:
         """The error a user sees: with hook, time and asset."""
+        if isinstance(error, BdbQuit):
+            raise error  # a debugger was left in the hook: nothing failed
         when = None if self.bars is None else self.bars.timestamp
         where = f"{type(self.strategy).__name__}.{hook}"
         if when is not None:
@@ -325,7 +334,7 @@ class _Run:
             where += f" for {asset_id!r}"
         if isinstance(error, BacktestError):
             failure: BacktestError = type(error)(f"{error} (in {where})")
-            failure.__cause__ = error
+            failure.__traceback__ = error.__traceback__  # leads to the line of the hook
         else:
             failure = StrategyError(f"{where} raised {type(error).__name__}: {error}")
         failure.hook, failure.timestamp, failure.asset_id = hook, when, asset_id
@@ -355,11 +364,12 @@ class _Run:
             settings={
                 "strategy": {
                     "class": type(self.strategy).__qualname__,
-                    "parameters": _parameters(self.strategy),
+                    "parameters": self.parameters,
                 },
                 **broker.settings(),
                 "calendar": None if engine.calendar is None else engine.calendar.name,
                 "max_history": engine.max_history,
+                "periods_per_year": engine.periods_per_year,
             },
             source=clock.source(),
             versions=_versions(),
@@ -371,7 +381,7 @@ class _Run:
 
     def _periods_per_year(self) -> float | None:
         if self.engine.periods_per_year is not None:
-            return float(self.engine.periods_per_year)
+            return self.engine.periods_per_year
         if self.engine.calendar is None or not self.recorder.sessions:
             return None
         first = int(self.recorder.sessions[0][0])
@@ -405,9 +415,18 @@ def _checked_broker(broker: Any) -> Broker:
 
 
 def _checked_history(max_history: Any) -> int:
-    if not isinstance(max_history, int) or max_history < 1:
+    if isinstance(max_history, bool) or not isinstance(max_history, int) or max_history < 1:
         raise ConfigError(f"max_history must be a whole number from 1, not {max_history!r}.")
     return max_history
+
+
+def _checked_periods(periods_per_year: Any) -> float | None:
+    if periods_per_year is None:
+        return None
+    is_number = isinstance(periods_per_year, int | float) and not isinstance(periods_per_year, bool)
+    if not is_number or not 0 < periods_per_year < math.inf:
+        raise ConfigError(f"periods_per_year must be a positive number, not {periods_per_year!r}.")
+    return float(periods_per_year)
 
 
 def _progress(progress: Any) -> Callable[[float], None]:

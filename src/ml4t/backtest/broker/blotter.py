@@ -16,6 +16,7 @@ from ml4t.backtest.types.order import (
     OrderType,
     TimeInForce,
     may_follow,
+    plain_order,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.broker.basket import Basket
     from ml4t.backtest.types.bars import Bars, Universe
+
+
+_HUGE = 1e300
+# What float noise may leave of a quantity that was filled in parts.
+_DUST = 1e-12
 
 
 class Working:
@@ -52,9 +58,9 @@ class Working:
         self.order_id = order_id
         self.order = order
         self.code = code
-        self.sign = 1.0 if order.side is OrderSide.BUY or order.side == "buy" else -1.0
-        self.type = OrderType(order.type)
-        self.time_in_force = TimeInForce(order.time_in_force)
+        self.sign = 1.0 if order.side == OrderSide.BUY else -1.0
+        self.type = order.type
+        self.time_in_force = order.time_in_force
         self.remaining = quantity
         self.filled = 0.0
         self.average_price = math.nan
@@ -114,12 +120,24 @@ class Blotter:
     def now_us(self) -> int:
         """As `now`, in microseconds; long ago before the first bar."""
         bars = self.bars
-        return -(2**62) if bars is None else int(bars.chunk.times[bars.index])
+        return -(2**62) if bars is None else bars.chunk.microseconds[bars.index]
+
+    def watch(self) -> None:
+        """Collect changes from now on; orders from before the run are changes too."""
+        self.is_watched = True
+        rows = [*self.ended, *(self._row(working, "") for working in self.open.values())]
+        for order_id, order, status, filled, average, reason in sorted(rows, key=lambda r: r[0]):
+            self._changes.append(
+                OrderEvent(order_id, order, status, self.now, filled, average, reason)
+            )
 
     # -- an order's life ----------------------------------------------------------------------
 
     def accept(self, order: Order, code: int, quantity: float) -> Working:
         """Take an order into the book, to work `quantity` units of it."""
+        if self.baskets:
+            self.unpack()  # so that `open` stays in order of submission
+        order = plain_order(order)
         working = Working(self._new_id(code), order, code, quantity, self.now_us, self.step)
         self.open[working.order_id] = working
         self._of_asset.setdefault(code, {})[working.order_id] = working
@@ -164,7 +182,7 @@ class Blotter:
             else (working.average_price * before + price * quantity) / working.filled
         )
         working.remaining -= quantity
-        if working.remaining <= 0.0:
+        if working.remaining <= _DUST * working.order.quantity:
             working.remaining = 0.0
             below_lot = working.order.quantity - working.filled
             if below_lot > 0.0 and below_lot > 1e-9 * working.order.quantity:
@@ -293,30 +311,69 @@ class Blotter:
 
 def is_sane_price(price: float | None) -> bool:
     """Whether a limit or stop price can be meant."""
-    return price is not None and math.isfinite(price) and price > 0.0
+    return _is_finite(price) and price is not None and price > 0.0
+
+
+def _is_finite(value: object) -> bool:
+    if not isinstance(value, int | float | np.number):
+        return False
+    try:
+        return math.isfinite(value)
+    except (OverflowError, TypeError):  # a whole number beyond all floats; a complex number
+        return False
 
 
 def refusal(order: Order) -> str:
     """Why an order cannot be meant, whatever the market: an empty string when it can."""
+    if _is_usual(order):
+        return ""
+    return _bad_word(order) or _bad_quantity(order.quantity) or _bad_price(order)
+
+
+def _bad_word(order: Order) -> str:
+    asset_id: object = order.asset_id
+    if not isinstance(asset_id, str):
+        return f"asset_id {asset_id!r} is not a name"
     for name, kind in (("side", OrderSide), ("type", OrderType), ("time_in_force", TimeInForce)):
         value = getattr(order, name)
         if not isinstance(value, kind) and value not in _values(kind):
             return f"{name} {value!r} is not one of {', '.join(map(repr, _values(kind)))}"
-    quantity: Any = order.quantity
-    if not isinstance(quantity, int | float | np.number) or not math.isfinite(quantity):
+    return ""
+
+
+def _bad_quantity(quantity: Any) -> str:
+    if not _is_finite(quantity):
         return f"quantity must be a finite number, not {quantity!r}"
     if quantity <= 0:
         return f"quantity must be positive, not {quantity!r}; the side says the direction"
-    kind_of = OrderType(order.type)
-    wants_limit = kind_of in {OrderType.LIMIT, OrderType.STOP_LIMIT}
-    wants_stop = kind_of in {OrderType.STOP, OrderType.STOP_LIMIT}
+    return ""
+
+
+def _bad_price(order: Order) -> str:
+    kind = OrderType(order.type)
+    wants_limit = kind in {OrderType.LIMIT, OrderType.STOP_LIMIT}
+    wants_stop = kind in {OrderType.STOP, OrderType.STOP_LIMIT}
     for wanted, name in ((wants_limit, "limit_price"), (wants_stop, "stop_price")):
         price = getattr(order, name)
         if wanted and not is_sane_price(price):
-            return f"a {kind_of.value} order needs a positive {name}, not {price!r}"
+            return f"a {kind.value} order needs a positive {name}, not {price!r}"
         if not wanted and price is not None:
-            return f"a {kind_of.value} order has no {name}"
+            return f"a {kind.value} order has no {name}"
     return ""
+
+
+def _is_usual(order: Order) -> bool:
+    """A market order as the helpers make them: nearly all orders are, and nothing can be wrong."""
+    return (
+        order.type is OrderType.MARKET
+        and type(order.side) is OrderSide
+        and type(order.time_in_force) is TimeInForce
+        and type(order.asset_id) is str
+        and type(order.quantity) in {int, float}
+        and 0 < order.quantity < _HUGE
+        and order.limit_price is None
+        and order.stop_price is None
+    )
 
 
 def _values(kind: Iterable[Any]) -> list[str]:

@@ -88,6 +88,9 @@ class Broker(ABC):
         del bars
         return []
 
+    def stop(self) -> None:  # noqa: B027  optional, like the verbs with a default
+        """The run is over, be it by an error; nothing of it can trade any more."""
+
     def cancel(self, order_id: int, reason: str = "canceled by the strategy") -> bool:
         """Take an open order out of the book.
 

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.data import checks
-from ml4t.backtest.data.layout import PRICES, Layout, is_number_type
+from ml4t.backtest.data.layout import META, PRICES, Layout, is_number_type
 from ml4t.backtest.data.times import add_delay, read_times
-from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.errors import ConfigError, DataError
 from ml4t.backtest.types.time import DAY_US, TimeAxis
 
 if TYPE_CHECKING:
@@ -140,12 +140,22 @@ class Table:
             yield self._part(start, stop)
             start = stop
 
+    def check_meta(self) -> None:
+        """Refuse `_meta` that is no dict.
+
+        Raises:
+            DataError: The first such value.
+        """
+        meta = self.objects.get(META)
+        if meta is not None:
+            to_dicts(meta.unique() if meta.dtype == pl.String else meta.slice(0, 1))
+
     def _part(self, start: int, stop: int) -> Block:
         part = self.block.part(start, stop)
         if self.objects:
             first, last = int(self.block.offsets[start]), int(self.block.offsets[stop])
             cut = {name: s.slice(first, last - first) for name, s in self.objects.items()}
-            meta = cut.pop("_meta", None)
+            meta = cut.pop(META, None)
             part.meta = None if meta is None else to_dicts(meta)
             part.signals |= {name: _objects(series) for name, series in cut.items()}
         return part
@@ -201,6 +211,7 @@ class Reading(msgspec.Struct):
         table = Table(axis, ids, block, frame, self._objects(frame.schema))
         if not is_checked:
             table.asset_step = self._check(place, block)
+            table.check_meta()
         return table
 
     def times(self, frame: pl.DataFrame, base: int = 0) -> tuple[np.ndarray, TimeAxis]:
@@ -322,13 +333,30 @@ def _objects(series: pl.Series) -> np.ndarray:
 
 
 def to_dicts(series: pl.Series) -> np.ndarray:
-    """`_meta` as dicts without their absent entries; text is JSON."""
+    """`_meta` as dicts without their absent entries; text is JSON.
+
+    Raises:
+        DataError: A value that is no dict.
+    """
     values = np.empty(len(series), dtype=object)
     for row, value in enumerate(series.to_list()):
-        given: Any = msgspec.json.decode(value) if isinstance(value, str) else value
-        if given is not None:
-            values[row] = {k: v for k, v in given.items() if v is not None} or None
+        given = _read_json(value) if isinstance(value, str) else value
+        if given is None:
+            continue
+        if not isinstance(given, dict):
+            raise DataError(
+                f"Column {META!r} holds {value!r}, which is no dict. It holds a struct or JSON "
+                f'text a row, such as {{"model_version": "v3"}}.'
+            )
+        values[row] = {k: v for k, v in given.items() if v is not None} or None
     return values
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
 
 
 def _sample(place: checks.Place, offsets: np.ndarray) -> tuple[checks.Place, np.ndarray]:

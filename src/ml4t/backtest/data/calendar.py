@@ -73,6 +73,11 @@ class TradingCalendar:
         self._cover(first, last)
         return _within(self._labels, first, last)
 
+    def known_sessions(self, first: int, last: int) -> np.ndarray:
+        """As `sessions`; where the calendar ends before `last`, those it knows."""
+        self._reach(first, last)
+        return self.sessions(first, max(first, min(last, self._last)))
+
     def is_session(self, days: np.ndarray) -> np.ndarray:
         """Which of these days are sessions, bool[n]."""
         found: np.ndarray = self._labels[self._find(days)] == days

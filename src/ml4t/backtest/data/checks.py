@@ -6,6 +6,7 @@ rows there are, and what to do.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 # Adjusted prices are products: an open may leave its bar by the last digits.
 _NOISE = 1e-9
-# Spacing of bars: fewer steps than this say nothing, and a step is regular when half are like it.
-_FEW_STEPS = 5
-_REGULAR = 0.5
-_CLEARLY_SLOWER = 2
+# How often an asset has bars: fewer steps say nothing, and most must be alike. An asset that trades
+# in every second minute by chance never twice in a row is one in 10,000 after 10 steps, one in
+# 100,000,000 after 20; a step ten times longer does not come about by chance.
+_FEW_STEPS, _MANY_STEPS = 10, 20
+_REGULAR = 0.6
+_SLOWER, _MUCH_SLOWER = 2, 10
 _NONE = np.array(None, dtype=object)  # compared with entry by entry
 
 
@@ -243,12 +246,27 @@ def is_absent(values: np.ndarray) -> np.ndarray:
     return absent.astype(bool, copy=False)
 
 
-def usual_step(times: np.ndarray) -> int | None:
-    """The most frequent step between timestamps, in microseconds, or None with fewer than two."""
-    if len(times) < 2:  # noqa: PLR2004
+def usual_step(steps: Mapping[int, int]) -> int | None:
+    """The step between timestamps that makes up most of them, else the shortest.
+
+    Of an asset that trades rarely, two bars in a row tell how long a bar is.
+
+    Args:
+        steps: How often each step occurs.
+
+    Returns:
+        Microseconds, or None without a step.
+    """
+    if not steps:
         return None
+    step = max(steps, key=lambda s: (steps[s], -s))
+    return step if 2 * steps[step] >= sum(steps.values()) else min(steps)
+
+
+def count_steps(times: np.ndarray) -> Counter[int]:
+    """How often each step between times in order occurs."""
     steps, counts = np.unique(np.diff(times), return_counts=True)
-    return int(steps[np.argmax(counts)])
+    return Counter(dict(zip(steps.tolist(), counts.tolist(), strict=True)))
 
 
 def check_one_frequency(place: Place, offsets: np.ndarray) -> int | None:
@@ -277,29 +295,35 @@ def check_one_frequency(place: Place, offsets: np.ndarray) -> int | None:
     regular = _regular_steps(codes, steps)
     if not regular:
         return None
-    fast, slow = min(regular, key=lambda c: regular[c]), max(regular, key=lambda c: regular[c])
-    if regular[slow] >= _CLEARLY_SLOWER * regular[fast]:
+    step, _, fast = min(regular)
+    slower = [
+        (slow, code)
+        for slow, count, code in regular
+        if slow >= (_SLOWER if count >= _MANY_STEPS else _MUCH_SLOWER) * step
+    ]
+    if slower:
+        slow_step, slow = max(slower)
         raise DataError(
             f"{place.source}: the bars are of different length: {place.ids[fast]!r} has one every "
-            f"{show_duration(regular[fast])}, {place.ids[slow]!r} one every "
-            f"{show_duration(regular[slow])}. An order could be filled at the open of a long bar "
+            f"{show_duration(step)}, {place.ids[slow]!r} one every "
+            f"{show_duration(slow_step)}. An order could be filled at the open of a long bar "
             f"that began before the order was decided. Make one feed of each length and pass "
             f"bar_duration= to both."
         )
-    return regular[fast]
+    return step
 
 
-def _regular_steps(codes: np.ndarray, steps: np.ndarray) -> dict[int, int]:
-    """The usual step of each asset whose steps are mostly equal and never much shorter."""
+def _regular_steps(codes: np.ndarray, steps: np.ndarray) -> list[tuple[int, int, int]]:
+    """Step, number of steps and code of each asset whose steps are mostly its shortest."""
     if len(codes) == 0:
-        return {}
+        return []
     starts = np.flatnonzero(np.diff(codes, prepend=codes[:1] - 1))
     counts = np.diff(starts, append=len(codes))
     shortest = np.minimum.reduceat(steps, starts)
     alike = np.add.reduceat((steps == np.repeat(shortest, counts)).astype(np.int64), starts)
     keep = (counts >= _FEW_STEPS) & (alike >= _REGULAR * counts)
-    pairs = zip(codes[starts][keep].tolist(), shortest[keep].tolist(), strict=True)
-    return dict(pairs)
+    columns = (column[keep].tolist() for column in (shortest, counts, codes[starts]))
+    return list(zip(*columns, strict=True))
 
 
 def show_duration(microseconds: int) -> str:

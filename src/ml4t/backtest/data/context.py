@@ -45,8 +45,8 @@ class Context:
         data: A mapping from name to series, or one frame. A series is a frame with a column of
             times and one other, a mapping from times to values, a pandas Series with dated index,
             or a plain Series, array or list with `timestamps=`. A frame is wide (a column of times,
-            the others are the series) or long (`timestamp`, `name`, `value`). Values are numbers,
-            booleans or text.
+            the others are the series) or long (`timestamp`, `name`, `value`; others are not read).
+            Values are numbers, booleans or text.
         delay: From a value's time until it is known: a timedelta, or text such as "1d", "30m".
             Whole days move a session label by as many days.
         timestamps: The times of the series that have none of their own.
@@ -108,7 +108,7 @@ class Context:
             times, axis = _as_times(timestamp, series)
             row = int(series.rows_at(times, axis, None)[0])
             if row >= 0:
-                found[name] = series.value(row)
+                found[name] = series.values.item(row)
         return found
 
     def bind(
@@ -175,11 +175,6 @@ class _Series:
     def __len__(self) -> int:
         return len(self.values)
 
-    def value(self, row: int) -> Any:
-        """A value as Python has it."""
-        value = self.values[row]
-        return value.item() if isinstance(value, np.generic) else value
-
     def is_label_to(self, axis: TimeAxis) -> bool:
         """Whether labels meet labels."""
         return self.axis.is_session and axis.is_session and not self._rest
@@ -216,29 +211,26 @@ class _Series:
 
 
 class _States:
-    """The context of a chunk: as many dicts as it changes times, built when asked for."""
+    """The context of a chunk: it changes now and then, and is one dict in between."""
 
     def __init__(self, series: list[_Series], rows: list[np.ndarray], count: int) -> None:
         changes = np.zeros(count, dtype=bool)
         for row in rows:
             changes[1:] |= row[1:] != row[:-1]
-        self._series = series
-        self._state: list[int] = np.cumsum(changes).tolist()
         starts = np.append(0, np.flatnonzero(changes)) if count else np.empty(0, dtype=np.int64)
-        self._rows = [row[starts].tolist() for row in rows]
-        self._known: list[dict[str, Any] | None] = [None] * len(starts)
+        self._series = series
+        self._rows: list[list[int]] = [row[starts].tolist() for row in rows]
+        self._state: list[int] = np.cumsum(changes).tolist()
+        self._latest: tuple[int, dict[str, Any]] = (-1, {})
 
     def at(self, index: int) -> dict[str, Any]:
         """The context of a timestamp of the chunk, as a new dict."""
         state = self._state[index]
-        known = self._known[state]
-        if known is None:
-            known = self._known[state] = self._build(state)
-        return known.copy()
-
-    def _build(self, state: int) -> dict[str, Any]:
-        pairs = zip(self._series, self._rows, strict=True)
-        return {s.name: s.value(rows[state]) for s, rows in pairs if rows[state] >= 0}
+        if state != self._latest[0]:
+            pairs = zip(self._series, self._rows, strict=True)
+            known = {s.name: s.values.item(row[state]) for s, row in pairs if row[state] >= 0}
+            self._latest = state, known
+        return self._latest[1].copy()
 
 
 def _as_times(timestamp: dt.datetime | dt.date, series: _Series) -> tuple[np.ndarray, TimeAxis]:
@@ -267,7 +259,7 @@ def _split(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """A wide or long frame as frames of a time and a value."""
     time = require_column(frame.columns, "timestamp", source="context")
     others = {name.strip().lower(): name for name in frame.columns if name != time}
-    if set(others) != _LONG_FORM:
+    if not set(others) >= _LONG_FORM:
         if not others:
             raise DataError(f"context: there is no column of values beside {time!r}.")
         return {name: frame.select(time, name) for name in frame.columns if name != time}

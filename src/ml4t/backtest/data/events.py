@@ -54,16 +54,19 @@ class EventReader:
         self._last: int | None = None
         first = self._time(event)
         self._group = self._next_group()
-        second = None if self._ahead is None else self._time(self._ahead)
+        second = self._time_ahead()
         self._axis = TimeAxis(zone=self._axis.zone, is_session=self._is_session(first, second))
         self.survey = self._survey(first, second)
 
     def blocks(self, rows: int) -> Iterator[Block]:
         """One block for each timestamp, as soon as it is complete."""
-        group = self._group
+        group, self._group = self._group, []
         while group:
             yield self._block(group)
             group = self._next_group()
+
+    def _time_ahead(self) -> int | None:
+        return None if self._ahead is None else self._time(self._ahead)
 
     def _survey(self, first: int, second: int | None) -> Survey:
         duration = self._feed.bar_duration

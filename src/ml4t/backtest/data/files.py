@@ -20,6 +20,7 @@ _KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv",
 _SMALL_TEXT = 64_000_000  # bytes; below it all rows decide on a column's type
 _SAMPLE_LINES = 10_000
 _SHOWN_FILES = 20
+_PATH = "__path"
 
 
 class Files(msgspec.Struct, frozen=True):
@@ -29,11 +30,13 @@ class Files(msgspec.Struct, frozen=True):
         name: What error texts call them.
         kind: "parquet" or "csv".
         paths: At least one, sorted.
+        is_keyed: Names of folders hold keys and values: asset=AAPL.
     """
 
     name: str
     kind: str
     paths: tuple[Path, ...]
+    is_keyed: bool = False
 
     def fingerprint(self) -> tuple[tuple[str, int, int], ...]:
         """Path, size and time of modification of each: equal means unchanged."""
@@ -87,7 +90,9 @@ def list_files(path: str | os.PathLike[str], kind: str | None = None) -> Files:
             f"{str(path)!r} holds Parquet and CSV files. Pass a pattern that matches one kind, "
             f"such as {str(start / '*.parquet')!r}."
         )
-    return Files(str(path), kinds[0], tuple(sorted(found)))
+    fixed = sum(not has_magic(part) for part in start.parts)
+    is_keyed = any("=" in part for p in found for part in p.parts[fixed:-1])
+    return Files(str(path), kinds[0], tuple(sorted(found)), is_keyed)
 
 
 def scan_files(
@@ -101,21 +106,19 @@ def scan_files(
     Raises:
         DataError: A file cannot be read, or two files disagree on the type of a column.
     """
-    scans = [_scan(path, files.kind, separator) for path in files.paths]
+    scans = [_scan([path], files, separator) for path in files.paths]
     schemas = [_schema(scan, path) for scan, path in zip(scans, files.paths, strict=True)]
     if len(scans) == 1:
         return scans[0]
+    if all(schema == schemas[0] for schema in schemas):  # much faster than one by one
+        table = _scan(files.paths, files, separator, path_column=_PATH)
+    else:
+        table = _join(scans, schemas, files.paths)
     if asset_id is None and not any(has_asset_column(schema, columns) for schema in schemas):
-        pairs = zip(scans, files.paths, strict=True)
-        scans = [scan.with_columns(asset_id=pl.lit(_stem(path))) for scan, path in pairs]
-    casts = _common_types(schemas, files.paths)
-    return pl.concat(
-        [
-            scan.with_columns(pl.col(n).cast(t) for n, t in casts.items() if n in schema)
-            for scan, schema in zip(scans, schemas, strict=True)
-        ],
-        how="diagonal",
-    )
+        stems = {str(path): _stem(path) for path in files.paths}
+        names = pl.Enum(sorted(set(stems.values())))
+        table = table.with_columns(asset_id=pl.col(_PATH).replace_strict(stems, return_dtype=names))
+    return table.drop(_PATH)
 
 
 def _suffix(path: Path) -> str:
@@ -149,13 +152,43 @@ def _nearest(path: Path) -> str:
     return did_you_mean(path.name, sorted(p.name for p in folder.iterdir()))
 
 
-def _scan(path: Path, kind: str, separator: str | None) -> pl.LazyFrame:
-    if kind == "parquet":
-        return pl.scan_parquet(path)
-    lines = None if path.stat().st_size <= _SMALL_TEXT else _SAMPLE_LINES
+def _scan(
+    paths: Sequence[Path], files: Files, separator: str | None, path_column: str | None = None
+) -> pl.LazyFrame:
+    """Files of one schema as one lazy table."""
+    first = paths[0]
+    if files.kind == "parquet":
+        return pl.scan_parquet(
+            list(paths),
+            glob=False,
+            hive_partitioning=files.is_keyed,
+            include_file_paths=path_column,
+        )
+    lines = None if first.stat().st_size <= _SMALL_TEXT else _SAMPLE_LINES
     if separator is None:
-        separator = "\t" if _suffix(path) == ".tsv" else ","
-    return pl.scan_csv(path, separator=separator, infer_schema_length=lines)
+        separator = "\t" if _suffix(first) == ".tsv" else ","
+    return pl.scan_csv(
+        list(paths),
+        separator=separator,
+        infer_schema_length=lines,
+        glob=False,
+        include_file_paths=path_column,
+    )
+
+
+def _join(
+    scans: Sequence[pl.LazyFrame], schemas: Sequence[pl.Schema], paths: Sequence[Path]
+) -> pl.LazyFrame:
+    """Files whose columns differ in presence or type as one lazy table."""
+    casts = _common_types(schemas, paths)
+    alike = [
+        scan.with_columns(
+            *(pl.col(name).cast(dtype) for name, dtype in casts.items() if name in schema),
+            pl.lit(str(path)).alias(_PATH),
+        )
+        for scan, schema, path in zip(scans, schemas, paths, strict=True)
+    ]
+    return pl.concat(alike, how="diagonal")
 
 
 def _schema(scan: pl.LazyFrame, path: Path) -> pl.Schema:

@@ -10,6 +10,7 @@ import polars as pl
 from ml4t.backtest.data.layout import META
 from ml4t.backtest.errors import DataError
 
+_UNITS = ("ms", "us", "ns")  # what Polars knows
 _EXTRA = "pip install 'ml4t-backtest[pandas]'"
 
 
@@ -87,10 +88,14 @@ def _is_plain_number(dtype: Any) -> bool:
 
 def _times(series: Any, name: str) -> pl.Series:
     zone = getattr(series.dtype, "tz", None)
+    if zone is not None:
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    values = series.to_numpy()
+    if np.datetime_data(values.dtype)[0] not in _UNITS:
+        values = values.astype("datetime64[us]")
     if zone is None:
-        return pl.Series(name, series.to_numpy())
-    utc = pl.Series(name, series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
-    utc = utc.dt.replace_time_zone("UTC")
+        return pl.Series(name, values)
+    utc = pl.Series(name, values).dt.replace_time_zone("UTC")
     key = getattr(zone, "key", None) or getattr(zone, "zone", None)  # zoneinfo, pytz
     return utc if key in (None, "UTC") else utc.dt.convert_time_zone(key)
 

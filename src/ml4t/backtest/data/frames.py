@@ -80,7 +80,7 @@ class FrameFeed(DataFeed):
         self._timing = _read_timing(bar_label, bar_duration)
         self._files = list_files(data, self._kind) if is_path(data) else None
         self._data = data
-        self._tables: dict[object, Table | Scan] = {}
+        self._opened: dict[object, tuple[Table | Scan, dict[str, Any]]] = {}
         self._events: Iterator[MarketEvent] | None = None
         self._next: MarketEvent | None = None
 
@@ -119,12 +119,10 @@ class FrameFeed(DataFeed):
         frame = self._frame(naming, source)
         layout = recognise(frame.collect_schema(), naming, source)
         reading = Reading(source, layout, self._timing, self._asset_id(layout, naming, source))
-        table = self._tables.get(key)
-        if table is None:
-            table = self._tables[key] = self._read(frame, reading, key)
-        reader = TableReader(
-            reading, table, _describe(self._files, frame, layout), tuple(frame.collect_schema())
-        )
+        if key not in self._opened:  # the latest is kept, so that another run need not read anew
+            table = self._read(frame, reading, key)
+            self._opened = {key: (table, _describe(self._files, frame, layout))}
+        reader = TableReader(reading, *self._opened[key], tuple(frame.collect_schema()))
         _check_asset(reader.ids, request.asset_id or self._naming.asset_id, source)
         return reader
 
@@ -183,7 +181,17 @@ class ParquetDataFeed(FrameFeed):
     """Bars from Parquet files, or from a table in memory; see `FrameFeed` for the options.
 
     Example:
-        >>> feed = ParquetDataFeed("prices/*.parquet", signal_columns=["ml_pred"])  # doctest: +SKIP
+        >>> import polars as pl
+        >>> from datetime import date
+        >>> prices = pl.DataFrame({
+        ...     "Date": [date(2024, 1, 2)], "Open": [10.0], "High": [11.0], "Low": [9.0],
+        ...     "Close": [10.5], "ml_pred": [0.7]})
+        >>> feed = ParquetDataFeed(prices, asset_id="AAPL", signal_columns=["ml_pred"])
+        >>> event = feed.get_next_event()
+        >>> event.asset_id, event.close, event.signals
+        ('AAPL', 10.5, {'ml_pred': 0.7})
+        >>> feed.is_exhausted()
+        True
     """
 
     _kind = "parquet"
@@ -250,7 +258,7 @@ def _survey(
     if isinstance(table, Table):
         times = table.block.times
         first, last, axis = int(times[0]), int(times[-1]), table.axis
-        step, rows = checks.usual_step(times), len(table.block.codes)
+        step, rows = checks.usual_step(checks.count_steps(times)), len(table.block.codes)
     else:
         bounds = pl.Series([table.first, table.last]).to_numpy()
         (first, last), axis = reading.timing.apply(bounds, table.axis, reading.source)

@@ -8,7 +8,7 @@ streaming run it keeps at least `limit` timestamps, and of assets with fewer bar
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.bars import Chunk, Universe
 
 _PRICES = ("open", "high", "low", "close", "volume")
+_PATIENCE = 4  # times the limit of timestamps, and a quarter of a chunk's rows
 
 
 class History:
@@ -39,13 +40,44 @@ class History:
     def push(self, chunk: Chunk) -> None:
         """Take the next chunk of the run, and let go what is too old to be asked for."""
         self._parts.append(_Part(chunk))
-        if self._limit is None:
+        while self._limit is not None and self._can_spare(self._limit):
+            self._let_go(self._limit)
+
+    def _can_spare(self, limit: int) -> bool:
+        """Whether the chunks after the oldest hold enough; the newest does not count yet.
+
+        Assets that lack bars in them need copies of older ones. Rather than copy much, the oldest
+        chunk is kept, until there are several times as many timestamps as can be asked for.
+        """
+        later = list(self._parts)[1:-1]
+        timestamps = sum(len(part.chunk) for part in later)
+        if timestamps < limit:
+            return False
+        if timestamps >= _PATIENCE * limit:
+            return True
+        rows = self._parts[0].counts()
+        copied = int(rows[self._sparse(later, limit)[: len(rows)]].sum())
+        return copied * _PATIENCE <= int(rows.sum())
+
+    def _let_go(self, limit: int) -> None:
+        """Drop the oldest chunk, but for what assets with few bars may still be asked for."""
+        gone = self._parts.popleft()
+        sparse = self._sparse(list(self._parts)[:-1], limit)
+        if not sparse.any():
+            self._carried = None
             return
-        spare = sum(len(part.chunk) for part in self._parts) - len(chunk)
-        while len(self._parts) > 1 and spare - len(self._parts[0].chunk) >= self._limit:
-            oldest = self._parts.popleft()
-            spare -= len(oldest.chunk)
-            self._carry(oldest)
+        rows = _rows(gone.chunk).of(sparse)
+        nothing = _Carried(rows.codes[:0], {})
+        older = nothing if self._carried is None else self._carried.of(sparse)
+        self._carried = older.then(rows, limit)
+
+    def _sparse(self, parts: list[_Part], limit: int) -> np.ndarray:
+        """The assets with fewer bars than the limit in these chunks, bool by code."""
+        counts = np.zeros(len(self._universe), dtype=np.int64)
+        for part in parts:
+            known = part.counts()
+            counts[: len(known)] += known
+        return counts < limit
 
     def last(
         self, chunk: Chunk, stop_row: int, code: int, n: int, field: str = "close"
@@ -130,21 +162,6 @@ class History:
                 f"is streamed. Raise max_history= to {n} or more."
             )
 
-    def _carry(self, part: _Part) -> None:
-        """Keep what assets with few bars in the remaining chunks may still be asked for."""
-        limit = self._limit
-        assert limit is not None
-        known = list(self._parts)[:-1]  # the newest has not been worked on
-        assets = len(self._universe)
-        if all(p.chunk.is_dense and len(p.chunk.codes) == len(p.chunk) * assets for p in known):
-            self._carried = None
-            return
-        counts = np.zeros(assets, dtype=np.int64)
-        for p in known:
-            counts += np.bincount(p.chunk.codes, minlength=assets)
-        sparse = counts < limit
-        self._carried = _Carried.join(self._carried, part.chunk, sparse, limit)
-
 
 class _Part:
     """One chunk, and where the rows of each asset are."""
@@ -152,18 +169,24 @@ class _Part:
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
         self._rows: tuple[np.ndarray, np.ndarray] | None = None
+        self._counts: np.ndarray | None = None
+
+    def counts(self) -> np.ndarray:
+        """How many rows each asset has, by code."""
+        if self._counts is None:
+            self._counts = np.bincount(self.chunk.codes)
+        return self._counts
 
     def last(self, stop_row: int | None, code: int, n: int, field: str) -> np.ndarray:
         """The last `n` rows of an asset before `stop_row`, of those the chunk has."""
         column = _column(self.chunk, field)
-        if column is None:
-            return np.empty(0)
         if stop_row is None:
             stop_row = len(self.chunk.codes)
         if not self.chunk.is_dense:
             rows = self._rows_of(code)
             stop = int(np.searchsorted(rows, stop_row))
-            return column[rows[max(0, stop - n) : stop]]
+            picked: np.ndarray = column[rows[max(0, stop - n) : stop]]
+            return picked
         width = len(self.chunk.codes) // len(self.chunk)
         if code >= width:
             return column[:0]
@@ -173,18 +196,17 @@ class _Part:
     def matrix(self, start: int, stop: int, codes: np.ndarray, field: str) -> np.ndarray:
         """Timestamps `start` to `stop` of some assets."""
         chunk, column = self.chunk, _column(self.chunk, field)
-        width = len(chunk.codes) // max(1, len(chunk))
-        if column is not None and chunk.is_dense and len(codes) == width:
+        width = len(chunk.codes) // len(chunk)
+        if chunk.is_dense and len(codes) == width and (codes == np.arange(width)).all():
             view: np.ndarray = column.reshape(len(chunk), width)[start:stop]
             return view
-        assets = len(chunk.universe)
-        is_number = column is None or column.dtype != object
-        table = np.full((stop - start, assets), np.nan if is_number else None)
-        if column is not None:
-            first, last = chunk.rows[start], chunk.rows[stop]
-            line = np.repeat(np.arange(stop - start), np.diff(chunk.offsets[start : stop + 1]))
-            table[line, chunk.codes[first:last]] = column[first:last]
-        return table[:, codes]
+        absent = None if column.dtype == object else np.nan
+        table = np.full((stop - start, len(chunk.universe)), absent)
+        rows = slice(chunk.rows[start], chunk.rows[stop])
+        line = np.repeat(np.arange(stop - start), np.diff(chunk.offsets[start : stop + 1]))
+        table[line, chunk.codes[rows]] = column[rows]
+        picked: np.ndarray = table[:, codes]
+        return picked
 
     def _rows_of(self, code: int) -> np.ndarray:
         if self._rows is None:
@@ -204,47 +226,48 @@ class _Carried:
     """The last rows of assets with few bars, from chunks that are gone; sorted by asset."""
 
     def __init__(self, codes: np.ndarray, columns: dict[str, np.ndarray]) -> None:
-        self._codes = codes
-        self._columns = columns
+        self.codes = codes
+        self.columns = columns
 
     def last(self, code: int, n: int, field: str) -> np.ndarray:
         """The last `n` rows of an asset, of those there are."""
-        column = self._columns.get(field)
-        if column is None:
-            return np.empty(0)
-        start, stop = np.searchsorted(self._codes, [code, code + 1])
-        return column[max(int(start), int(stop) - n) : stop]
+        start, stop = np.searchsorted(self.codes, [code, code + 1])
+        return self.columns[field][max(int(start), int(stop) - n) : stop]
 
-    @classmethod
-    def join(cls, older: _Carried | None, chunk: Chunk, sparse: np.ndarray, limit: int) -> _Carried:
-        """The last `limit` rows of the sparse assets, of what was carried and a chunk."""
-        rows = np.flatnonzero(sparse[chunk.codes])
-        codes, before = chunk.codes[rows], np.empty(0, dtype=np.int64)
-        columns = {name: getattr(chunk, name)[rows] for name in _PRICES}
-        columns |= {name: column[rows] for name, column in chunk.signals.items()}
-        if older is not None:
-            before = np.flatnonzero(sparse[older._codes])
-            codes = np.concatenate([older._codes[before], codes])
-            columns = {
-                name: np.concatenate([older._taken(name, before, column), column])
-                for name, column in columns.items()
-            }
+    def of(self, assets: np.ndarray) -> _Carried:
+        """The rows of the assets that are marked."""
+        rows = assets[self.codes]
+        return _Carried(self.codes[rows], {name: c[rows] for name, c in self.columns.items()})
+
+    def then(self, later: _Carried, limit: int) -> _Carried:
+        """The last `limit` rows of each asset, of these and later ones."""
+        codes = np.concatenate([self.codes, later.codes])
         order = np.argsort(codes, kind="stable")
-        codes = codes[order]
-        from_end = np.searchsorted(codes, codes, side="right") - np.arange(len(codes))
-        kept = from_end <= limit
-        order = order[kept]
-        return cls(codes[kept], {name: column[order] for name, column in columns.items()})
-
-    def _taken(self, name: str, rows: np.ndarray, like: np.ndarray) -> np.ndarray:
-        if name in self._columns:
-            return self._columns[name][rows]
-        return np.full(len(rows), None if like.dtype == object else np.nan, dtype=like.dtype)
+        from_end = np.searchsorted(codes[order], codes[order], side="right") - np.arange(len(codes))
+        kept = order[from_end <= limit]
+        columns = {
+            name: np.concatenate([self.columns.get(name, _absent(len(self.codes), column)), column])
+            for name, column in later.columns.items()
+        }
+        return _Carried(codes[kept], {name: column[kept] for name, column in columns.items()})
 
 
-def _column(chunk: Chunk, field: str) -> np.ndarray | None:
-    column: Any = getattr(chunk, field) if field in _PRICES else chunk.signals.get(field)
-    return column  # type: ignore[no-any-return]
+def _rows(chunk: Chunk) -> _Carried:
+    """All rows of a chunk."""
+    fields = (*_PRICES, *chunk.signals)
+    return _Carried(chunk.codes, {name: _column(chunk, name) for name in fields})
+
+
+def _column(chunk: Chunk, field: str) -> np.ndarray:
+    if field in _PRICES:
+        price: np.ndarray = getattr(chunk, field)
+        return price
+    column = chunk.signals.get(field)
+    return _absent(len(chunk.codes), chunk.close) if column is None else column
+
+
+def _absent(count: int, like: np.ndarray) -> np.ndarray:
+    return np.full(count, None if like.dtype == object else np.nan)
 
 
 def _join(pieces: Sequence[np.ndarray]) -> np.ndarray:

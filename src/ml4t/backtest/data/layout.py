@@ -273,7 +273,7 @@ def _all_signals(
     names = [n for n in schema if not _is_taken(n, taken)]
     if naming.price_column is not None:
         names = [n for n in names if _plain(n) not in PRICES]
-    names = [n for n in names if is_signal_type(schema[n])]
+    names = [n for n in names if is_signal_type(schema[n]) and schema[n] != pl.Null]
     refuse_labels(names, source)
     return tuple(names)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,8 @@ _SORTED_IN_MEMORY = 8_000_000  # rows
 _KEPT_SCANS = 16
 _ROW = "__row"
 _SORT = """\
-import sys
+import os, sys
+os.environ["POLARS_OOC_MEMORY_BUDGET_MB"] = "300"  # read when Polars is imported
 import polars as pl
 _, plan, target, *keys = sys.argv
 pl.LazyFrame.deserialize(plan).sort(keys, maintain_order=True).sink_parquet(target)
@@ -130,14 +132,13 @@ def look_through(lazy: pl.LazyFrame, reading: Reading) -> Scan:
         if last is not None and times[0] < last:
             raise _NotSortedError
         first = int(times[0]) if first is None else first
-        _count_steps(steps, times if last is None else np.append(last, times))
+        steps += checks.count_steps(times if last is None else np.append(last, times))
         last, rows = int(times[-1]), rows + frame.height
         names.update(table.ids)
         is_session &= table.axis.is_session
         sample.add(table, rows)
         axis = table.axis
     axis = msgspec.structs.replace(axis, is_session=is_session)
-    step = max(steps, key=lambda s: (steps[s], -s)) if steps else None
     return Scan(
         lazy=lazy,
         axis=axis,
@@ -145,10 +146,18 @@ def look_through(lazy: pl.LazyFrame, reading: Reading) -> Scan:
         rows=rows,
         first=first or 0,
         last=last or 0,
-        step=step,
+        step=checks.usual_step(steps),
         asset_step=sample.asset_step(axis),
         schema=lazy.collect_schema(),
     )
+
+
+class _Folder:
+    """A temporary folder that goes away with this object."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="ml4t-sorted-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 class _Sample:
@@ -205,25 +214,18 @@ def whole_timestamps(lazy: pl.LazyFrame, column: str, rows: int) -> Iterator[pl.
         yield rest
 
 
-def _count_steps(steps: Counter[int], times: np.ndarray) -> None:
-    values, counts = np.unique(np.diff(times), return_counts=True)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        steps[value] += count
-
-
 def _look_through_sorted(lazy: pl.LazyFrame, reading: Reading) -> Scan:
     """As `look_through`, after the rows were sorted into a temporary file.
 
     Sorting takes memory that Python does not give back, so a short-lived process does it, with
     Polars' budget for what it keeps in memory set before it starts.
     """
-    folder = tempfile.TemporaryDirectory(prefix="ml4t-sorted-")
-    plan, target = Path(folder.name) / "plan", Path(folder.name) / "rows.parquet"
+    folder = _Folder()
+    plan, target = folder.path / "plan", folder.path / "rows.parquet"
     lazy.with_row_index(_ROW).serialize(plan)
     keys = [reading.layout.time, *([reading.layout.asset] if reading.layout.asset else [])]
     done = subprocess.run(  # noqa: S603  our own interpreter, our own script
         [sys.executable, "-c", _SORT, str(plan), str(target), *keys],
-        env=os.environ | {"POLARS_OOC_MEMORY_BUDGET_MB": "300"},
         capture_output=True,
         text=True,
         check=False,

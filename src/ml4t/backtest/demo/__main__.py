@@ -10,7 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -43,7 +43,7 @@ class Hold(Strategy):
         """Nothing is bought yet."""
         self.is_invested = False
 
-    def on_bars(self, bars: Bars) -> None:  # type: ignore[override]  # context is optional
+    def on_bars(self, bars: Bars, context: dict[str, Any]) -> None:
         """Buy once."""
         if not self.is_invested:
             self.rebalance_to_weights(dict.fromkeys(bars.asset_ids, 1.0 / len(bars)))
@@ -110,11 +110,12 @@ def _tell(out: Path) -> None:
     print(f"Prices       {len(prices):,} daily bars of {', '.join(assets)}, {_span(prices)}")
     table = forecast.training_table(prices)
     predictions = forecast.walk_forward(table)
-    print(f"Predictions  {len(predictions):,} of the next {forecast.HORIZON} days' returns, by a")
-    print(f"             random forest refitted every {forecast.REFIT_EVERY} sessions on the past")
+    horizon, every = forecast.HORIZON, forecast.REFIT_EVERY
+    print(f"Predictions  {len(predictions):,} of returns over {horizon} sessions, by a random")
+    print(f"             forest fitted anew every {every} sessions, on the past alone")
     result = run(prices, predictions, strategy.PredictedReturns())
     holding = run(prices, predictions, Hold())
-    print("Backtest     predictions and an equal-weight holding, through the same engine")
+    print("Backtests    the strategy, and holding equal amounts: the same engine, the same costs")
     print(f"\n{result.summary()}\n")
     print(verdict.text(result, holding, predictions))
     result.save(out)
@@ -127,7 +128,8 @@ def _tell(out: Path) -> None:
 
 
 def _span(prices: pl.DataFrame) -> str:
-    return f"{prices['timestamp'].min()} to {prices['timestamp'].max()}"
+    days = prices["timestamp"].unique().sort()
+    return f"{days[0]} to {days[-1]}"
 
 
 if __name__ == "__main__":

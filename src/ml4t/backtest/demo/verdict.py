@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from ml4t.backtest import BacktestResult
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ml4t.backtest import BacktestResult
 
 BLOCK = 21  # sessions drawn together: returns of neighbouring days resemble each other
 DRAWS = 4_000
@@ -25,7 +28,7 @@ class Interval(NamedTuple):
 
 
 def excess_return(result: BacktestResult, benchmark: BacktestResult) -> Interval:
-    """Mean daily return above the benchmark's, a year, with a block-bootstrap interval.
+    """Mean daily return above the benchmark's, a year.
 
     Args:
         result: What is judged.
@@ -34,12 +37,14 @@ def excess_return(result: BacktestResult, benchmark: BacktestResult) -> Interval
     Formula:
         mean(r - b) * P    r, b returns of the two by session, P sessions a year
     """
-    excess = result.returns["return"].to_numpy() - benchmark.returns["return"].to_numpy()
-    draws = _block_sums(np.column_stack([excess, np.ones(len(excess))]))
-    return _interval(
-        float(excess.mean()) * result.periods_per_year,
-        draws[:, 0] / draws[:, 1] * result.periods_per_year,
-    )
+    scale = result.periods_per_year
+    return _interval(_moments(result, benchmark), lambda m: (m[1] - m[3]) / m[0], scale)
+
+
+def excess_sharpe(result: BacktestResult, benchmark: BacktestResult) -> Interval:
+    """Sharpe ratio above the benchmark's, a year; arguments as for `excess_return`."""
+    scale = result.periods_per_year**0.5
+    return _interval(_moments(result, benchmark), _sharpe_difference, scale)
 
 
 def skill(predictions: pl.DataFrame) -> Interval:
@@ -65,55 +70,61 @@ def skill(predictions: pl.DataFrame) -> Interval:
         .cast(pl.Float64)
         .to_numpy()
     )
-    return _interval(float(_correlation(sums.sum(axis=0))), _correlation(_block_sums(sums)))
+    return _interval(sums, _correlation)
 
 
 def text(result: BacktestResult, benchmark: BacktestResult, predictions: pl.DataFrame) -> str:
     """The verdict as the demo prints it."""
-    excess, correlation = excess_return(result, benchmark), skill(predictions)
-    lines = [
-        "Was there an edge?",
-        f"  {'the strategy':<18}{_figures(result)}",
-        f"  {'holding all three':<18}{_figures(benchmark)}",
-        f"  {'difference':<18}{excess.estimate:+.1%} a year, "
-        f"95% interval {excess.low:+.1%} to {excess.high:+.1%}",
-        f"  {'the predictions':<18}correlation with what followed {correlation.estimate:+.3f}, "
-        f"95% interval {correlation.low:+.3f} to {correlation.high:+.3f}",
-        "",
-        *textwrap.wrap(f"{_on_returns(excess)} {_on_predictions(correlation)} {_CAUTION}", _WIDTH),
-    ]
-    return "\n".join(lines)
-
-
-_CAUTION = (
-    "The benchmark buys equal amounts on the first day and pays the same costs. Mind that the "
-    "three companies are in the file because they did well, which flatters holding them, and that "
-    f"the intervals (bootstrap, blocks of {BLOCK} sessions) know nothing of what was tried before."
-)
-
-
-def _on_returns(excess: Interval) -> str:
-    if excess.low > 0.0:
-        return (
-            "Perhaps: after costs the strategy earned more than holding, and chance alone seldom "
-            "gives that much in a sample of this length."
-        )
-    if excess.high < 0.0:
-        return (
-            "No: after costs the strategy earned less than holding, and by more than chance "
-            "alone explains."
-        )
-    return (
-        "None that could be told from luck: the difference to simply holding may as well be zero."
+    money, risk = excess_return(result, benchmark), excess_sharpe(result, benchmark)
+    known = skill(predictions)
+    rows = {
+        "the strategy": _figures(result),
+        "holding all": _figures(benchmark),
+        "mean difference": f"{_shown(money, '+.1%')} a year, not compounded",
+        "Sharpe difference": _shown(risk, "+.2f"),
+        "prediction skill": f"correlation {_shown(known, '+.3f')}",
+    }
+    said = f"{_on_returns(money, risk)} {_on_predictions(known)} {_CAUTION}"
+    lines = [f"  {label:<18}{value}" for label, value in rows.items()]
+    return "\n".join(
+        ["Was there an edge?", *lines, "", *textwrap.wrap(said, _WIDTH, break_on_hyphens=False)]
     )
 
 
-def _on_predictions(correlation: Interval) -> str:
-    if correlation.low > 0.0:
-        return "The predictions did carry some information about what followed."
-    if correlation.high < 0.0:
-        return "The predictions pointed the wrong way more often than not."
-    return "The predictions did not measurably know what followed."
+_CAUTION = (
+    "Holding means equal amounts bought on the first day, at the same costs. These companies are "
+    "in the file because they did well, which flatters whoever holds them. The intervals are 95 "
+    f"percent block-bootstrap intervals ({BLOCK} sessions a block); they do not know how many "
+    "other strategies were tried before this one."
+)
+
+
+def _on_returns(money: Interval, risk: Interval) -> str:
+    if money.low > 0.0:
+        return (
+            "Perhaps. After costs the strategy earned more than holding, by more than chance "
+            "usually gives in a sample of this length."
+        )
+    if money.high < 0.0:
+        return (
+            "No. After costs the strategy earned less than holding, by more than chance usually "
+            "takes in a sample of this length."
+        )
+    side = "more" if money.estimate > 0.0 else "less"
+    first = f"Not one that can be told from luck. The strategy earned {side} than holding, and "
+    if risk.low > 0.0:
+        return first + "that may be chance; for the risk it took it did earn more."
+    if risk.high < 0.0:
+        return first + "that may be chance; for the risk it took it did earn less."
+    return first + "neither that nor the difference in Sharpe ratio is clearly different from zero."
+
+
+def _on_predictions(known: Interval) -> str:
+    if known.low > 0.0:
+        return "The predictions did say something about what followed."
+    if known.high < 0.0:
+        return "The predictions pointed the wrong way."
+    return "The predictions did not measurably say anything about what followed."
 
 
 def _figures(result: BacktestResult) -> str:
@@ -123,24 +134,42 @@ def _figures(result: BacktestResult) -> str:
     )
 
 
-def _block_sums(rows: np.ndarray) -> np.ndarray:
-    """Sums over bootstrap samples: blocks of consecutive rows, the end joined to the start."""
+def _shown(interval: Interval, form: str) -> str:
+    estimate, low, high = (format(value, form) for value in interval)
+    return f"{estimate} (95% interval {low} to {high})"
+
+
+def _moments(result: BacktestResult, benchmark: BacktestResult) -> np.ndarray:
+    """By session: 1, r, r², b, b²."""
+    r, b = (run.returns["return"].to_numpy() for run in (result, benchmark))
+    return np.column_stack([np.ones(len(r)), r, r * r, b, b * b])
+
+
+def _sharpe_difference(moments: np.ndarray) -> np.ndarray:
+    n, r, rr, b, bb = moments
+    mean_r, mean_b = r / n, b / n
+    found: np.ndarray = mean_r / np.sqrt(rr / n - mean_r**2) - mean_b / np.sqrt(bb / n - mean_b**2)
+    return found
+
+
+def _correlation(sums: np.ndarray) -> np.ndarray:
+    n, x, y, xx, yy, xy = sums
+    found: np.ndarray = (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
+    return found
+
+
+def _interval(
+    rows: np.ndarray, figure: Callable[[np.ndarray], np.ndarray], scale: float = 1.0
+) -> Interval:
+    """A figure of column sums, and its spread over samples of blocks of rows.
+
+    Blocks keep neighbouring sessions together; the end of the rows is joined to their start.
+    """
     n = len(rows)
     around = np.concatenate([np.zeros((1, rows.shape[1])), rows, rows[: BLOCK - 1]]).cumsum(axis=0)
     blocks = around[BLOCK:] - around[:-BLOCK]
     starts = np.random.default_rng(7).integers(0, n, size=(DRAWS, -(-n // BLOCK)))
-    sums: np.ndarray = blocks[starts].sum(axis=1)
-    return sums
-
-
-def _correlation(sums: np.ndarray) -> np.ndarray:
-    n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
-    covariance = n * xy - x * y
-    found: np.ndarray = covariance / np.sqrt((n * xx - x * x) * (n * yy - y * y))
-    return found
-
-
-def _interval(estimate: float, draws: np.ndarray) -> Interval:
+    draws = figure(blocks[starts].sum(axis=1).T) * scale
     tail = (1.0 - LEVEL) / 2.0
     low, high = np.quantile(draws, [tail, 1.0 - tail]).tolist()
-    return Interval(estimate, low, high)
+    return Interval(float(figure(rows.sum(axis=0))) * scale, low, high)

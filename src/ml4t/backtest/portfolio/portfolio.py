@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,11 +110,9 @@ class Portfolio:
 
     def _book(self, fill: FillEvent) -> float:
         code = self.universe.codes[fill.asset_id]
-        signed = fill.quantity if fill.side is OrderSide.BUY else -fill.quantity
+        signed = fill.quantity if fill.side == OrderSide.BUY else -fill.quantity
         before = self._quantity[code]
-        after = before + signed
-        if abs(after) <= _DUST * (abs(before) + fill.quantity):
-            after = 0.0
+        after = position_after(before, signed)
         self._entry[code] = entry_price_after(before, self._entry[code], signed, after, fill.price)
         self._quantity[code] = after
         flow = signed * fill.price * self.instruments[code].multiplier + fill.commission
@@ -162,7 +161,7 @@ class Portfolio:
         if bars is None or bars.stop == self._marked_until:
             return
         chunk, start = bars.chunk, self._marked_until
-        if chunk.is_dense and len(chunk.universe) == len(self.last):
+        if chunk.is_dense and chunk.width == len(self.last):
             self.last[:] = chunk.close[bars.start : bars.stop]
         else:
             self.last[chunk.codes[start : bars.stop]] = chunk.close[start : bars.stop]
@@ -176,7 +175,7 @@ class Portfolio:
     def last_price(self, asset_id: str) -> float:
         """Last known close of one asset; NaN when it had no bar yet."""
         bars, code = self.bars, self.universe.codes[asset_id]
-        if bars is not None and bars.chunk.is_dense:
+        if bars is not None and bars.chunk.is_dense and code < bars.chunk.width:
             return float(bars.chunk.closes[bars.start + code])
         return float(self.last_prices()[code])
 
@@ -203,7 +202,13 @@ class Portfolio:
     def entry_price_of(self, asset_id: str) -> float:
         """Average fill price of the open position, commission excluded; NaN when flat."""
         code = self.universe.codes[asset_id]
-        return self._entry[code] if self._quantity[code] else float("nan")
+        return self._entry[code] or math.nan  # 0.0 when flat
+
+
+def position_after(before: float, signed: float) -> float:
+    """A signed position after a fill; what float noise leaves of a closed one is nothing."""
+    after = before + signed
+    return 0.0 if abs(after) <= _DUST * (abs(before) + abs(signed)) else after
 
 
 def entry_price_after(

@@ -43,7 +43,7 @@ class HeldGrid:
         """float64[T, H], NaN where an asset has no bar."""
         chunk, steps = self.chunk, self.stop - self.start
         if chunk.is_dense:
-            n = len(chunk.universe)
+            n = chunk.width
             matrix = chunk.close[self.start * n : self.stop * n].reshape(steps, n)
             return matrix if len(self.codes) == n else matrix[:, self.codes]
         rows, t, h = self._cells()
@@ -75,7 +75,7 @@ class HeldGrid:
         chunk = self.chunk
         h = np.searchsorted(self.codes, codes)
         if chunk.is_dense:
-            n, steps = len(chunk.universe), self.stop
+            n, steps = chunk.width, self.stop
             high = chunk.high[: steps * n].reshape(steps, n)[:, self.codes].T.ravel()
             low = chunk.low[: steps * n].reshape(steps, n)[:, self.codes].T.ravel()
             first, last = h * steps + start, h * steps + end

@@ -99,7 +99,7 @@ class Recorder:
         codes, t = self.portfolio.universe.codes, bars.index
         for item, position in zip(news, positions, strict=True):
             if isinstance(item, FillEvent):
-                signed = item.quantity if item.side is OrderSide.BUY else -item.quantity
+                signed = item.quantity if item.side == OrderSide.BUY else -item.quantity
                 self._rows.append(
                     (
                         item.order_id,
@@ -299,8 +299,8 @@ class Recorder:
 
 def rows_at(chunk: Chunk, t: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """The chunk's row of each (time index, asset code); -1 where there is none."""
-    n = len(chunk.universe)
-    inside = (t >= 0) & (t < len(chunk)) & (codes >= 0)
+    n = chunk.width
+    inside = (t >= 0) & (t < len(chunk)) & (codes >= 0) & (codes < n)
     if chunk.is_dense:
         return np.where(inside, t * n + codes, -1)
     when = np.repeat(np.arange(len(chunk), dtype=np.int64), np.diff(chunk.offsets))

@@ -246,10 +246,17 @@ def _order_rows(result: BacktestResult) -> Iterator[tuple[str, str]]:
     yield "orders", f"{len(orders):,} placed" + (": " + ", ".join(counts) if counts else "")
     for name in ("rejected", "clipped", "expired", "canceled"):
         if len(found[name]):
-            yield f"  {name}", _reasons(found[name])
+            yield f"  {name}", _reasons(found[name]) + _clipping(name, found[name])
     if len(found["left open"]):
         assets = found["left open"]["asset_id"].unique(maintain_order=True).to_list()
         yield "  left open", f"at the end of the run: {_some(assets)}"
+
+
+def _clipping(name: str, orders: pl.DataFrame) -> str:
+    if name != "clipped":
+        return ""
+    done = (orders["filled_quantity"] / orders["quantity"]).to_numpy().mean()
+    return f"; {percent(float(done))} of an order was filled on average"
 
 
 def _reasons(orders: pl.DataFrame, most: int = 4) -> str:
@@ -319,9 +326,9 @@ def _drawdown(m: Mapping[str, float]) -> str:
 
 def _activity(result: BacktestResult) -> Iterator[tuple[str, str]]:
     m = result.metrics
-    parts = f"commission {money(m['commission'])} + slippage {money(m['slippage'])}"
     share = percent(m["costs"] / result.initial_cash)
-    yield "costs", f"{money(m['costs'])} = {parts}, {share} of initial cash"
+    yield "costs", f"{money(m['costs'])}, {share} of initial cash"
+    yield "", f"commission {money(m['commission'])}, slippage {money(m['slippage'])}"
     if m["financing"]:
         yield "financing", money(m["financing"])
     yield "turnover", f"{ratio(m['turnover'])} a year, one way"

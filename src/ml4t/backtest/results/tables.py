@@ -89,9 +89,7 @@ def orders_frame(
     axis: TimeAxis,
 ) -> pl.DataFrame:
     """Every order as it stood at the end, by id, with the signals of its decision."""
-    single = pl.DataFrame(
-        [_order_row(row) for row in blotter.rows()], schema=_ORDER_SCHEMA, orient="row"
-    )
+    single = _singles_frame(list(blotter.rows()))
     baskets = [
         _basket_frame(blotter, ids, quantities, prices, tag)
         for tag, ids, quantities, prices in _joined_baskets(blotter)
@@ -108,33 +106,35 @@ def orders_frame(
     return _with_signals(frame, signals)
 
 
-def _order_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    order_id, order, status, filled, average, reason = row
-    return (
-        order_id,
-        str(order.asset_id),
-        _word(OrderSide, order.side),
-        _word(OrderType, order.type),
-        _float(order.quantity),
-        _float(order.limit_price),
-        _float(order.stop_price),
-        _word(TimeInForce, order.time_in_force),
-        status.value,
-        filled,
-        None if average != average else average,  # noqa: PLR0124  NaN: nothing filled
-        reason or None,
-        order.tag or None,
-    )
-
-
-def _word(kind: Any, value: Any) -> str:
-    return str(value.value if isinstance(value, kind) else value)
+def _singles_frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
+    """Single orders as the blotter keeps them: (id, order, status, filled, average, reason)."""
+    if not rows:
+        return pl.DataFrame(schema=_ORDER_SCHEMA)
+    order_ids, orders, statuses, filled, averages, reasons = zip(*rows, strict=True)
+    return pl.DataFrame(
+        {
+            "order_id": order_ids,
+            "asset_id": [str(order.asset_id) for order in orders],
+            "side": [str(order.side) for order in orders],
+            "type": [str(order.type) for order in orders],
+            "quantity": [_float(order.quantity) for order in orders],
+            "limit_price": [_float(order.limit_price) for order in orders],
+            "stop_price": [_float(order.stop_price) for order in orders],
+            "time_in_force": [str(order.time_in_force) for order in orders],
+            "status": [status.value for status in statuses],
+            "filled_quantity": filled,
+            "average_fill_price": averages,
+            "reason": [reason or None for reason in reasons],
+            "tag": [str(order.tag) or None for order in orders],
+        },
+        schema=_ORDER_SCHEMA,
+    ).with_columns(pl.col("average_fill_price").fill_nan(None))  # NaN: nothing was filled
 
 
 def _float(value: Any) -> float | None:
     try:
         return None if value is None else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None  # a quantity that is no number at all; the order's reason quotes it
 
 

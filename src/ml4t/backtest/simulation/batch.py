@@ -13,6 +13,8 @@ import numpy as np
 from msgspec import structs
 
 from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.portfolio.portfolio import position_after
+from ml4t.backtest.portfolio.valuation import total
 from ml4t.backtest.types.bars import ExecutionBar
 from ml4t.backtest.types.events import FillEvent
 from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType
@@ -45,6 +47,10 @@ class Candidate:
         self.reason = reason
         self.exit = 0.0
         self.entry = 0.0
+
+    def units(self, entry: float) -> float:
+        """Units of a fill that opens `entry` of them; exactly what is left if it opens all."""
+        return self.working.remaining if entry == self.entry else self.exit + entry
 
 
 class BatchSettlement:
@@ -88,7 +94,7 @@ class BatchSettlement:
         """What was settled before at this moment counts."""
         assert isinstance(fill, FillEvent)
         code = self.portfolio.universe.codes[fill.asset_id]
-        signed = fill.quantity if fill.side is OrderSide.BUY else -fill.quantity
+        signed = fill.quantity if fill.side == OrderSide.BUY else -fill.quantity
         multiplier = self.portfolio.instruments[code].multiplier
         self.cash -= signed * fill.price * multiplier + fill.commission
         self.positions[code] = self.position(code) + signed
@@ -123,7 +129,8 @@ class BatchSettlement:
 
     def _project(self, working: Working, quantity: float) -> None:
         if quantity:
-            self.positions[working.code] = self.position(working.code) + working.sign * quantity
+            before = self.position(working.code)
+            self.positions[working.code] = position_after(before, working.sign * quantity)
 
     # -- entries ------------------------------------------------------------------------------
 
@@ -134,9 +141,10 @@ class BatchSettlement:
                 freed -= self._flow(candidate, candidate.exit)
         free = self.account.free(self.cash + freed, self._short_value(prices))
         needs = [self._need(candidate, candidate.entry) for candidate in entries]
-        if sum(needs) <= free + NOISE * abs(sum(needs)):
+        together = total(np.array(needs))
+        if together <= free + NOISE * abs(together):
             for candidate in entries:
-                self._trade(candidate, candidate.exit + candidate.entry, candidate.entry)
+                self._trade(candidate, candidate.units(candidate.entry), candidate.entry)
         elif self.funding == "reject":
             self._reject_unaffordable(entries, needs, free)
         else:
@@ -146,7 +154,7 @@ class BatchSettlement:
         """Money an entry of `quantity` uses: notional, slippage, and what it adds to commission."""
         if quantity == 0.0:
             return 0.0
-        whole = candidate.exit + quantity
+        whole = candidate.units(quantity)
         price = self._price(candidate, whole)
         multiplier = self._multiplier(candidate)
         reference = candidate.reference
@@ -154,7 +162,7 @@ class BatchSettlement:
         commission = self._commission(candidate, whole, price)
         if candidate.exit:
             commission -= self._commission(candidate, candidate.exit, price)
-        return quantity * unit * multiplier + commission
+        return quantity * (unit * multiplier) + commission
 
     def _short_value(self, prices: np.ndarray) -> float:
         portfolio = self.portfolio
@@ -177,7 +185,7 @@ class BatchSettlement:
             working = candidate.working
             if need <= free + NOISE * need:
                 free -= need
-                self._trade(candidate, candidate.exit + candidate.entry, candidate.entry)
+                self._trade(candidate, candidate.units(candidate.entry), candidate.entry)
                 continue
             if candidate.exit:
                 self._trade(candidate, candidate.exit, 0.0)
@@ -193,7 +201,7 @@ class BatchSettlement:
         for candidate, quantity in zip(entries, scaled, strict=True):
             working = candidate.working
             if candidate.exit + quantity:
-                self._trade(candidate, candidate.exit + quantity, quantity)
+                self._trade(candidate, candidate.units(quantity), quantity)
             if working.order_id in self.blotter.open:
                 self.blotter.end(working, OrderStatus.CANCELED, SCALED)
                 self.clipped += 1
@@ -204,9 +212,8 @@ class BatchSettlement:
         price_of = getattr(self.slippage, "price", None)
         limited = any(c.working.order.limit_price is not None for c in entries)
         if charge is None or price_of is None or limited:
-            return lambda quantities: sum(
-                self._need(candidate, quantity)
-                for candidate, quantity in zip(entries, quantities.tolist(), strict=True)
+            return lambda quantities: total(
+                np.array(list(map(self._need, entries, quantities.tolist())))
             )
         sign = np.array([candidate.working.sign for candidate in entries])
         reference = np.array([candidate.reference for candidate in entries])
@@ -218,7 +225,7 @@ class BatchSettlement:
 
         def need(quantities: np.ndarray) -> float:
             extra = charge(exits + quantities, price, multiplier) - closing
-            return float((quantities * unit + np.where(quantities > 0.0, extra, 0.0)).sum())
+            return total(quantities * unit + np.where(quantities > 0.0, extra, 0.0))
 
         return need
 
@@ -262,12 +269,12 @@ class BatchSettlement:
             fields = structs.asdict(chunk.event(row))
             bar = ExecutionBar(**fields, reference=candidate.reference)
             price = self.slippage(order, bar, quantity)
-            if not (math.isfinite(price) and price > 0):
+            if not (_is_finite(price) and price > 0):
                 raise ConfigError(
                     f"The slippage {self.slippage!r} returned {price!r} for {order.asset_id!r} at "
                     f"{self.bars.timestamp}; it must return a positive, finite price."
                 )
-        limit = order.limit_price
+        limit, price = order.limit_price, float(price)
         if limit is None:
             return price
         return min(price, limit) if candidate.working.sign > 0 else max(price, limit)
@@ -279,18 +286,22 @@ class BatchSettlement:
             return float(charge(quantity, price, instrument.multiplier))
         order = candidate.working.order
         money = self.commission(order, quantity, price, self.bars.timestamp, instrument)
-        if not math.isfinite(money):
+        if not _is_finite(money):
             raise ConfigError(
                 f"The commission {self.commission!r} returned {money!r} for {order.asset_id!r} at "
                 f"{self.bars.timestamp}; it must return a finite amount of money."
             )
-        return money
+        return float(money)
 
     def _multiplier(self, candidate: Candidate) -> float:
         return self.portfolio.instruments[candidate.working.code].multiplier
 
     def _lot(self, candidate: Candidate) -> float:
         return self.portfolio.instruments[candidate.working.code].lot_size
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and math.isfinite(value)
 
 
 def is_market(working: Working) -> bool:

@@ -15,7 +15,7 @@ from ml4t.backtest.portfolio.valuation import running_cash, total
 from ml4t.backtest.simulation.account import UnleveragedAccount
 from ml4t.backtest.simulation.batch import NOISE, BatchSettlement, Candidate, is_market
 from ml4t.backtest.simulation.commission import NoCommission
-from ml4t.backtest.simulation.matching import match_inside, match_open
+from ml4t.backtest.simulation.matching import match_behind, match_inside, match_open
 from ml4t.backtest.simulation.slippage import NoSlippage
 from ml4t.backtest.simulation.stale import StaleWatch
 from ml4t.backtest.types.events import FillBatch
@@ -88,14 +88,14 @@ class SimulationBroker(Broker):
         self.fill_at = _one_of("fill_at", fill_at, _FILL_AT)
         self.commission: Commission = _callable("commission", commission, NoCommission())
         self.slippage: Slippage = _callable("slippage", slippage, NoSlippage())
-        self.account: Account = account if account is not None else UnleveragedAccount()
+        self.account: Account = _account(account)
         self.leverage = self.account.leverage
         self.instruments = _by_id(instruments)
         self.funding = _one_of("funding", funding, _FUNDING)
-        self.fractional = fractional
+        self.fractional = _flag("fractional", fractional)
         self.default_lot = 0.0 if fractional else 1.0
         self.limit_fill = _one_of("limit_fill", limit_fill, _LIMIT_FILL)
-        self.close_at_end = close_at_end
+        self.close_at_end = _flag("close_at_end", close_at_end)
         self.stale_after = _count("stale_after", stale_after)
         self.on_vanish = (
             _one_of("on_vanish", on_vanish, ("mark", "close"))
@@ -103,6 +103,7 @@ class SimulationBroker(Broker):
             else _positive("on_vanish", on_vanish)
         )
         self._staged: list[Order] = []
+        self._is_running = False
         self._stale: StaleWatch | None = None
         self._counts: dict[str, int] = {}
 
@@ -111,6 +112,7 @@ class SimulationBroker(Broker):
     def start(self, portfolio: Portfolio) -> None:
         """A run begins. Orders submitted before it count as decided before its first bar."""
         super().start(portfolio)
+        self._is_running = True
         self._stale = StaleWatch(portfolio, self.stale_after)
         self._counts = {"ambiguous_bars": 0, "clipped_orders": 0, "same_close_fills": 0}
         self.submit(self._staged)
@@ -128,20 +130,24 @@ class SimulationBroker(Broker):
             self.blotter.accept_basket(orders)
             return []
         for order in orders:
-            if self.portfolio is None:
-                self._staged.append(order)
+            if self._is_running:
+                self._submit_one(order)
             else:
-                self._submit_one(order, self.portfolio)
+                self._staged.append(order)
         return []
 
     def submit_order(self, order: Order) -> int:
-        """Submit one order; before a run it waits for the run's first bar.
+        """Submit one order; outside a run it waits for the first bar of every run to come.
 
         Returns:
             Its id.
         """
         self.submit((order,))
-        return len(self._staged) if self.portfolio is None else self.blotter.count
+        return self.blotter.count if self._is_running else len(self._staged)
+
+    def stop(self) -> None:
+        """The run is over: orders wait for the next one."""
+        self._is_running = False
 
     def advance(self, bars: Bars) -> News:
         """Match everything that is open against `bars`."""
@@ -230,9 +236,11 @@ class SimulationBroker(Broker):
 
     # -- accepting ----------------------------------------------------------------------------
 
-    def _submit_one(self, order: Order, portfolio: Portfolio) -> None:
-        code = portfolio.universe.codes.get(order.asset_id, -1)
+    def _submit_one(self, order: Order) -> None:
+        portfolio = self.portfolio
+        assert portfolio is not None
         reason = refusal(order)
+        code = portfolio.universe.codes.get(str(order.asset_id), -1)
         if not reason and code < 0:
             nearest = did_you_mean(order.asset_id, portfolio.universe.ids)
             reason = f"unknown asset {order.asset_id!r}. {nearest}"
@@ -301,8 +309,12 @@ class SimulationBroker(Broker):
         touched = self._touched(resting, settlement)
         exits = [c for c in touched if settlement.position(c.working.code) * c.working.sign < 0.0]
         self._count_ambiguous(exits)
-        # The worse of two touches comes first: stops before limits.
-        exits.sort(key=lambda c: c.working.type is OrderType.LIMIT)
+        opens = settlement.bars.chunk.opens
+        # The worse of two touches comes first, stops before limits; of two stops, or two limits,
+        # the one that a price on its way from the open reaches first.
+        exits.sort(
+            key=lambda c: (c.working.type is OrderType.LIMIT, abs(c.reference - opens[c.row]))
+        )
         entries = [c for c in touched if c not in exits and not c.working.order.reduce_only]
         chunk = settlement.bars.chunk
         settlement.settle(exits, chunk.open)
@@ -310,15 +322,29 @@ class SimulationBroker(Broker):
         entries = [c for c in entries if self._is_open(c.working)]
         settlement.settle(entries, chunk.open)
         if entries:
-            stops = [
-                c
-                for c in touched
-                if c.working.order.reduce_only
-                and c.working.type is OrderType.STOP
-                and self._is_open(c.working)
-            ]
+            stops = self._stops_behind(entries, resting, settlement)
             settlement.settle(stops, chunk.open)
             self._protect(stops, settlement)
+
+    def _stops_behind(
+        self,
+        entries: list[Candidate],
+        resting: list[tuple[Working, int]],
+        settlement: BatchSettlement,
+    ) -> list[Candidate]:
+        """Protective stops that trade after entries inside the bar."""
+        chunk = settlement.bars.chunk
+        entered = {c.working.code: c.reference for c in entries}
+        stops = []
+        for working, row in resting:
+            entry = entered.get(working.code)
+            is_stop = working.type is OrderType.STOP and working.order.reduce_only
+            if entry is None or not is_stop or not self._is_open(working):
+                continue
+            match = match_behind(working, entry, chunk.highs[row], chunk.lows[row])
+            if match is not None:
+                stops.append(Candidate(working, row, *match))
+        return stops
 
     def _touched(
         self, resting: list[tuple[Working, int]], settlement: BatchSettlement
@@ -350,12 +376,14 @@ class SimulationBroker(Broker):
             self._protect(candidates, settlement)
 
     def _protect(self, traded: list[Candidate], settlement: BatchSettlement) -> None:
-        """Orders that may only reduce a position end with it."""
+        """Orders that may only reduce a position end with it, be it closed or flipped."""
+        assert self.portfolio is not None
         for code in {c.working.code for c in traded if c.exit}:
-            if settlement.position(code) != 0.0:
+            now = settlement.position(code)
+            if now != 0.0 and now * self.portfolio.quantity[code] > 0.0:
                 continue
             for working in self.blotter.working(code):
-                if working.order.reduce_only:
+                if working.order.reduce_only and working.sign * now >= 0.0:
                     self.blotter.end(working, OrderStatus.CANCELED, "position closed")
 
     def _drop(self, tried: Sequence[Working]) -> None:
@@ -509,6 +537,12 @@ def _count(name: str, value: Any) -> int:
     return value
 
 
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise ConfigError(f"{name} must be True or False, not {value!r}.")
+    return bool(value)
+
+
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
     if value not in allowed:
         raise ConfigError(
@@ -528,7 +562,19 @@ def _callable(name: str, value: Any, default: Any) -> Any:
     return value
 
 
+def _account(account: Any) -> Account:
+    if account is None:
+        return UnleveragedAccount()
+    if isinstance(account, type) or not hasattr(account, "free"):
+        raise ConfigError(
+            f"account must be an object such as {UnleveragedAccount()!r}, not {account!r}."
+        )
+    return account  # type: ignore[no-any-return]
+
+
 def _by_id(instruments: Iterable[Instrument]) -> dict[str, Instrument]:
+    if isinstance(instruments, Instrument):
+        raise ConfigError("instruments takes a list; write instruments=[Instrument(...)].")
     by_id: dict[str, Instrument] = {}
     for instrument in instruments:
         if not isinstance(instrument, Instrument):

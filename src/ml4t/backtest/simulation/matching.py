@@ -67,6 +67,26 @@ def match_inside(
     return _trigger_stop_limit(working, stop, close)
 
 
+def match_behind(working: Working, entry: float, high: float, low: float) -> Match | None:
+    """What a protective stop does inside a bar after an entry inside the same bar.
+
+    Nothing that came before the entry counts: neither the open, nor prices on the way in. That
+    the rest of the bar's range came after it is the worse assumption, and is made.
+
+    Args:
+        working: A stop.
+        entry: Price of the entry, before slippage.
+        high: Of the bar.
+        low: Of the bar.
+    """
+    stop, sign = working.order.stop_price, working.sign
+    assert stop is not None
+    if sign * entry >= sign * stop:
+        return entry, "stop"
+    extreme = high if sign > 0 else low
+    return (stop, "stop") if sign * extreme >= sign * stop else None
+
+
 def _match_limit(working: Working, high: float, low: float, *, through: bool) -> Match | None:
     limit, sign = working.order.limit_price, working.sign
     assert limit is not None

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml4t.backtest.broker.basket import Basket
-from ml4t.backtest.errors import DataError, OrderError, did_you_mean
-from ml4t.backtest.strategy.targets import round_to_lots, weights_by_code
+from ml4t.backtest.errors import ConfigError, DataError, OrderError, did_you_mean
+from ml4t.backtest.strategy.targets import (
+    changes_to,
+    check_tolerance,
+    is_amount,
+    is_noise,
+    round_to_lots,
+    weights_by_code,
+)
 from ml4t.backtest.types.instrument import round_to_lot
 from ml4t.backtest.types.order import Order, OrderEvent, OrderSide, OrderStatus, OrderType
 
@@ -148,12 +155,13 @@ class Desk:
 
     def target(self, asset_id: str, units: float, tolerance: float, tag: str) -> int | None:
         """Bring a position to `units`; None when nothing needs to trade."""
-        if not math.isfinite(units):
+        if not is_amount(units):
             raise OrderError(f"The target for {asset_id!r} must be finite, not {units!r}.")
         code = self.code(asset_id)
         self.supersede(code)
-        change = units - self.quantities[asset_id]
-        if change == 0.0 or self._is_below(tolerance, change, asset_id, code):
+        held = self.quantities[asset_id]
+        change = units - held
+        if is_noise(change, units, held) or self._is_below(tolerance, change, asset_id, code):
             return None
         side = OrderSide.BUY if change > 0 else OrderSide.SELL
         return self.submit(Order(asset_id, side, abs(change), tag=tag))
@@ -161,6 +169,7 @@ class Desk:
     def _is_below(self, tolerance: float, change: float, asset_id: str, code: int) -> bool:
         if not tolerance:
             return False
+        tolerance = check_tolerance(tolerance)
         portfolio = self.portfolio
         worth = abs(change) * portfolio.last_price(asset_id) * portfolio.multiplier[code]
         return bool(worth < tolerance * portfolio.equity)
@@ -191,8 +200,9 @@ class Desk:
         column[unpriced] = 0.0
         unit = np.where(column == 0.0, 1.0, prices[:n] * portfolio.multiplier[:n])
         units = round_to_lots(column * portfolio.equity / unit, portfolio.lots[:n])
-        change = units - portfolio.quantity[:n]
+        change = changes_to(units, portfolio.quantity[:n], portfolio.lots[:n])
         if tolerance:
+            tolerance = check_tolerance(tolerance)
             worth = np.abs(change) * np.nan_to_num(prices[:n]) * portfolio.multiplier[:n]
             change[worth < tolerance * portfolio.equity] = 0.0
         codes = np.flatnonzero(change)
@@ -229,6 +239,11 @@ class Desk:
     def record(self, values: Mapping[str, Any]) -> None:
         """Put values on the result, at the current time."""
         now = self._now_us()
+        for name, value in values.items():
+            if not isinstance(value, bool | int | float | np.number | np.bool_):
+                raise ConfigError(
+                    f"record({name}={value!r}): only numbers can be recorded; use log for text."
+                )
         self.records.extend((now, name, value) for name, value in values.items())
 
     def log(self, message: str) -> None:

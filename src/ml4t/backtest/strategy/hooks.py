@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.errors import ConfigError
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.bars import Bars
 
 
+_NAMES = ("on_start", "on_market_data", "on_bars", "on_fill_event", "on_order_event", "on_end")
+
+
 class Hooks:
     """Which hooks a strategy has overridden, ready to call."""
 
     def __init__(self, strategy: Strategy) -> None:
+        for name in _NAMES:
+            _check_plain(strategy, name)
         self.on_market_data = _overridden(strategy, "on_market_data")
         on_bars = _overridden(strategy, "on_bars")
         self.on_fill_event = _overridden(strategy, "on_fill_event")
@@ -25,7 +31,7 @@ class Hooks:
         if self.on_market_data is None and on_bars is None:
             raise ConfigError(
                 f"{type(strategy).__name__} overrides neither on_market_data nor on_bars, so it "
-                "could never decide anything."
+                f"could never decide anything.{_near_miss(strategy)}"
             )
         self.is_short = self.on_market_data is not None and not _takes(self.on_market_data, 2)
         bars_short = on_bars is not None and not _takes(on_bars, 2)
@@ -42,6 +48,29 @@ def _overridden(strategy: Strategy, name: str) -> Callable[..., Any] | None:
     if getattr(method, "__func__", method) is getattr(Strategy, name):
         return None
     return method  # type: ignore[no-any-return]
+
+
+def _check_plain(strategy: Strategy, name: str) -> None:
+    """Refuse a hook whose body would never run, however often it is called."""
+    method = getattr(strategy, name)
+    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        kind = "async"
+    elif inspect.isgeneratorfunction(method):
+        kind = "a generator (it has a yield)"
+    else:
+        return
+    raise ConfigError(f"{type(strategy).__name__}.{name} is {kind}; hooks are plain functions.")
+
+
+def _near_miss(strategy: Strategy) -> str:
+    """A method whose name looks like a hook's, as the end of a sentence."""
+    for name in dir(strategy):
+        if hasattr(Strategy, name) or name.startswith("__"):
+            continue
+        near = get_close_matches(name, ("on_market_data", "on_bars"), n=1, cutoff=0.7)
+        if near:
+            return f" It has {name}: did you mean {near[0]}?"
+    return ""
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:

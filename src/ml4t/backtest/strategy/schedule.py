@@ -53,18 +53,19 @@ class Schedule:
         self, rule: str | dt.timedelta, axis: TimeAxis, calendar: TradingCalendar | None = None
     ) -> None:
         self.rule = rule
-        self.is_due = _read_rule(rule, axis, calendar).is_due
+        self._rule = _read_rule(rule, axis, calendar)
 
     def __repr__(self) -> str:
         return f"Schedule({self.rule!r})"
 
-    def is_due(self, known: int, session: int) -> bool:  # type: ignore[no-redef]
+    def is_due(self, known: int, session: int) -> bool:
         """Whether the function is to run at this timestamp.
 
         Args:
             known: The timestamp, in microseconds of the run's axis.
             session: The session it belongs to, in days since 1970-01-01.
         """
+        return self._rule.is_due(known, session)
 
 
 class _Interval:
@@ -127,26 +128,29 @@ class _TimeOfDay:
         self._calendar = calendar
         self._session = -_NEVER
         self._moment = _NEVER
+        self._moments: dict[int, int] = {}
 
     def is_due(self, known: int, session: int) -> bool:
         if session != self._session:
             self._session = session
-            self._moment = self._moment_of(session)
+            if session not in self._moments:
+                self._look_up(session)
+            self._moment = self._moments[session]
         if known < self._moment:
             return False
         self._moment = _NEVER
         return True
 
-    def _moment_of(self, session: int) -> int:
-        """The time of day on the session's date, or on the day before when it opened then."""
+    def _look_up(self, session: int) -> None:
+        """The time of day on each session's date, or on the day before when it opened then."""
         zone = self._calendar.zone
-        days = np.array([session], dtype=np.int32)
+        days = self._calendar.known_sessions(session, session + _AHEAD)
         opens = to_wall_clock(self._calendar.opens(days), zone)
         closes = to_wall_clock(self._calendar.closes(days), zone)
         wall = days.astype(np.int64) * DAY_US + self._time
-        if wall[0] > closes[0] and wall[0] - DAY_US > opens[0]:
-            wall -= DAY_US
-        return int(wall[0] if self._axis.zone is None else from_wall_clock(wall, zone)[0])
+        wall[(wall > closes) & (wall - DAY_US > opens)] -= DAY_US
+        moments = wall if self._axis.zone is None else from_wall_clock(wall, zone)
+        self._moments = dict(zip(days.tolist(), moments.tolist(), strict=True))
 
 
 def _read_rule(rule: Any, axis: TimeAxis, calendar: TradingCalendar | None) -> _Rule:
@@ -181,8 +185,9 @@ def _read_clock(rule: object) -> int | None:
     match = _CLOCK.fullmatch(rule) if isinstance(rule, str) else None
     if match is None:
         return None
+    hour, minute, second = (int(part or 0) for part in match.groups())
     try:
-        time = dt.time(*(int(part or 0) for part in match.groups()))
+        time = dt.time(hour, minute, second)
     except ValueError:
         raise ConfigError(f"every({rule!r}): there is no such time of day.") from None
     seconds = (time.hour * 60 + time.minute) * 60 + time.second

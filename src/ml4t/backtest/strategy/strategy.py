@@ -20,6 +20,22 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.events import FillEvent
 
 
+class _NotRunning:
+    """Stands where the desk is during a run.
+
+    The engine puts the desk on the strategy object itself, so that a helper finds it without a
+    call; this descriptor answers only when there is none.
+    """
+
+    def __get__(self, strategy: Strategy | None, owner: type) -> Any:
+        if strategy is None:
+            return self
+        raise OrderError(
+            f"{owner.__name__} is not running: its helpers work inside the hooks of a "
+            "BacktestEngine run."
+        )
+
+
 class Strategy:
     """Base class of a trading strategy; plain Python with state, the same in backtest and live.
 
@@ -43,18 +59,31 @@ class Strategy:
         ...             self.close_position(event.asset_id)
     """
 
-    _bound: Desk | None = None
+    if TYPE_CHECKING:
+        _desk: Desk
+    else:
+        _desk = _NotRunning()
 
     # -- hooks --------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         """Before the first bar of a run: reset state, register schedules."""
 
-    def on_market_data(self, event: MarketEvent, context: dict[str, Any]) -> None:
-        """One asset's bar has completed; called in order of `asset_id` within a timestamp."""
+    if TYPE_CHECKING:
+        # Both forms, with and without `context`, are right; a type checker has to be told.
+        def on_market_data(self, event: MarketEvent, *args: Any, **kwargs: Any) -> None:
+            """One asset's bar has completed."""
 
-    def on_bars(self, bars: Bars, context: dict[str, Any]) -> None:
-        """All bars of a timestamp have completed."""
+        def on_bars(self, bars: Bars, *args: Any, **kwargs: Any) -> None:
+            """All bars of a timestamp have completed."""
+
+    else:
+
+        def on_market_data(self, event: MarketEvent, context: dict[str, Any]) -> None:
+            """One asset's bar has completed; called in order of `asset_id` within a timestamp."""
+
+        def on_bars(self, bars: Bars, context: dict[str, Any]) -> None:
+            """All bars of a timestamp have completed."""
 
     def on_fill_event(self, fill: FillEvent) -> None:
         """An order was executed, in part or whole."""
@@ -67,6 +96,7 @@ class Strategy:
 
     # -- look ---------------------------------------------------------------------------------
 
+    @property
     def now(self) -> datetime:
         """The time of the current bars."""
         return self._desk.now()
@@ -77,11 +107,10 @@ class Strategy:
         Raises:
             OrderError: The data has no such asset.
         """
-        desk = self._desk
         try:
-            return desk.quantities[asset_id]
+            return self._desk.quantities[asset_id]
         except KeyError:
-            return desk.position(asset_id)
+            return self._desk.position(asset_id)
 
     def get_positions(self) -> dict[str, float]:
         """Signed units of every asset held, by `asset_id`, sorted."""
@@ -105,9 +134,11 @@ class Strategy:
 
     def get_entry_price(self, asset_id: str) -> float:
         """Average fill price of the open position, commission excluded; NaN when flat."""
-        if not self.get_position(asset_id):
+        try:
+            return self._desk.portfolio.entry_price_of(asset_id)
+        except KeyError:
+            self._desk.position(asset_id)
             return math.nan
-        return self._desk.portfolio.entry_price_of(asset_id)
 
     def get_unrealized_pnl(self, asset_id: str) -> float:
         """Money the open position has gained since entry, commission excluded; 0.0 when flat."""
@@ -152,7 +183,14 @@ class Strategy:
 
         Returns:
             Its id. An order that cannot be meant ends REJECTED with a reason.
+
+        Raises:
+            OrderError: Something that is not an `Order`.
         """
+        if not isinstance(order, Order):
+            raise OrderError(
+                f'submit_order takes an Order, such as Order("AAPL", "buy", 10), not {order!r}.'
+            )
         return self._desk.submit(order)
 
     def buy(
@@ -354,8 +392,8 @@ class Strategy:
 
     # -- note and time ------------------------------------------------------------------------
 
-    def record(self, **values: float | bool | str) -> None:
-        """Put named values on the result, at the current time."""
+    def record(self, **values: float | np.number[Any] | np.bool_) -> None:
+        """Put named numbers on the result, at the current time."""
         self._desk.record(values)
 
     def log(self, message: str) -> None:
@@ -375,15 +413,6 @@ class Strategy:
             ConfigError: An unknown rule, or one that needs a calendar and has none.
         """
         self._desk.schedule(rule, function)
-
-    @property
-    def _desk(self) -> Desk:
-        if self._bound is None:
-            raise OrderError(
-                f"{type(self).__name__} is not running: its helpers work inside the hooks of a "
-                "BacktestEngine run."
-            )
-        return self._bound
 
 
 def _type_for(limit_price: float | None, stop_price: float | None) -> OrderType:

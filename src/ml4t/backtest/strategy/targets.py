@@ -57,11 +57,42 @@ def check_confidence(asset_id: str, confidence: Any) -> float:
     return min(max(value, 0.0), 1.0)
 
 
+def check_tolerance(value: Any) -> float:
+    """A fraction of equity that is small enough to be meant.
+
+    Raises:
+        OrderError: Not a number from 0 to 1.
+    """
+    if not isinstance(value, int | float | np.number) or not 0.0 <= value <= 1.0:
+        raise OrderError(
+            f"tolerance={value!r} is refused: it is a fraction of equity, 0.05 is five percent."
+        )
+    return float(value)
+
+
+def is_amount(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float | np.number) and math.isfinite(value)
+
+
 def round_to_lots(quantity: np.ndarray, lots: np.ndarray) -> np.ndarray:
     """Quantities rounded toward zero to whole lots; a lot of 0 leaves them as they are."""
     safe = np.where(lots > 0.0, lots, 1.0)
     whole = np.trunc(quantity / safe * (1.0 + _WHOLE)) * safe
     result: np.ndarray = np.where(lots > 0.0, whole, quantity)
+    return result
+
+
+def is_noise(change: float, units: float, held: float) -> bool:
+    """Whether a position of `held` is `units` already, but for the last bits of a float."""
+    return abs(change) <= _WHOLE * (abs(units) + abs(held))
+
+
+def changes_to(units: np.ndarray, held: np.ndarray, lots: np.ndarray) -> np.ndarray:
+    """What to trade, in whole lots, to bring `held` to `units`; what is to be flat goes whole."""
+    change = units - held
+    change[np.abs(change) <= _WHOLE * (np.abs(units) + np.abs(held))] = 0.0  # as `is_noise`
+    result: np.ndarray = np.where(units == 0.0, -held, round_to_lots(change, lots))
     return result
 
 

@@ -184,12 +184,10 @@ def without_bars(market: pl.DataFrame, share: float, *, seed: int = 0) -> pl.Dat
         share: Fraction of bars to leave out, 0 to 1.
         seed: The same seed leaves out the same bars.
     """
-    keep = np.random.default_rng(seed).random(market.height) >= share
-    return (
-        market.with_columns(pl.Series("kept", keep))
-        .filter(pl.col("kept") | ~pl.col("kept").any().over("timestamp"))
-        .drop("kept")
-    )
+    luck = pl.Series("luck", np.random.default_rng(seed).random(market.height))
+    best = pl.col("luck").max().over("timestamp")
+    kept = (pl.col("luck") >= share) | (pl.col("luck") == best)
+    return market.with_columns(luck).filter(kept).drop("luck")
 
 
 def with_late(market: pl.DataFrame, asset_id: str, first: int) -> pl.DataFrame:

@@ -17,7 +17,7 @@ import numpy as np
 from ml4t.backtest.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import polars as pl
 
@@ -90,7 +90,8 @@ class Chunk:
     Rows are sorted by timestamp, then by `asset_id`. T timestamps, N rows.
 
     Args:
-        universe: Assets by code; grows between chunks only for feeds that name assets as they go.
+        universe: Assets by code. It grows, between chunks, for feeds that name assets as they go;
+            `width` is how many assets it had when the chunk was made.
         axis: How `times` is to be read.
         times: int64[T], microseconds, strictly increasing; also across chunks.
         sessions: int32[T], the session each timestamp belongs to, as days since 1970-01-01.
@@ -119,6 +120,7 @@ class Chunk:
         context_at: Callable[[int], dict[str, Any]] | None = None,
     ) -> None:
         self.universe = universe
+        self.width = len(universe)
         self.axis = axis
         self.times = times
         self.sessions = sessions
@@ -145,14 +147,19 @@ class Chunk:
         return self.offsets.tolist()  # type: ignore[no-any-return]
 
     @cached_property
+    def microseconds(self) -> list[int]:
+        """`times` as plain integers."""
+        return self.times.tolist()  # type: ignore[no-any-return]
+
+    @cached_property
     def stamps(self) -> list[datetime]:
         """`times` as `datetime`."""
         return self.axis.to_datetimes(self.times)
 
     @cached_property
     def is_dense(self) -> bool:
-        """Every timestamp holds the whole universe, in the order of its codes."""
-        n = len(self.universe)
+        """Every timestamp holds all `width` assets, in the order of their codes."""
+        n = self.width
         if len(self.codes) != len(self.times) * n:
             return False
         return bool((self.codes.reshape(len(self.times), n) == np.arange(n)).all())
@@ -180,42 +187,52 @@ class Chunk:
     def asset_ids(self) -> list[str]:
         """The `asset_id` of every row."""
         if self.is_dense:
-            return self.universe.ids * len(self.times)
+            return self.universe.ids[: self.width] * len(self.times)
         ids = np.array(self.universe.ids, dtype=object)
         return ids[self.codes].tolist()  # type: ignore[no-any-return]
 
-    def events(self, start: int = 0) -> Iterator[MarketEvent]:
-        """Every row from `start` on as an event, built when the iterator reaches it."""
-        rows = slice(start, None)
-        counts = np.diff(self.offsets)
-        stamps: Iterator[datetime] = chain.from_iterable(map(repeat, self.stamps, counts.tolist()))
-        if start:
-            when = np.repeat(np.arange(len(self.times)), counts)[rows]
-            stamps = iter([self.stamps[i] for i in when.tolist()])
+    def events(self) -> Iterator[MarketEvent]:
+        """Every row as an event, built when the iterator reaches it.
+
+        Columns are read value by value: lists of all values would leave the processor's caches
+        and take twice the time.
+        """
+        counts = np.diff(self.offsets).tolist()
+        stamps = chain.from_iterable(map(repeat, self.stamps, counts))
+        return self._events(stamps, self.asset_ids(), slice(None))
+
+    def events_at(self, index: int) -> Iterator[MarketEvent]:
+        """The rows of one timestamp as events."""
+        rows = slice(self.rows[index], self.rows[index + 1])
+        ids = map(self.universe.ids.__getitem__, self.codes[rows].tolist())
+        return self._events(repeat(self.stamps[index]), ids, rows)
+
+    def _events(
+        self, stamps: Iterable[datetime], asset_ids: Iterable[str], rows: slice
+    ) -> Iterator[MarketEvent]:
+        prices = (self.open, self.high, self.low, self.close, self.volume)
         return map(
             MarketEvent,
             stamps,
-            self.asset_ids()[rows] if start else self.asset_ids(),
-            self.open[rows].tolist(),
-            self.high[rows].tolist(),
-            self.low[rows].tolist(),
-            self.close[rows].tolist(),
-            self.volume[rows].tolist(),
+            asset_ids,
+            *(column[rows].data for column in prices),
             self._signal_dicts(rows),
         )
 
     def event(self, row: int) -> MarketEvent:
         """One row as an event."""
         i = int(np.searchsorted(self.offsets, row, side="right")) - 1
+        columns = self.signals if self.meta is None else {**self.signals, "_meta": self.meta}
+        signals = {name: column.item(row) for name, column in columns.items()}
         return MarketEvent(
             self.stamps[i],
             self.universe.ids[self.codes[row]],
-            float(self.open[row]),
-            float(self.high[row]),
-            float(self.low[row]),
-            float(self.close[row]),
-            float(self.volume[row]),
-            next(self._signal_dicts(slice(row, row + 1))),
+            self.open.item(row),
+            self.high.item(row),
+            self.low.item(row),
+            self.close.item(row),
+            self.volume.item(row),
+            {name: value for name, value in signals.items() if not is_absent(value)},
         )
 
     def _signal_dicts(self, rows: slice) -> Iterator[dict[str, Any]]:
@@ -226,7 +243,12 @@ class Chunk:
         if not names:
             return (dict() for _ in repeat(None, len(self.codes[rows])))  # noqa: C408
         complete = all(_is_complete(column) for column in columns)
-        return _dicts(names, [column.tolist() for column in columns], complete=complete)
+        return _dicts(names, [_values(column) for column in columns], complete=complete)
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a signal has no value: None or NaN."""
+    return value is None or value != value  # noqa: PLR0124  NaN
 
 
 def _is_complete(column: np.ndarray) -> bool:
@@ -235,8 +257,13 @@ def _is_complete(column: np.ndarray) -> bool:
     return not bool(np.isnan(column).any())
 
 
+def _values(column: np.ndarray) -> Iterable[Any]:
+    """A column as plain values, one by one."""
+    return column.tolist() if column.dtype == object else column.data
+
+
 def _dicts(
-    names: tuple[str, ...], columns: list[list[Any]], *, complete: bool
+    names: tuple[str, ...], columns: list[Iterable[Any]], *, complete: bool
 ) -> Iterator[dict[str, Any]]:
     """One dict a row, without the absent values.
 
@@ -245,7 +272,7 @@ def _dicts(
     """
     if not complete:
         return (
-            {k: v for k, v in zip(names, row, strict=True) if v is not None and v == v}  # noqa: PLR0124
+            {k: v for k, v in zip(names, row, strict=True) if v is not None and v == v}  # noqa: PLR0124  as is_absent
             for row in zip(*columns, strict=True)
         )
     if len(names) == 1:
@@ -294,7 +321,7 @@ class Bars:
     def asset_ids(self) -> list[str]:
         """Assets that have a bar now, sorted."""
         if self.chunk.is_dense:
-            return self.chunk.universe.ids.copy()
+            return self.chunk.universe.ids[: self.chunk.width]
         ids = self.chunk.universe.ids
         return [ids[code] for code in self.codes.tolist()]
 
@@ -370,15 +397,15 @@ class Bars:
     def row_of_code(self, code: int) -> int:
         """As `row`, by the asset's code."""
         if self.chunk.is_dense:
-            return self.start + code
+            return self.start + code if code < self.chunk.width else -1
         hits = np.flatnonzero(self.codes == code)
         return self.start + int(hits[0]) if len(hits) else -1
 
     def rows_of(self, codes: list[int]) -> list[int]:
         """As `row_of_code`, for many assets."""
         if self.chunk.is_dense:
-            start = self.start
-            return [start + code for code in codes]
+            start, width = self.start, self.chunk.width
+            return [start + code if code < width else -1 for code in codes]
         if len(codes) <= _FEW:
             return [self.row_of_code(code) for code in codes]
         rows = dict(zip(self.codes.tolist(), range(self.start, self.stop), strict=True))
@@ -397,7 +424,7 @@ class Bars:
         return self.chunk.event(row)
 
     def __iter__(self) -> Iterator[MarketEvent]:
-        return (self.chunk.event(row) for row in range(self.start, self.stop))
+        return self.chunk.events_at(self.index)
 
     def to_frame(self) -> pl.DataFrame:
         """The bars and their signals as a Polars frame, one row an asset."""

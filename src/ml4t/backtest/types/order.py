@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from enum import Enum
+from enum import StrEnum
+from typing import Any
 
 import msgspec
 
 
-class OrderSide(Enum):
-    """Which way an order trades (FIX 54)."""
+class OrderSide(StrEnum):
+    """Which way an order trades (FIX 54); equal to the words "buy" and "sell"."""
 
     BUY = "buy"
     SELL = "sell"
 
 
-class OrderType(Enum):
+class OrderType(StrEnum):
     """How an order's price is decided (FIX 40)."""
 
     MARKET = "market"
@@ -24,7 +25,7 @@ class OrderType(Enum):
     STOP_LIMIT = "stop_limit"
 
 
-class TimeInForce(Enum):
+class TimeInForce(StrEnum):
     """How long an order lives (FIX 59).
 
     DAY ends with the first session, after the decision, in which it could trade. GTC lives until
@@ -36,7 +37,7 @@ class TimeInForce(Enum):
     IOC = "ioc"
 
 
-class OrderStatus(Enum):
+class OrderStatus(StrEnum):
     """Where an order is in its life (FIX 39).
 
     PENDING has not reached the broker's book; ACCEPTED and PARTIALLY_FILLED are open; the others
@@ -114,11 +115,40 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     tag: str = ""
 
 
+def plain_order(order: Order) -> Order:
+    """The same order with enumerations for its words and plain floats for its numbers.
+
+    Users write "buy", or give prices as NumPy floats; what has been accepted no longer differs.
+    """
+    limit, stop = order.limit_price, order.stop_price
+    if (
+        type(order.quantity) is float
+        and type(order.side) is OrderSide
+        and type(order.type) is OrderType
+        and type(order.time_in_force) is TimeInForce
+        and (limit is None or type(limit) is float)
+        and (stop is None or type(stop) is float)
+    ):
+        return order
+    return Order(
+        order.asset_id,
+        OrderSide(order.side),
+        float(order.quantity),
+        OrderType(order.type),
+        None if limit is None else float(limit),
+        None if stop is None else float(stop),
+        TimeInForce(order.time_in_force),
+        order.reduce_only,
+        order.tag,
+    )
+
+
 class OrderEvent(msgspec.Struct, gc=False):
     """An order and where it stands: what `get_open_orders` lists and `on_order_event` receives.
 
     `filled_quantity` is in units, `average_fill_price` is NaN until something filled, `reason`
-    says why an order ended without filling whole. `timestamp` is the time of the last change.
+    says why an order ended without filling whole. `timestamp` is the time of the last change, None
+    before the first bar. An order that was rejected is shown as it was asked, wrong words included.
     """
 
     order_id: int
@@ -137,12 +167,12 @@ class OrderEvent(msgspec.Struct, gc=False):
     @property
     def side(self) -> OrderSide:
         """Which way it trades."""
-        return OrderSide(self.order.side)
+        return _word(OrderSide, self.order.side)  # type: ignore[no-any-return]
 
     @property
     def type(self) -> OrderType:
         """Market, limit, stop or stop-limit."""
-        return OrderType(self.order.type)
+        return _word(OrderType, self.order.type)  # type: ignore[no-any-return]
 
     @property
     def quantity(self) -> float:
@@ -167,7 +197,7 @@ class OrderEvent(msgspec.Struct, gc=False):
     @property
     def time_in_force(self) -> TimeInForce:
         """How long it lives."""
-        return TimeInForce(self.order.time_in_force)
+        return _word(TimeInForce, self.order.time_in_force)  # type: ignore[no-any-return]
 
     @property
     def reduce_only(self) -> bool:
@@ -178,3 +208,10 @@ class OrderEvent(msgspec.Struct, gc=False):
     def tag(self) -> str:
         """The user's word."""
         return self.order.tag
+
+
+def _word(kind: Any, value: Any) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        return value

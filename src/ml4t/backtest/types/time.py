@@ -82,7 +82,8 @@ class TimeAxis(msgspec.Struct, frozen=True):
         """The same times as microseconds since 1970-01-01 00:00 on the zone's wall clock."""
         if self.zone is None or self.zone == "UTC":
             return microseconds
-        return microseconds + _offsets(microseconds, _zone(self.zone))
+        wall: np.ndarray = microseconds + _offsets(microseconds, _zone(self.zone))
+        return wall
 
 
 def _offsets(microseconds: np.ndarray, zone: dt.tzinfo) -> np.ndarray:

@@ -1,0 +1,199 @@
+"""Users' own feeds: assembled by timestamp, and checked as they go."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ml4t.backtest.clock import Clock
+from ml4t.backtest.data.feed import DataFeed
+from ml4t.backtest.errors import ConfigError, DataError
+from ml4t.backtest.types.bars import Bars, Chunk, MarketEvent
+
+NINE = dt.datetime(2024, 1, 2, 9, 0)
+MINUTE = dt.timedelta(minutes=1)
+
+
+class ListFeed(DataFeed):
+    """Gives the events of a list, and counts them."""
+
+    def __init__(self, events: list[Any]) -> None:
+        self.events = list(events)
+        self.given = 0
+
+    def get_next_event(self) -> MarketEvent | None:
+        """The next of the list."""
+        if self.is_exhausted():
+            return None
+        self.given += 1
+        return self.events[self.given - 1]
+
+    def is_exhausted(self) -> bool:
+        """Whether the list is at its end."""
+        return self.given == len(self.events)
+
+
+def bar(time: dt.datetime, asset_id: str = "A", /, **fields: Any) -> MarketEvent:
+    """A sound bar; fields replace its values."""
+    values = {"open": 10.0, "high": 11.0, "low": 9.0, "close": 10.5, "volume": 100.0, **fields}
+    return MarketEvent(time, asset_id, **values)
+
+
+def chunks(*events: Any, **options: Any) -> list[Chunk]:
+    """The chunks of a run over a feed of these events."""
+    return list(Clock(ListFeed(list(events)), **options).chunks())
+
+
+def refusal(*events: Any, **options: Any) -> str:
+    """The text with which a feed of these events is refused."""
+    with pytest.raises(DataError) as caught:
+        chunks(*events, **options)
+    return str(caught.value)
+
+
+def test_events_of_one_time_are_one_timestamp_sorted_by_asset() -> None:
+    """In whatever order the feed gives them; assets get codes as they appear."""
+    found = chunks(bar(NINE, "B"), bar(NINE, "A"), bar(NINE + MINUTE, "C"), bar(NINE + MINUTE, "B"))
+    rows = [(c.stamps[0], [c.universe.ids[i] for i in c.codes]) for c in found]
+    assert rows == [(NINE, ["A", "B"]), (NINE + MINUTE, ["B", "C"])]
+    assert found[0].universe is found[1].universe
+    assert found[1].universe.ids == ["A", "B", "C"]
+
+
+def test_the_feed_is_read_one_event_ahead_and_no_more() -> None:
+    """Nothing of the timestamp after next is known to anybody."""
+    feed = ListFeed([bar(NINE + i * MINUTE, a) for i in range(4) for a in "AB"])
+    seen = [feed.given for _ in Clock(feed).chunks()]
+    assert seen == [3, 5, 7, 8]
+
+
+def test_signals_become_columns_and_absent_ones_stay_absent() -> None:
+    """A name, once seen, stays; `_meta` is a dict."""
+    first, second, third = chunks(
+        bar(NINE, signals={"p": 0.5, "up": True, "_meta": {"v": 1}}),
+        bar(NINE + MINUTE, signals={"p": None, "tag": "x"}),
+        bar(NINE + 2 * MINUTE, signals={"p": math.nan}),
+    )
+    assert next(first.events()).signals == {"p": 0.5, "up": True, "_meta": {"v": 1}}
+    assert next(second.events()).signals == {"tag": "x"}
+    assert next(third.events()).signals == {}
+    assert set(third.signals) == {"p", "up", "tag"}
+    assert np.isnan(Bars(third, 0).signal("p")).all()
+
+
+def test_signal_columns_and_context_pattern_apply() -> None:
+    """Only wanted names are signals; what matches the pattern is context."""
+    signals = {"p": 0.5, "q": 1.0, "VIX": 20.0}
+    (chunk,) = chunks(
+        bar(NINE, "A", signals=signals),
+        bar(NINE, "B", signals=signals),
+        signal_columns=["p"],
+        context_pattern="VIX",
+    )
+    assert list(chunk.signals) == ["p"]
+    assert chunk.context_at is not None
+    assert chunk.context_at(0) == {"VIX": 20.0}
+    other = bar(NINE, "B", signals={"VIX": 21.0})
+    assert "same for all assets" in refusal(
+        bar(NINE, signals=signals), other, context_pattern="VIX"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"open": 0.0}, "open is 0.0, not a positive, finite price"),
+        ({"high": math.inf}, "high is inf"),
+        ({"low": math.nan}, "low is nan"),
+        ({"close": "10"}, "close is '10'"),
+        ({"high": 10.0}, "high 10.0 is below close 10.5"),
+        ({"low": 10.2}, "open 10.0 is below low 10.2"),
+        ({"volume": -1.0}, "volume is -1.0"),
+    ],
+)
+def test_a_bad_bar_stops_the_run_where_it_comes(fields: dict[str, Any], words: str) -> None:
+    """The feed, the asset and the time are named; earlier bars were given."""
+    feed = ListFeed([bar(NINE), bar(NINE + MINUTE, **fields)])
+    walked = Clock(feed).chunks()
+    assert next(walked).stamps == [NINE]
+    with pytest.raises(DataError) as caught:
+        next(walked)
+    assert words in str(caught.value)
+    assert "ListFeed" in str(caught.value)
+    assert "'A' at 2024-01-02 09:01:00" in str(caught.value)
+
+
+def test_a_feed_that_goes_back_in_time_is_refused_with_both_times() -> None:
+    """Time never goes back."""
+    text = refusal(bar(NINE), bar(NINE + 5 * MINUTE), bar(NINE + MINUTE))
+    assert "ListFeed went back in time" in text
+    assert "after 2024-01-02 09:05:00 came 2024-01-02 09:01:00" in text
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([], "has no bars"),
+        ([bar(NINE), bar(NINE)], "two bars of 'A'"),
+        ([(NINE, "A")], "gave a tuple; it must give a MarketEvent"),
+        ([bar(NINE, "")], "asset_id '' at"),
+        ([bar(dt.date(2024, 1, 2))], "is not a datetime"),  # type: ignore[arg-type]
+        ([bar(NINE), bar(NINE.replace(tzinfo=dt.UTC))], "which are naive"),
+        ([bar(NINE.replace(tzinfo=dt.UTC)), bar(NINE)], "which are in zone UTC"),
+        ([bar(NINE, signals={"p": 1.0}), bar(NINE + MINUTE, signals={"p": "x"})], "is a number in"),
+        ([bar(NINE, signals={"p": [1.0]})], "signal 'p' is a list"),
+        ([bar(NINE, signals={"target": 1.0})], "'target' would be taken as a signal"),
+    ],
+)
+def test_what_cannot_be_is_refused(events: list[Any], words: str) -> None:
+    """Each with its own words."""
+    assert words in refusal(*events)
+
+
+def test_midnights_are_labels_of_sessions() -> None:
+    """The first two times decide; the feed may know better."""
+    days = [dt.datetime(2024, 1, 2), dt.datetime(2024, 1, 3)]
+    assert chunks(*map(bar, days))[0].axis.is_session
+    assert not chunks(bar(days[0]), bar(days[0] + MINUTE))[0].axis.is_session
+    assert "is_session = False" in refusal(*map(bar, days), bar(days[1] + MINUTE))
+    feed = ListFeed([*map(bar, days), bar(days[1] + MINUTE)])
+    feed.is_session = False
+    assert len(list(Clock(feed).chunks())) == 3
+
+
+def test_a_feed_is_walked_once() -> None:
+    """A second run needs a new feed."""
+    clock = Clock(ListFeed([bar(NINE)]))
+    assert len(list(clock.chunks())) == 1
+    with pytest.raises(DataError, match="walked once"):
+        list(clock.chunks())
+    with pytest.raises(DataError, match="has no bars"):
+        Clock(ListFeed([])).prepare()
+
+
+def test_a_feed_for_one_asset_refuses_another() -> None:
+    """`feeds={'A': feed}` is a promise about every event."""
+    clock = Clock()
+    clock.add_data_feed(ListFeed([bar(NINE, "A"), bar(NINE + MINUTE, "B")]), asset_id="A")
+    with pytest.raises(
+        DataError, match=r"feeds\['A'\]: the feed is for 'A', but gave a bar of 'B'"
+    ):
+        list(clock.chunks())
+
+
+def test_bar_duration_is_read_from_the_feed() -> None:
+    """So that a run knows when a bar began."""
+    feed = ListFeed([bar(NINE), bar(NINE + MINUTE, "B")])
+    feed.bar_duration = "5m"
+    first, second = Clock(feed).chunks()
+    assert first.begins is None
+    assert second.begins is not None
+    assert first.axis.to_datetimes(second.begins) == [NINE - 4 * MINUTE]
+    feed.bar_duration = "soon"
+    feed.given = 0
+    with pytest.raises(ConfigError, match="bar_duration='soon'"):
+        Clock(feed).prepare()

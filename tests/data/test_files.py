@@ -1,0 +1,439 @@
+"""Feeds over files, small and large."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from ml4t.backtest.data import stream
+from ml4t.backtest.data.feed import Request
+from ml4t.backtest.data.files import list_files
+from ml4t.backtest.data.frames import CSVDataFeed, FrameFeed, ParquetDataFeed, as_feed
+from ml4t.backtest.errors import DataError
+from ml4t.backtest.types.bars import MarketEvent
+from tests.data.conftest import DAYS, bars
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MINUTES = [dt.datetime(2024, 1, 2, 9, 30) + dt.timedelta(minutes=i) for i in range(200)]
+
+
+def walk(feed: FrameFeed) -> list[MarketEvent]:
+    """All events of a feed."""
+    events = []
+    while (event := feed.get_next_event()) is not None:
+        events.append(event)
+    return events
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is large."""
+    monkeypatch.setattr(stream, "_WHOLE_CELLS", 0)
+    monkeypatch.setattr(stream, "CHUNK_ROWS", 64)
+    stream._SCANS.clear()
+
+
+@pytest.fixture
+def frame() -> pl.DataFrame:
+    """200 minutes of two assets, with a prediction, a text and a context column."""
+    n = 400
+    return bars(
+        MINUTES,
+        ml_pred=[None if i % 7 == 0 else i / n for i in range(n)],
+        tag=["x" if i % 3 else None for i in range(n)],
+        VIX=[float(i // 2) for i in range(n)],
+    )
+
+
+def test_a_parquet_file_gives_the_same_events_as_its_table(
+    tmp_path: Path, frame: pl.DataFrame
+) -> None:
+    """Path as text or Path, through the feed or as_feed."""
+    path = tmp_path / "prices.parquet"
+    frame.write_parquet(path)
+    expected = walk(FrameFeed(frame))
+    for feed in (ParquetDataFeed(path), ParquetDataFeed(str(path)), as_feed(path)):
+        assert isinstance(feed, FrameFeed)
+        assert walk(feed) == expected
+
+
+def test_a_csv_file_gives_the_same_events(tmp_path: Path, frame: pl.DataFrame) -> None:
+    """ISO times are read; the separator may be another."""
+    expected = walk(FrameFeed(frame))
+    frame.write_csv(tmp_path / "prices.csv")
+    frame.write_csv(tmp_path / "prices.tsv", separator="\t")
+    frame.write_csv(tmp_path / "odd.txt", separator=";")
+    assert walk(CSVDataFeed(tmp_path / "prices.csv")) == expected
+    assert walk(CSVDataFeed(tmp_path / "prices.tsv")) == expected
+    assert walk(CSVDataFeed(tmp_path / "odd.txt", separator=";")) == expected
+
+
+def test_a_file_without_assets_is_named_by_its_stem(tmp_path: Path) -> None:
+    """Unless asset_id= says otherwise."""
+    lone = bars(assets=("X",)).drop("asset_id")
+    lone.write_parquet(tmp_path / "AAPL.parquet")
+    lone.write_csv(tmp_path / "MSFT.csv")
+    assert {e.asset_id for e in walk(ParquetDataFeed(tmp_path / "AAPL.parquet"))} == {"AAPL"}
+    assert {e.asset_id for e in walk(CSVDataFeed(tmp_path / "MSFT.csv"))} == {"MSFT"}
+    named = ParquetDataFeed(tmp_path / "AAPL.parquet", asset_id="AAPL.US")
+    assert {e.asset_id for e in walk(named)} == {"AAPL.US"}
+
+
+@pytest.mark.parametrize("what", ["", "*.parquet", "**/*.parquet"])
+def test_a_folder_of_files_without_assets_is_one_asset_each(tmp_path: Path, what: str) -> None:
+    """Folder or pattern, sorted by time across files."""
+    for name, scale in (("MSFT", 2.0), ("AAPL", 1.0)):
+        prices = pl.col("open", "high", "low", "close") * scale
+        bars(assets=("X",)).drop("asset_id").with_columns(prices).write_parquet(
+            tmp_path / f"{name}.parquet"
+        )
+    events = walk(ParquetDataFeed(tmp_path / what if what else tmp_path))
+    assert [(e.timestamp.day, e.asset_id, e.close) for e in events] == [
+        (d.day, a, (100.0 + i) * s)
+        for i, d in enumerate(DAYS)
+        for a, s in (("AAPL", 1.0), ("MSFT", 2.0))
+    ]
+
+
+def test_a_folder_of_parts_is_one_table(tmp_path: Path, frame: pl.DataFrame) -> None:
+    """Files by period, one of them without a column, numbers of different types."""
+    frame[:200].with_columns(pl.col("volume").cast(pl.Int64)).write_parquet(tmp_path / "a.parquet")
+    frame[200:].drop("tag").write_parquet(tmp_path / "b.parquet")
+    expected = walk(FrameFeed(frame.with_columns(tag=pl.when(pl.int_range(400) < 200).then("tag"))))
+    assert walk(ParquetDataFeed(tmp_path)) == expected
+
+
+def test_folders_may_be_named_by_asset(tmp_path: Path) -> None:
+    """As partitioned tables are written: asset=AAPL/0.parquet."""
+    for name in ("AAPL", "MSFT"):
+        folder = tmp_path / f"asset={name}"
+        folder.mkdir()
+        bars(assets=("X",)).drop("asset_id").write_parquet(folder / "0.parquet")
+    for path in (tmp_path, tmp_path / "**" / "*.parquet"):
+        assert [e.asset_id for e in walk(ParquetDataFeed(path))] == ["AAPL", "MSFT"] * 3
+
+
+def test_a_name_with_signs_of_a_pattern_is_a_name(tmp_path: Path) -> None:
+    """A file that exists is that file."""
+    bars().write_parquet(tmp_path / "a[1].parquet")
+    assert len(walk(ParquetDataFeed(tmp_path / "a[1].parquet"))) == 6
+    bars(DAYS[:1], assets=("Z",)).write_csv(tmp_path / "b[1].csv")
+    assert len(walk(CSVDataFeed(tmp_path / "b[1].csv"))) == 1
+
+
+def test_files_that_disagree_are_refused_by_name(tmp_path: Path) -> None:
+    """Zones and types are the same in all files of a table."""
+    utc = pl.col("timestamp").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    naive = pl.col("timestamp").cast(pl.Datetime("us"))
+    bars().with_columns(naive).write_parquet(tmp_path / "a.parquet")
+    bars().with_columns(utc).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"naive in a.parquet and in zone UTC in b.parquet"):
+        walk(ParquetDataFeed(tmp_path))
+    bars().with_columns(naive, pl.col("close").cast(pl.String)).write_parquet(
+        tmp_path / "b.parquet"
+    )
+    with pytest.raises(DataError, match=r"'close' has type Float64 in a.parquet and String in b"):
+        walk(ParquetDataFeed(tmp_path))
+
+
+def test_files_that_differ_a_little_are_one_table(tmp_path: Path) -> None:
+    """Units of time, kinds of text, numbers, and columns without any value."""
+    utc = pl.col("timestamp").cast(pl.Datetime("us", "UTC"))
+    one = bars(MINUTES[:2], p=[1.0] * 4).with_columns(
+        utc, pl.col("asset_id").cast(pl.Categorical), p=pl.lit(None), q=pl.lit(1.5)
+    )
+    two = bars(MINUTES[2:4], p=[2.0] * 4).with_columns(
+        utc.cast(pl.Datetime("ms", "UTC")), q=pl.lit(None)
+    )
+    one.write_parquet(tmp_path / "a.parquet")
+    two.write_parquet(tmp_path / "b.parquet")
+    signals = [e.signals for e in walk(ParquetDataFeed(tmp_path))]
+    assert signals == [{"q": 1.5}] * 4 + [{"p": 2.0}] * 4
+
+
+def test_paths_that_lead_nowhere_are_refused_at_once(tmp_path: Path) -> None:
+    """With the nearest name."""
+    bars().write_parquet(tmp_path / "aapl.parquet")
+    with pytest.raises(DataError, match=r"Did you mean 'aapl.parquet'"):
+        ParquetDataFeed(tmp_path / "appl.parquet")
+    with pytest.raises(DataError, match="no folder"):
+        ParquetDataFeed(tmp_path / "nowhere" / "a.parquet")
+    with pytest.raises(DataError, match="no Parquet or CSV file in"):
+        ParquetDataFeed(tmp_path / "*.csv")
+    (tmp_path / "data.bin").write_bytes(b"")
+    with pytest.raises(DataError, match="neither Parquet nor CSV by its ending"):
+        as_feed(tmp_path / "data.bin")
+    (tmp_path / "b.csv").write_text("x\n")
+    with pytest.raises(DataError, match=re.escape("Pass a pattern that matches one kind")):
+        as_feed(tmp_path)
+
+
+def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
+    """The file is named."""
+    path = tmp_path / "broken.parquet"
+    path.write_bytes(b"this is no parquet file")
+    with pytest.raises(DataError, match=r"broken.parquet cannot be read"):
+        walk(ParquetDataFeed(path))
+
+
+def test_an_ending_does_not_matter_to_a_feed_of_one_kind(tmp_path: Path) -> None:
+    """ParquetDataFeed reads Parquet, whatever the file is called."""
+    bars().write_parquet(tmp_path / "prices.data")
+    assert len(walk(ParquetDataFeed(tmp_path / "prices.data"))) == 6
+
+
+def test_numbers_as_text_in_a_csv_are_refused(tmp_path: Path) -> None:
+    """The first value that is no number is shown with its row."""
+    path = tmp_path / "a.csv"
+    header = "date,symbol,open,high,low,close"
+    path.write_text(f"{header}\n2024-01-02,A,1,1,1,1\n2024-01-03,A,1,1,1,n/a\n")
+    with pytest.raises(DataError, match=r"a.csv: column 'close' holds text.*'n/a' in row 1"):
+        walk(CSVDataFeed(path))
+
+
+def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
+    """A feed that outlives a change of its file gives the new rows."""
+    path = tmp_path / "a.parquet"
+    bars().write_parquet(path)
+    feed = ParquetDataFeed(path)
+    assert feed.open_reader(Request()).survey.rows == 6
+    bars(DAYS[:1]).write_parquet(path)
+    os.utime(path, ns=(1, 1))
+    assert feed.open_reader(Request()).survey.rows == 2
+
+
+def test_files_are_described_for_json(tmp_path: Path) -> None:
+    """Path, size and time of modification; of many files the first and last."""
+    for i in range(30):
+        bars(DAYS[:1], assets=(f"A{i:02d}",)).write_parquet(tmp_path / f"{i:02d}.parquet")
+    described = list_files(tmp_path).describe()
+    assert described["count"] == 30
+    assert [f["path"] for f in described["files"]] == [
+        str(tmp_path / "00.parquet"),
+        str(tmp_path / "29.parquet"),
+    ]
+
+
+# -- larger than memory ------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_streamed_file_gives_the_same_events(tmp_path: Path, frame: pl.DataFrame) -> None:
+    """Parquet, CSV and lazy frames in parts, never splitting a timestamp."""
+    frame.write_parquet(tmp_path / "a.parquet", row_group_size=50)
+    frame.write_csv(tmp_path / "a.csv")
+    expected = walk(FrameFeed(frame))
+    for data in (tmp_path / "a.parquet", tmp_path / "a.csv", frame.lazy()):
+        feed = FrameFeed(data)
+        reader = feed.open_reader(Request())
+        assert reader.survey.is_streaming
+        blocks = list(reader.blocks(30))
+        assert len(blocks) > 5
+        assert all(a.times[-1] < b.times[0] for a, b in pairwise(blocks))
+        assert walk(feed) == expected
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_rows_of_a_timestamp_may_come_in_any_order_in_a_streamed_file(
+    tmp_path: Path, frame: pl.DataFrame
+) -> None:
+    """Only time must be in order."""
+    backwards = frame.sort("timestamp", "asset_id", descending=[False, True])
+    backwards.write_parquet(tmp_path / "a.parquet")
+    assert walk(ParquetDataFeed(tmp_path / "a.parquet")) == walk(FrameFeed(frame))
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize("limit", [0, 10_000])
+def test_a_file_out_of_order_is_sorted(
+    tmp_path: Path, frame: pl.DataFrame, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory when it fits, else in a process of its own; the copy goes away with the scan."""
+    monkeypatch.setattr(stream, "_SORTED_IN_MEMORY", limit)
+    frame.sort("asset_id", "timestamp").write_parquet(tmp_path / "a.parquet")
+    feed = ParquetDataFeed(tmp_path / "a.parquet")
+    assert feed.open_reader(Request()).survey.is_streaming == (limit == 0)
+    assert walk(feed) == walk(FrameFeed(frame))
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize("limit", [0, 10_000])
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_a_bad_row_is_found_before_the_run_wherever_it_is(
+    tmp_path: Path,
+    frame: pl.DataFrame,
+    limit: int,
+    is_sorted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Row numbers are those of the file, also after sorting."""
+    monkeypatch.setattr(stream, "_SORTED_IN_MEMORY", limit)
+    if not is_sorted:
+        frame = frame.sort("asset_id", "timestamp")
+    broken = frame.with_columns(
+        close=pl.when(pl.int_range(pl.len()) == 333).then(None).otherwise("close")
+    )
+    broken.write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a.parquet: column 'close' .* the first is row 333 "):
+        ParquetDataFeed(tmp_path / "a.parquet").open_reader(Request())
+    pl.concat([frame, frame[100:101]]).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="see rows 100 and 400"):
+        ParquetDataFeed(tmp_path / "b.parquet").open_reader(Request())
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_second_run_does_not_look_again(tmp_path: Path, frame: pl.DataFrame) -> None:
+    """What was found is kept by path, size and time of modification."""
+    path = tmp_path / "a.parquet"
+    frame.write_parquet(path)
+    ParquetDataFeed(path).open_reader(Request())
+    (known,) = stream._SCANS.values()
+    ParquetDataFeed(path).open_reader(Request())
+    assert list(stream._SCANS.values()) == [known]
+    ParquetDataFeed(path, signals=["ml_pred"]).open_reader(Request())
+    assert len(stream._SCANS) == 2
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_the_latest_scans_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not more than a few."""
+    monkeypatch.setattr(stream, "_KEPT_SCANS", 2)
+    paths = [tmp_path / f"{i}.parquet" for i in range(3)]
+    for path in paths:
+        bars().write_parquet(path)
+        ParquetDataFeed(path).open_reader(Request())
+    assert [str(key).count("2.parquet") > 0 for key in stream._SCANS] == [False, True]
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_timestamp_may_be_larger_than_a_part(tmp_path: Path) -> None:
+    """It is still one timestamp."""
+    assets = tuple(f"A{i:03d}" for i in range(300))
+    bars(MINUTES[:3], assets=assets).write_parquet(tmp_path / "a.parquet", row_group_size=50)
+    reader = ParquetDataFeed(tmp_path / "a.parquet").open_reader(Request())
+    assert [len(b.codes) for b in reader.blocks(50)] == [300, 300, 300]
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_disk_that_is_full_is_reported(
+    tmp_path: Path, frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the sorting process said is passed on."""
+    monkeypatch.setattr(stream, "_SORTED_IN_MEMORY", 0)
+    monkeypatch.setattr(stream, "_SORT", "raise SystemExit('no space left')")
+    frame.sort("asset_id", "timestamp").write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="sorting them failed: no space left"):
+        ParquetDataFeed(tmp_path / "a.parquet").open_reader(Request())
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_mixed_frequencies_and_labels_are_seen_in_a_streamed_file(tmp_path: Path) -> None:
+    """The pre-scan looks at the file as a whole."""
+    days = [dt.datetime(2024, 1, 1 + i) for i in range(15)]
+    minutes = [days[0] + dt.timedelta(minutes=30 * i) for i in range(15 * 48)]
+    path = tmp_path / "a.parquet"
+    mixed = pl.concat([bars(minutes, assets=("FAST",)), bars(days, assets=("SLOW",))])
+    mixed.sort("timestamp").write_parquet(path)
+    with pytest.raises(DataError, match="'FAST' has one every 30m, 'SLOW' one every 1d"):
+        ParquetDataFeed(path).open_reader(Request())
+    bars(days, assets=("SLOW",)).write_parquet(path)
+    survey = ParquetDataFeed(path).open_reader(Request()).survey
+    assert survey.axis.is_session
+    assert survey.step == 86_400_000_000
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_text_whose_order_is_not_that_of_time_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sorting text sorts letters."""
+    monkeypatch.setattr(stream, "_SORTED_IN_MEMORY", 0)
+    times = ["2024-01-02T10:00:00+05:00", "2024-01-02T09:00:00+00:00", "2024-01-02T08:00:00+00:00"]
+    bars(times, assets=("A",)).write_csv(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="whose order is not that of time"):
+        CSVDataFeed(tmp_path / "a.csv").open_reader(Request())
+
+
+_PEAK = """
+import resource, sys
+from ml4t.backtest.clock import Clock
+clock = Clock(sys.argv[1])
+rows = sum(len(chunk.codes) for chunk in clock.chunks())
+print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="measured with getrusage")
+def test_peak_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """Ten times the rows, about the same memory: less than twice, where the file is ten times."""
+    day = pl.DataFrame({"asset_id": [f"A{i:03d}" for i in range(500)]})
+    start = dt.datetime(2000, 1, 3)
+    peaks = {}
+    for days in (2_400, 24_000):
+        prices = {n: pl.lit(10.0) for n in ("open", "high", "low", "close", "volume", "p", "q")}
+        times = pl.LazyFrame({"timestamp": [start + dt.timedelta(days=i) for i in range(days)]})
+        path = tmp_path / f"{days}.parquet"
+        table = times.join(day.lazy(), how="cross", maintain_order="left_right")
+        table.with_columns(**prices).sink_parquet(path, row_group_size=250_000)
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True
+        )
+        rows, peaks[days] = map(int, done.stdout.split())
+        assert rows == days * 500
+    assert peaks[24_000] < 2 * peaks[2_400]
+
+
+# -- recorded data -----------------------------------------------------------------------------
+
+REFUSED = {
+    "context_daily": "no column for 'open'",
+    "crypto_minute_quotes": "Did you mean 'bid_open', 'ask_open'",
+    "equity_adjustment_factors": "no column of times",
+    "equity_corporate_actions": "no column of times",
+    "equity_daily_adjclose_panel": "price_column='close'",
+    "equity_daily_total_return_panel": "price_column='close'",
+    "equity_minute_quotes": "Did you mean 'bid_open', 'ask_open'",
+    "equity_quote_ticks": "no column for 'open'",
+    "equity_symbol_history": "no column of times",
+    "equity_trade_ticks": "no column for 'open'",
+    "equity_universe_daily": "price_column='close'",
+    "future_daily": "another column tells the rows apart",
+    "future_margins": "no column of times",
+    "future_minute": "another column tells the rows apart",
+}
+
+
+def test_recorded_data_loads_or_is_refused_with_the_right_words(shared_data: Path) -> None:
+    """No false refusal, no silent acceptance."""
+    for path in sorted(shared_data.glob("*.parquet")):
+        feed = ParquetDataFeed(path)
+        if path.stem in REFUSED:
+            with pytest.raises(DataError, match=REFUSED[path.stem]):
+                feed.open_reader(Request())
+        else:
+            reader = feed.open_reader(Request())
+            assert reader.survey.rows == sum(len(b.codes) for b in reader.blocks(10_000))
+
+
+def test_recorded_data_loads_with_the_options_the_words_ask_for(shared_data: Path) -> None:
+    """Each remedy works."""
+    contracts = {"asset_id": "contract"}
+    for name, rows, options in (
+        ("equity_daily_total_return_panel", 745_032, {"price_column": "close"}),
+        ("equity_daily_adjclose_panel", 99_756, {"price_column": "close"}),
+        ("future_daily", 203, {"columns": contracts}),
+        ("future_minute", 23_948, {"columns": contracts}),
+    ):
+        reader = ParquetDataFeed(shared_data / f"{name}.parquet", **options).open_reader(Request())
+        assert reader.survey.rows == rows
