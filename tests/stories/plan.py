@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ml4t.backtest import BacktestEngine, Order, SimulationBroker, Strategy
+from ml4t.backtest import (
+    BacktestEngine,
+    DataFeed,
+    MarketEvent,
+    Order,
+    SimulationBroker,
+    Strategy,
+)
 from ml4t.backtest.testing.markets import ten_bars, weekdays
 
 if TYPE_CHECKING:
@@ -117,6 +124,25 @@ class Plan(Strategy):
             self._acts(self, self._step)
 
 
+class EventFeed(DataFeed):
+    """The bars of a table, one by one."""
+
+    def __init__(self, data: pl.DataFrame) -> None:
+        self._rows = data.sort("timestamp", "asset_id").rows()
+
+    def get_next_event(self) -> MarketEvent | None:
+        """The next one."""
+        if not self._rows:
+            return None
+        when, *rest = self._rows.pop(0)
+        is_moment = isinstance(when, dt.datetime)
+        return MarketEvent(when if is_moment else dt.datetime.combine(when, dt.time()), *rest)
+
+    def is_exhausted(self) -> bool:
+        """Whether none is left."""
+        return not self._rows
+
+
 def tell(
     orders: str = "",
     fills: str = "",
@@ -126,6 +152,7 @@ def tell(
     times: Sequence[dt.date | dt.datetime] | None = None,
     acts: Callable[[Plan, int], Any] | None = None,
     cash: float = 10_000.0,
+    as_events: bool = False,
     **broker: Any,
 ) -> BacktestResult:
     """Run a plan, and compare what happened with what must have.
@@ -138,11 +165,14 @@ def tell(
         times: When each bar is complete; weekdays unless given.
         acts: Called with the strategy and the number of the bar, for what is no plain order.
         cash: Money at the start.
+        as_events: Bring the bars one by one, from a feed that names its assets as it goes.
         broker: Options of the broker.
     """
     data = ten_bars() if bars is TEN else parse_bars(bars, times)
     result = BacktestEngine(
-        data, strategy=Plan(orders, acts), broker=SimulationBroker(cash, **broker)
+        EventFeed(data) if as_events else data,
+        strategy=Plan(orders, acts),
+        broker=SimulationBroker(cash, **broker),
     ).run()
     stamps = result.equity["timestamp"].to_list()
     _compare_fills(result, rows(fills), stamps)

@@ -131,32 +131,37 @@ GONE = """
 """
 
 
-def test_a_vanished_holding_is_marked_and_counted() -> None:
+@pytest.mark.parametrize("as_events", [False, True])
+def test_a_vanished_holding_is_marked_and_counted(as_events: bool) -> None:
     """Ten of B stay worth their last close of 40; stale from the third session without a bar."""
-    result = tell("@0 buy 10 B", "1 buy 10 B at 50", bars=GONE, stale_after=3)
+    result = tell("@0 buy 10 B", "1 buy 10 B at 50", bars=GONE, as_events=as_events, stale_after=3)
     assert result.equity["equity"].to_list() == [10_000, 10_000] + [9_900] * 6
     assert result.stale["asset_id"].to_list() == ["B", "B", "B"]
     assert result.stale["timestamp"].to_list() == result.equity["timestamp"].to_list()[5:]
     assert result.stale["share_of_equity"][0] == pytest.approx(400 / 9_900)
 
 
-def test_a_vanished_holding_is_closed_when_it_is_stale() -> None:
+@pytest.mark.parametrize("as_events", [False, True])
+def test_a_vanished_holding_is_closed_when_it_is_stale(as_events: bool) -> None:
     """Not earlier than the third session without a bar, at the last close."""
     tell(
         "@0 buy 10 B",
         "1 buy 10 B at 50\n5 sell 10 B at 40 because vanished",
         bars=GONE,
+        as_events=as_events,
         stale_after=3,
         on_vanish="close",
     )
 
 
-def test_a_vanished_holding_is_closed_at_a_price() -> None:
+@pytest.mark.parametrize("as_events", [False, True])
+def test_a_vanished_holding_is_closed_at_a_price(as_events: bool) -> None:
     """Worth 5 a share to whoever knows what became of it, with the usual commission."""
     result = tell(
         "@0 buy 10 B",
         "1 buy 10 B at 50 fee 5\n5 sell 10 B at 5 fee 0.5 because vanished",
         bars=GONE,
+        as_events=as_events,
         stale_after=3,
         on_vanish=5.0,
         commission=PercentCommission(0.01),
@@ -164,30 +169,35 @@ def test_a_vanished_holding_is_closed_at_a_price() -> None:
     assert result.final_equity == pytest.approx(10_000 - 500 - 5 + 50 - 0.5)
 
 
-def test_a_vanished_short_is_closed() -> None:
+@pytest.mark.parametrize("as_events", [False, True])
+def test_a_vanished_short_is_closed(as_events: bool) -> None:
     """A short is bought back at the last close."""
     tell(
         "@0 sell 10 B",
         "1 sell 10 B at 50\n5 buy 10 B at 40 because vanished",
         bars=GONE,
+        as_events=as_events,
         stale_after=3,
         on_vanish="close",
     )
 
 
-def test_closing_what_vanished_ends_its_orders() -> None:
+@pytest.mark.parametrize("as_events", [False, True])
+def test_closing_what_vanished_ends_its_orders(as_events: bool) -> None:
     """A stop of the vanished asset has nothing left to protect."""
     tell(
         "@0 buy 10 B\n@1 sell 10 B stop 30 reduce_only",
         "1 buy 10 B at 50\n5 sell 10 B at 40",
         "2 canceled position closed: vanished",
         bars=GONE,
+        as_events=as_events,
         stale_after=3,
         on_vanish="close",
     )
 
 
-def test_a_holding_with_gaps_is_not_stale() -> None:
+@pytest.mark.parametrize("as_events", [False, True])
+def test_a_holding_with_gaps_is_not_stale(as_events: bool) -> None:
     """Three sessions without a bar are needed in a row; a bar starts the count anew."""
     bars = """
         0    100 100 100 100
@@ -201,8 +211,62 @@ def test_a_holding_with_gaps_is_not_stale() -> None:
         5    100 100 100 100
         6    100 100 100 100
     """
-    result = tell("@0 buy 10 B", "1 buy 10 B at 50", bars=bars, stale_after=3, on_vanish="close")
+    result = tell(
+        "@0 buy 10 B",
+        "1 buy 10 B at 50",
+        bars=bars,
+        as_events=as_events,
+        stale_after=3,
+        on_vanish="close",
+    )
     assert result.stale.is_empty()
+
+
+@pytest.mark.parametrize("as_events", [False, True])
+def test_an_asset_that_trades_once_a_day_is_not_stale(as_events: bool) -> None:
+    """B has one bar in the middle of each session: no session is without one."""
+    times = [dt.datetime(2024, 1, day, hour) for day in range(2, 8) for hour in (14, 15, 16)]
+    lines = [f"{i} 100 100 100 100" for i in range(len(times))]
+    lines += [f"{i} B 50 50 50 50" for i in range(1, len(times), 3)]
+    result = tell(
+        "@1 buy 10 B",
+        "4 buy 10 B at 50",
+        bars="\n".join(lines),
+        times=times,
+        as_events=as_events,
+        stale_after=1,
+        on_vanish="close",
+    )
+    assert result.stale.is_empty()
+
+
+@pytest.mark.parametrize("as_events", [False, True])
+def test_sessions_without_a_bar_are_counted_when_they_are_over(as_events: bool) -> None:
+    """B trades until the first bar of session 2; sessions 3 and 4 pass; closed as 5 begins."""
+    times = [dt.datetime(2024, 1, day, hour) for day in range(2, 9) for hour in (14, 15)]
+    lines = [f"{i} 100 100 100 100" for i in range(len(times))]
+    lines += [f"{i} B 50 50 50 50" for i in range(3)]
+    tell(
+        "@0 buy 10 B",
+        "1 buy 10 B at 50\n8 sell 10 B at 50 because vanished",
+        bars="\n".join(lines),
+        times=times,
+        as_events=as_events,
+        stale_after=2,
+        on_vanish="close",
+    )
+
+
+def test_what_vanished_pays_for_what_is_bought() -> None:
+    """The 8,000 from closing B are there for the order of the same bar."""
+    tell(
+        "@0 buy 200 B\n@4 buy 100",
+        "1 buy 200 B at 50\n5 sell 200 B at 40\n5 buy 80 at 100",
+        "2 canceled scaled: buying power",
+        bars=GONE,
+        stale_after=3,
+        on_vanish="close",
+    )
 
 
 # -- the end ---------------------------------------------------------------------------------

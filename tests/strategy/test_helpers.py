@@ -780,3 +780,46 @@ def test_orders_that_cannot_be_meant(order: Order, reason: str) -> None:
     assert (seen[0].order_id, seen[0].side, seen[0].type) == (1, order.side, order.type)
     assert "rejected" in result.summary()
     assert result.fills.height == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda s: s.buy("AA", 1),
+        lambda s: s.sell("AA", 1),
+        lambda s: s.buy_percent("AA", 0.1),
+        lambda s: s.sell_percent("AA", 0.5),
+        lambda s: s.order_target("AA", 5),
+        lambda s: s.order_target_value("AA", 500),
+        lambda s: s.order_target_percent("AA", -0.1),
+        lambda s: s.size_by_confidence("AA", 0.9, 0.1),
+        lambda s: s.close_position("AA"),
+    ],
+)
+def test_every_order_for_an_unknown_asset_is_rejected(act: Callable[[Strategy], Any]) -> None:
+    """Whatever helper it came through: one REJECTED order with the nearest name, no exception."""
+
+    class Typo(Strategy):
+        def on_bars(self, bars):
+            if bars.timestamp == dt.datetime(2024, 1, 2):
+                assert act(self) == 1
+
+    orders = BacktestEngine(ten_bars(), strategy=Typo()).run().orders
+    assert orders["status"].to_list() == ["rejected"]
+    assert orders["reason"].to_list() == ["unknown asset 'AA'. Did you mean 'A'?"]
+    assert orders["asset_id"].to_list() == ["AA"]
+
+
+def test_an_order_from_before_the_first_bar_has_no_date() -> None:
+    """It was decided when there was no time yet, and can fill at the first open."""
+
+    class Early(Strategy):
+        def on_start(self):
+            self.buy("A", 1)
+
+        def on_bars(self, bars):
+            pass
+
+    result = BacktestEngine(ten_bars(), strategy=Early()).run()
+    assert result.orders["created_at"].to_list() == [None]
+    assert result.fills["timestamp"].to_list() == [dt.date(2024, 1, 2)]

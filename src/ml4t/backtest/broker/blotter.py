@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml4t.backtest.broker.basket import OpenBasket
+from ml4t.backtest.errors import did_you_mean
 from ml4t.backtest.types.order import (
     Order,
     OrderEvent,
@@ -307,6 +308,11 @@ class Blotter:
             working.average_price,
             reason,
         )
+
+
+def unknown_asset(asset_id: object, universe: Universe) -> str:
+    """The reason an order for an asset without data is rejected with."""
+    return f"unknown asset {asset_id!r}. {did_you_mean(str(asset_id), universe.ids)}"
 
 
 def is_sane_price(price: float | None) -> bool:

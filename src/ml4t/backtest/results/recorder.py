@@ -165,23 +165,24 @@ class Recorder:
         self.times.append(chunk.times[:steps])
         self.sessions.append(chunk.sessions[:steps])
         if fills:
-            self._number_times(steps, fills[2])
+            self._number_times()
         self._fill_count += len(fills[0]) if fills else 0
         self._chunk_blocks = len(self.fill_blocks)
         self.steps += steps
         self._chunk = None
 
-    def _number_times(self, steps: int, time_index: np.ndarray) -> None:
+    def _number_times(self) -> None:
         """Replace the chunk's own time index in its blocks by the run's."""
-        del steps, time_index
         for i in range(self._chunk_blocks, len(self.fill_blocks)):
             block = self.fill_blocks[i]
             self.fill_blocks[i] = (*block[:2], block[2] + self.steps, *block[3:])
 
     def _record_equity(self, chunk: Chunk, steps: int, fills: tuple[np.ndarray, ...]) -> None:
         cash = self._cash_by_time(steps)
-        traded = fills[1] if fills else np.zeros(0, dtype=np.int64)
-        held = np.union1d(np.flatnonzero(self._quantity), traded)
+        is_held = self._quantity != 0.0
+        if fills:
+            is_held[fills[1]] = True
+        held = np.flatnonzero(is_held)
         if len(held) == 0:
             zeros = np.zeros(steps)
             self.equity_columns.append((cash, cash, zeros, zeros))
@@ -232,7 +233,9 @@ class Recorder:
         same = np.append(code[1:] == code[:-1], False)
         end = np.where(same, np.append(start[1:], 0), steps)
         self._stretch[code[~same]] = np.where(is_open[~same], fill_id[~same], -1)
-        grid = HeldGrid(chunk, np.unique(code), 0, steps)
+        is_held = np.zeros(len(self._quantity), dtype=bool)
+        is_held[code] = True
+        grid = HeldGrid(chunk, np.flatnonzero(is_held), 0, steps)
         high, low, bars = grid.ranges(code, start, end)
         keep = is_open & (bars > 0)
         self.excursions.append((fill_id[keep], high[keep], low[keep], bars[keep]))

@@ -100,9 +100,10 @@ def orders_frame(
     orders = pl.concat([single, *baskets, *waiting]).sort("order_id")
     ids = orders["order_id"].to_numpy() - 1
     steps = np.array(blotter.steps, dtype=np.int64)[ids] if len(ids) else ids
-    # An order from before the run is dated with its first bar.
-    created = times[np.clip(steps, 0, None)] if len(times) else np.zeros(len(steps), dtype=np.int64)
-    frame = orders.insert_column(1, time_series(created, axis).alias("created_at"))
+    created = times[np.maximum(steps, 0)] if len(times) else np.zeros(len(steps), dtype=np.int64)
+    dates = time_series(created, axis).alias("created_at")
+    # An order from before the first bar has no date.
+    frame = orders.insert_column(1, dates.set(pl.Series(steps < 0), None))
     return _with_signals(frame, signals)
 
 

@@ -76,6 +76,9 @@ class BatchSettlement:
         self.blotter = blotter
         self.commission = commission
         self.slippage = slippage
+        # What works on columns too needs nothing but these numbers.
+        self._charge: Any = getattr(commission, "charge", None)
+        self._price_of: Any = getattr(slippage, "price", None)
         self.account = account
         self.funding = funding
         self.cash = portfolio.cash
@@ -88,7 +91,7 @@ class BatchSettlement:
     def position(self, code: int) -> float:
         """Signed units of an asset after what was settled so far."""
         held = self.positions.get(code)
-        return float(self.portfolio.quantity[code]) if held is None else held
+        return self.portfolio.quantity.item(code) if held is None else held
 
     def _take(self, fill: FillEvent | FillBatch) -> None:
         """What was settled before at this moment counts."""
@@ -208,8 +211,7 @@ class BatchSettlement:
 
     def _needs(self, entries: list[Candidate]) -> Callable[[np.ndarray], float]:
         """The total need as a function of the entries' quantities, on columns if it can be."""
-        charge = getattr(self.commission, "charge", None)
-        price_of = getattr(self.slippage, "price", None)
+        charge, price_of = self._charge, self._price_of
         limited = any(c.working.order.limit_price is not None for c in entries)
         if charge is None or price_of is None or limited:
             return lambda quantities: total(
@@ -262,9 +264,8 @@ class BatchSettlement:
 
     def _price(self, candidate: Candidate, quantity: float) -> float:
         order, chunk, row = candidate.working.order, self.bars.chunk, candidate.row
-        price_of = getattr(self.slippage, "price", None)
-        if price_of is not None:
-            price = float(price_of(candidate.working.sign, candidate.reference))
+        if self._price_of is not None:
+            price = float(self._price_of(candidate.working.sign, candidate.reference))
         else:
             fields = structs.asdict(chunk.event(row))
             bar = ExecutionBar(**fields, reference=candidate.reference)
@@ -281,9 +282,8 @@ class BatchSettlement:
 
     def _commission(self, candidate: Candidate, quantity: float, price: float) -> float:
         instrument = self.portfolio.instruments[candidate.working.code]
-        charge: Any = getattr(self.commission, "charge", None)
-        if charge is not None:
-            return float(charge(quantity, price, instrument.multiplier))
+        if self._charge is not None:
+            return float(self._charge(quantity, price, instrument.multiplier))
         order = candidate.working.order
         money = self.commission(order, quantity, price, self.bars.timestamp, instrument)
         if not _is_finite(money):
@@ -335,6 +335,8 @@ def largest_fit(
     at_low, at_high = quantities(low), quantities(high)
     if free <= 0.0:
         return at_low
+    if need(at_high) <= free:  # rounding down to lots is enough
+        return at_high
     while high - low > 1e-15:  # noqa: PLR2004  a few units in the last place of 1.0
         changing = np.count_nonzero(at_high - at_low)
         if changing == 0 or (

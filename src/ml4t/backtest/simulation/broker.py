@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ml4t.backtest.broker.basket import Basket
-from ml4t.backtest.broker.blotter import refusal
+from ml4t.backtest.broker.blotter import refusal, unknown_asset
 from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.errors import ConfigError, did_you_mean
 from ml4t.backtest.portfolio.valuation import running_cash, total
@@ -122,7 +122,11 @@ class SimulationBroker(Broker):
         if self.blotter.open or self.blotter.baskets:
             return False
         assert self.portfolio is not None
-        return bars.chunk.is_dense or not self.portfolio.held
+        assert self._stale is not None
+        if bars.chunk.is_dense:
+            self._stale.pass_dense(bars)
+            return True
+        return not self.portfolio.held
 
     def submit(self, orders: Iterable[Order]) -> News:
         """Accept or reject each order at once; what is accepted can trade from the next bar."""
@@ -153,7 +157,7 @@ class SimulationBroker(Broker):
         """Match everything that is open against `bars`."""
         blotter, portfolio = self.blotter, self.portfolio
         assert portfolio is not None
-        news = [] if bars.chunk.is_dense else self._vanish(bars)
+        news = self._vanish(bars)
         if blotter.is_empty:
             return news
         if not blotter.open and len(blotter.baskets) == 1 and not news:
@@ -242,8 +246,7 @@ class SimulationBroker(Broker):
         reason = refusal(order)
         code = portfolio.universe.codes.get(str(order.asset_id), -1)
         if not reason and code < 0:
-            nearest = did_you_mean(order.asset_id, portfolio.universe.ids)
-            reason = f"unknown asset {order.asset_id!r}. {nearest}"
+            reason = unknown_asset(order.asset_id, portfolio.universe)
         if reason:
             self.blotter.reject(order, reason, code)
             return
@@ -500,6 +503,9 @@ class SimulationBroker(Broker):
     def _vanish(self, bars: Bars) -> News:
         assert self._stale is not None
         assert self.portfolio is not None
+        if bars.chunk.is_dense:
+            self._stale.pass_dense(bars)
+            return []
         stale = self._stale.newly_stale(bars)
         if not stale or self.on_vanish == "mark":
             return []

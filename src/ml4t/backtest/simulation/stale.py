@@ -28,22 +28,28 @@ class StaleWatch:
         self._seen = np.zeros(len(portfolio.universe), dtype=np.int64)
         self._chunk: Chunk | None = None
         self._row = 0
+        self._dense: Bars | None = None
+
+    def pass_dense(self, bars: Bars) -> None:
+        """Every asset has a bar now: nothing to count, and no work until something is missing."""
+        self._dense = bars
 
     def newly_stale(self, bars: Bars) -> list[str]:
         """Held assets that are stale at `bars`, noted with their share of equity.
 
         An asset is noted once for every session it is stale in.
         """
+        self._enter(bars)
         session = int(bars.chunk.sessions[bars.index])
         if session == self._session:
             return []
         labelled = bars.chunk.axis.is_session
         if not labelled:
-            self._see(bars, bars.start)
+            self._see(bars.start)
         self._session = session
         self._ordinal += 1
         if labelled:
-            self._see(bars, bars.stop)
+            self._see(bars.stop)
         if not self.portfolio.held:
             return []
         missed = self._ordinal - (0 if labelled else 1) - self._seen
@@ -53,18 +59,29 @@ class StaleWatch:
             self._note(bars, stale)
         return stale
 
-    def _see(self, bars: Bars, stop: int) -> None:
-        """Mark the assets of all rows before `stop` as seen in the session that is current."""
+    def _enter(self, bars: Bars) -> None:
+        """Finish what came before the chunk of `bars`."""
         if len(self._seen) < len(self.portfolio.universe):
             grown = np.full(len(self.portfolio.universe), self._ordinal, dtype=np.int64)
             grown[: len(self._seen)] = self._seen
             self._seen = grown
-        chunk = bars.chunk
-        if self._chunk is not chunk:
-            if self._chunk is not None:
-                self._seen[self._chunk.codes[self._row :]] = self._ordinal
-            self._chunk, self._row = chunk, bars.start
-        self._seen[chunk.codes[self._row : stop]] = self._ordinal
+        dense, self._dense = self._dense, None
+        if self._chunk is not None and (dense is not None or self._chunk is not bars.chunk):
+            self._see(len(self._chunk.codes))
+            self._chunk = None
+        if dense is not None:
+            session = int(dense.chunk.sessions[dense.index])
+            if session != self._session:
+                self._session = session
+                self._ordinal += 1
+            self._seen[: dense.chunk.width] = self._ordinal
+        if self._chunk is None:
+            self._chunk, self._row = bars.chunk, bars.start
+
+    def _see(self, stop: int) -> None:
+        """Mark the assets of all rows before `stop` as seen in the session that is current."""
+        assert self._chunk is not None
+        self._seen[self._chunk.codes[self._row : stop]] = self._ordinal
         self._row = stop
 
     def _note(self, bars: Bars, stale: list[str]) -> None:

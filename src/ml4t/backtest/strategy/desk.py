@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml4t.backtest.broker.basket import Basket
-from ml4t.backtest.errors import ConfigError, DataError, OrderError, did_you_mean
+from ml4t.backtest.broker.blotter import unknown_asset
+from ml4t.backtest.errors import ConfigError, DataError, OrderError
 from ml4t.backtest.strategy.targets import (
     changes_to,
     check_tolerance,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.events import News
 
 SUPERSEDED = "superseded"
+NO_PRICE = "no price yet: it had no bar"
 
 
 class Desk:
@@ -80,9 +82,8 @@ class Desk:
         """The asset's code, or a helpful error."""
         code = self.universe.codes.get(asset_id)
         if code is None:
-            raise OrderError(
-                f"Unknown asset {asset_id!r}. {did_you_mean(str(asset_id), self.universe.ids)}"
-            )
+            text = unknown_asset(asset_id, self.universe)
+            raise OrderError(text[0].upper() + text[1:])
         return code
 
     def position(self, asset_id: str) -> float:
@@ -127,19 +128,27 @@ class Desk:
         code = self.universe.codes.get(asset_id, -1)
         return self.broker.blotter.reject(Order(asset_id, side, math.nan, tag=tag), reason, code)
 
-    def units_worth(self, asset_id: str, money: float) -> float | None:
-        """Whole lots of an asset that `money` buys at its last close; None without a price."""
-        price = self.last_price(asset_id)
-        if math.isnan(price):
-            return None
-        instrument = self.portfolio.instruments[self.code(asset_id)]
-        return round_to_lot(money / (price * instrument.multiplier), instrument.lot_size)
+    def obstacle(self, asset_id: str) -> str:
+        """Why nothing can be sized for an asset now; an empty string when it can."""
+        if asset_id not in self.universe:
+            return unknown_asset(asset_id, self.universe)
+        if math.isnan(self.portfolio.last_price(asset_id)):
+            return NO_PRICE
+        return ""
+
+    def units_worth(self, asset_id: str, money: float) -> float:
+        """Whole lots of a priced asset that `money` buys at its last close."""
+        portfolio = self.portfolio
+        instrument = portfolio.instruments[self.universe.codes[asset_id]]
+        value = portfolio.last_price(asset_id) * instrument.multiplier
+        return round_to_lot(money / value, instrument.lot_size)
 
     def add_worth(self, asset_id: str, money: float, tag: str) -> int:
         """Buy units worth `money`, on top of what is held and ordered."""
+        obstacle = self.obstacle(asset_id)
+        if obstacle:
+            return self.reject(asset_id, OrderSide.BUY, obstacle, tag)
         units = self.units_worth(asset_id, money)
-        if units is None:
-            return self.reject(asset_id, OrderSide.BUY, "no price yet: it had no bar", tag)
         if units == 0.0:
             reason = f"{money:,.2f} is less than one lot at {self.last_price(asset_id):,.2f}"
             return self.reject(asset_id, OrderSide.BUY, reason, tag)
@@ -147,17 +156,31 @@ class Desk:
 
     def target_worth(self, asset_id: str, money: float, tolerance: float, tag: str) -> int | None:
         """Bring a position to units worth `money`."""
-        units = self.units_worth(asset_id, money)
-        if units is None:
+        obstacle = self.obstacle(asset_id)
+        if obstacle:
             side = OrderSide.BUY if money >= 0 else OrderSide.SELL
-            return self.reject(asset_id, side, "no price yet: it had no bar", tag)
-        return self.target(asset_id, units, tolerance, tag)
+            return self.reject(asset_id, side, obstacle, tag)
+        return self.target(asset_id, self.units_worth(asset_id, money), tolerance, tag)
+
+    def sell_share(self, asset_id: str, share: float, tag: str) -> int:
+        """Sell a share of a long position."""
+        if asset_id not in self.universe:
+            reason = unknown_asset(asset_id, self.universe)
+            return self.reject(asset_id, OrderSide.SELL, reason, tag)
+        held = self.quantities[asset_id]
+        if held <= 0.0:
+            return self.reject(asset_id, OrderSide.SELL, "no position", tag)
+        quantity = held if share == 1.0 else held * share
+        return self.submit(Order(asset_id, OrderSide.SELL, quantity, reduce_only=True, tag=tag))
 
     def target(self, asset_id: str, units: float, tolerance: float, tag: str) -> int | None:
         """Bring a position to `units`; None when nothing needs to trade."""
         if not is_amount(units):
             raise OrderError(f"The target for {asset_id!r} must be finite, not {units!r}.")
-        code = self.code(asset_id)
+        code = self.universe.codes.get(asset_id)
+        if code is None:
+            side = OrderSide.BUY if units >= 0 else OrderSide.SELL
+            return self.reject(asset_id, side, unknown_asset(asset_id, self.universe), tag)
         self.supersede(code)
         held = self.quantities[asset_id]
         change = units - held
@@ -176,7 +199,10 @@ class Desk:
 
     def close(self, asset_id: str, tag: str) -> int | None:
         """Close a position at the market; None when it is flat."""
-        code = self.code(asset_id)
+        code = self.universe.codes.get(asset_id)
+        if code is None:
+            reason = unknown_asset(asset_id, self.universe)
+            return self.reject(asset_id, OrderSide.SELL, reason, tag)
         self.supersede(code)
         held = self.quantities[asset_id]
         if held == 0.0:
@@ -196,7 +222,7 @@ class Desk:
         unpriced = wanted[np.isnan(prices[wanted])]
         for code in unpriced.tolist():
             side = OrderSide.BUY if column[code] > 0 else OrderSide.SELL
-            self.reject(self.universe.ids[code], side, "no price yet: it had no bar", tag)
+            self.reject(self.universe.ids[code], side, NO_PRICE, tag)
         column[unpriced] = 0.0
         unit = np.where(column == 0.0, 1.0, prices[:n] * portfolio.multiplier[:n])
         units = round_to_lots(column * portfolio.equity / unit, portfolio.lots[:n])

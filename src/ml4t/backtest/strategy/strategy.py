@@ -288,11 +288,7 @@ class Strategy:
         percent = check_fraction("percent", percent, signed=False)
         if percent > 1.0:
             raise OrderError(f"percent={percent} of a position cannot be sold; 1.0 is all of it.")
-        desk, held = self._desk, self.get_position(asset_id)
-        if held <= 0.0:
-            return desk.reject(asset_id, OrderSide.SELL, "no position", tag)
-        quantity = held if percent == 1.0 else held * percent
-        return desk.submit(Order(asset_id, OrderSide.SELL, quantity, reduce_only=True, tag=tag))
+        return self._desk.sell_share(asset_id, percent, tag)
 
     # -- act: targets -------------------------------------------------------------------------
 
