@@ -107,8 +107,8 @@ def make(frequency: str, assets: int, bars: int, seed: int) -> dict[str, np.ndar
 
 def write(path: Path, columns: dict[str, np.ndarray], times: np.ndarray) -> None:
     """Long form: one row an asset and time, sorted by time and asset, in groups of a million."""
-    import pyarrow as pa  # noqa: PLC0415  only to make the files
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     bars, assets = columns["close"].shape
     codes = pa.array(np.tile(np.arange(assets, dtype=np.int32), bars))

@@ -21,7 +21,7 @@ COLUMNS = ("open", "high", "low", "close", "volume", "ml_pred", "confidence")
 class Event:
     __slots__ = ("asset", "close", "high", "low", "open", "signals", "timestamp", "volume")
 
-    def __init__(self, timestamp, asset, open_, high, low, close, volume, signals):
+    def __init__(self, timestamp, asset, open_, high, low, close, volume, signals):  # noqa: PLR0917
         self.timestamp = timestamp
         self.asset = asset
         self.open = open_

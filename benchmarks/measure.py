@@ -36,10 +36,10 @@ class Phases:
 
 def measure_ours(workload, path, side, phase, profile):
     with phase("import"):
-        import numpy.ma  # noqa: F401, PLC0415  Polars imports it when it first meets an array
-        import strategies  # noqa: PLC0415
+        import numpy.ma  # noqa: F401  Polars imports it when it first meets an array
+        import strategies
 
-        from ml4t.backtest import (  # noqa: PLC0415
+        from ml4t.backtest import (
             BacktestEngine,
             PercentCommission,
             SimulationBroker,
@@ -76,7 +76,7 @@ def timed(phase, name, function):
 
 def measure_floor(workload, path, side, phase, profile):
     with phase("import"):
-        import floors  # noqa: PLC0415
+        import floors
     with phase("load"):
         times, names, columns = floors.load(path, workload.assets)
     with phase("prepare"):
@@ -99,7 +99,7 @@ def measure_floor(workload, path, side, phase, profile):
 
 def measure_read(path, phase):
     with phase("import"):
-        import polars as pl  # noqa: PLC0415
+        import polars as pl
     with phase("total"):
         pl.read_parquet(path)
 
@@ -125,7 +125,7 @@ def main():
     args = parser.parse_args()
     workload, path = w.WORKLOADS[args.workload], args.path
     if path is None:
-        import data  # noqa: PLC0415  imports more than the sides do
+        import data
 
         path = str(data.path_of(workload.data))
     phase, fills, equity = Phases(), None, None

@@ -20,9 +20,8 @@ class Threshold(Strategy):
                 shares = int(self.budget / event.close)
                 if shares:
                     self.buy(asset, shares)
-        elif (
-            signals["ml_pred"] < w.SELL_BELOW
-            or event.close < w.STOP * self.get_entry_price(asset)
+        elif signals["ml_pred"] < w.SELL_BELOW or event.close < w.STOP * self.get_entry_price(
+            asset
         ):
             self.close_position(asset)
 
@@ -35,7 +34,7 @@ class RebalanceOnBars(Strategy):
 
     def on_bars(self, bars):
         weight = w.WEIGHTS / self.top_n
-        self.rebalance_to_weights({asset: weight for asset in bars.top("ml_pred", self.top_n)})
+        self.rebalance_to_weights(dict.fromkeys(bars.top("ml_pred", self.top_n), weight))
 
 
 class RebalanceOnMarketData(Strategy):

@@ -280,7 +280,7 @@ def test_hooks_that_would_never_run() -> None:
         ({"fill_at": "open"}, r"fill_at must be one of 'next_open', .* Did you mean 'next_open'\?"),
         ({"funding": "margin"}, "funding must be one of 'scale', 'reject', not 'margin'"),
         ({"limit_fill": "touched"}, r"limit_fill must be one of .* Did you mean 'touch'\?"),
-        ({"commission": PercentCommission}, "commission must be an object that can be called"),
+        ({"commission": PercentCommission}, "commission takes an object, not a class"),
         ({"commission": 0.001}, "commission must be an object that can be called"),
         ({"slippage": 5}, "slippage must be an object that can be called"),
         ({"account": UnleveragedAccount}, r"account must be an object such as UnleveragedAccount"),
@@ -515,3 +515,82 @@ def test_files_that_are_not_there(tmp_path: Any) -> None:
     for make in (ParquetDataFeed, CSVDataFeed):
         with pytest.raises((DataError, ConfigError), match="nowhere"):
             BacktestEngine(feed=make(tmp_path / "nowhere.parquet"), strategy=Idle()).run()
+
+
+# -- found by using it -----------------------------------------------------------------------
+
+
+def test_a_broker_or_strategy_is_in_one_run_at_a_time() -> None:
+    """A run inside a run with the same broker would take its orders away."""
+    broker = SimulationBroker()
+
+    class Inner(Strategy):
+        def on_bars(self, bars):
+            pass
+
+    class Outer(Strategy):
+        def on_start(self):
+            BacktestEngine(ten_bars(), strategy=Inner(), broker=broker).run()
+
+        def on_bars(self, bars):
+            pass
+
+    class Again(Strategy):
+        def on_start(self):
+            BacktestEngine(ten_bars(), strategy=self).run()
+
+        def on_bars(self, bars):
+            pass
+
+    with pytest.raises(ConfigError, match="This SimulationBroker is in a run already"):
+        BacktestEngine(ten_bars(), strategy=Outer(), broker=broker).run()
+    with pytest.raises(ConfigError, match="This Again is in a run already"):
+        BacktestEngine(ten_bars(), strategy=Again()).run()
+    assert not broker.is_running
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"commission": lambda order, quantity, price, timestamp, instrument: 1 / 0},
+        {"slippage": lambda order: 1.0},
+    ],
+)
+def test_a_part_that_raises_leaves_a_partial_result(part: dict[str, Any]) -> None:
+    """The error is one of ours, says when, keeps the original and what had happened."""
+
+    class Buy(Strategy):
+        def on_bars(self, bars):
+            self.buy("A", 1)
+
+    with pytest.raises(
+        BacktestError, match=r"A commission, slippage, broker or feed raised"
+    ) as caught:
+        BacktestEngine(ten_bars(), strategy=Buy(), broker=SimulationBroker(**part)).run()
+    assert caught.value.timestamp is not None
+    assert caught.value.result.complete is False
+    assert isinstance(caught.value.__cause__, ZeroDivisionError | TypeError)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("on_fill", "on_fill_event"),
+        ("on_order", "on_order_event"),
+        ("on_market_dat", "on_market_data"),
+        ("on_ends", "on_end"),
+    ],
+)
+def test_a_misspelt_hook_is_refused(name: str, meant: str) -> None:
+    """A method that looks like a hook would never be called."""
+    strategy = type(
+        "Typo", (Strategy,), {"on_bars": lambda self, bars: None, name: lambda self, x: None}
+    )()
+    with pytest.raises(ConfigError, match=f"has a method {name}.*did you mean {meant}"):
+        BacktestEngine(ten_bars(), strategy=strategy).run()
+
+
+def test_a_class_where_an_object_belongs() -> None:
+    """The text says what to write."""
+    with pytest.raises(ConfigError, match=r"commission takes an object, not a class: write Perc"):
+        SimulationBroker(commission=PercentCommission)  # type: ignore[arg-type]

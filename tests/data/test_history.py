@@ -119,13 +119,23 @@ def test_more_than_is_kept_is_refused_by_name_of_the_option() -> None:
 
 
 def test_the_outcome_is_read_only_and_a_view_where_possible() -> None:
-    """A full market costs no copy, for one asset or for all."""
+    """A full market costs no copy at each call, for one asset or for all."""
     history, (only,) = story(None, [IDS] * 4)
     last, matrix = history.last(only, only.rows[4], 1, 3), history.matrix(only, 3, 3)
-    assert np.shares_memory(last, only.close)
+    assert np.shares_memory(last, history.last(only, only.rows[4], 1, 3))
     assert np.shares_memory(matrix, only.close)
     for found in (last, matrix, history.last(only, only.rows[4], 1, 3, "flag")):
         assert not found.flags.writeable
+
+
+def test_the_outcome_lies_in_memory_alike_whatever_comes_later() -> None:
+    """Contiguous, with holes in the market or without, so that sums come out the same bits."""
+    for rows in ([IDS] * 4, [*[IDS] * 3, ["A"]]):
+        history, (only,) = story(None, rows)
+        last, matrix = history.last(only, only.rows[3], 1, 3), history.matrix(only, 2, 3)
+        assert last.flags.c_contiguous
+        assert matrix.flags.c_contiguous
+        assert last.tolist() == matrix[:, 1].tolist()
 
 
 def test_history_goes_across_chunks() -> None:

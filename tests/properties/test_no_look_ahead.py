@@ -51,7 +51,7 @@ class Curious(Strategy):
     def on_market_data(self, event: MarketEvent, context: dict[str, Any]) -> None:
         """Look at one asset."""
         asset = event.asset_id
-        n, field = int(self.dice.integers(1, 8)), str(self.dice.choice([*FIELDS, "volume"]))
+        n, field = int(self.dice.integers(1, 30)), str(self.dice.choice([*FIELDS, "volume"]))
         seen = [
             float(np.nansum(self.history(asset, n, field))),
             weighted(self.history(asset, n, field)),

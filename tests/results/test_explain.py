@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -102,6 +102,68 @@ def test_nothing_happened_and_the_neighbours_are_named(result: BacktestResult) -
     assert "keeps signals with orders only" in text
 
 
+def test_what_was_told_is_not_told_again(result: BacktestResult) -> None:
+    """An order that filled on the asked day, or waits, is not also "the last order before"."""
+    seen = 0
+    for fill in result.fills.iter_rows(named=True):
+        day = fill["timestamp"]
+        text = words(result.explain(fill["asset_id"], day))
+        orders = result.orders.filter(
+            pl.col("asset_id") == fill["asset_id"], pl.col("created_at") < day
+        )
+        if orders["order_id"][-1] == fill["order_id"] and "ordered nothing" in text:
+            assert "Its last order before" not in text
+            seen += 1
+    assert seen > 10
+    waits = words(result.explain("A03", "2020-01-09"))
+    assert "Order 6 of 2020-01-08 was waiting" in waits
+    assert "Its last order before" not in waits
+
+
+def _undated(record: RunRecord, *order_ids: int) -> BacktestResult:
+    early = pl.col("order_id").is_in(order_ids)
+    orders = record.orders.with_columns(created_at=pl.when(~early).then("created_at"))
+    return BacktestResult(msgspec.structs.replace(record, orders=orders))
+
+
+def test_orders_from_before_the_first_bar(record: RunRecord) -> None:
+    """They have no time, and are told all the same: when they fill, wait, or come to nothing."""
+    fill = record.fills.row(0, named=True)
+    early = _undated(record, fill["order_id"])
+    asset, day = fill["asset_id"], fill["timestamp"]
+    assert "decided before the first bar, " in words(early.explain(asset, day))
+    waits = words(early.explain(asset, "2020-01-01"))
+    assert f"Order {fill['order_id']} from before the first bar was waiting: " in waits
+    refused = BacktestResult(record).orders.filter(status="rejected", asset_id="A00")
+    early = _undated(record, *refused["order_id"][:2])
+    text = words(early.explain("A00", "2020-01-01"))
+    assert text.count("The strategy ordered before the first bar: buy 50, market, gtc") == 2
+    assert text.count("It did not fill; it was rejected: unknown asset.") == 2
+    assert "Its last order before" not in text
+    last = _undated(record, *record.orders["order_id"])
+    said = "Its last order before: before the first bar, "
+    assert said in words(last.explain("A01", "2020-06-16"))
+
+
+def test_close_only_prices_have_no_open(record: RunRecord) -> None:
+    """A fill at the only price of a bar is one at its close."""
+    fill = record.fills.row(0, named=True)
+    asset, day = fill["asset_id"], fill["timestamp"]
+    closes, bars = {"name": "prices", "price_column": "Close"}, {"name": "bars"}
+
+    def told(*feeds: dict[str, str], **changes: Any) -> str:
+        changed = msgspec.structs.replace(record, source={"feeds": list(feeds)}, **changes)
+        return words(BacktestResult(changed).explain(asset, day))
+
+    assert "(at the open)" in told(bars)
+    assert "(at the close)" in told(closes)
+    assert "(at the open (the close, where prices are close-only))" in told(closes, bars)
+    own = {"name": f"feeds[{asset!r}]", "price_column": "Close"}
+    assert "(at the close)" in told(own, bars)
+    stops = record.fills.with_columns(reason=pl.lit("stop at open"))
+    assert "(stop at close)" in told(closes, fills=stops)
+
+
 def test_a_waiting_order_is_named(result: BacktestResult) -> None:
     """A stop that rests in the book is why nothing else may have happened."""
     text = words(result.explain("A03", "2020-01-10"))
@@ -133,6 +195,20 @@ def test_a_text_that_is_no_time_is_refused(result: BacktestResult) -> None:
     """With an example of one that is."""
     with pytest.raises(DataError, match=r"'last week' is not a date or time\. Write it like"):
         result.explain("A00", "last week")
+
+
+@pytest.mark.parametrize("at", [5, 20200302, None, 1.5, ["2020-01-08"]])
+def test_what_is_no_time_at_all_is_refused(result: BacktestResult, at: Any) -> None:
+    """With what is accepted, and not with an error from deep inside."""
+    with pytest.raises(DataError, match=r"takes a date, a datetime, or text such as '2020-03-02'"):
+        result.explain("A00", at)
+
+
+@pytest.mark.parametrize("asset", [None, 5, ["A00"]])
+def test_what_is_no_name_is_refused(result: BacktestResult, asset: Any) -> None:
+    """An asset is asked for by its name."""
+    with pytest.raises(DataError, match="takes the name of an asset as text first"):
+        result.explain(asset, "2020-01-08")
 
 
 def test_a_run_without_bars_has_nothing_to_explain() -> None:

@@ -10,10 +10,13 @@ import msgspec
 import polars as pl
 import pytest
 
+from ml4t.backtest import BacktestEngine, ParquetDataFeed, Strategy
 from ml4t.backtest.results import summary
 from ml4t.backtest.results.result import BacktestResult
+from ml4t.backtest.testing.markets import steady_market
 
 if TYPE_CHECKING:
+    from ml4t.backtest import Bars
     from ml4t.backtest.results.record import RunRecord
     from tests.results.conftest import Simulate
 
@@ -182,13 +185,101 @@ def test_timestamps_are_counted_where_they_are_not_sessions(simulate: Simulate) 
 def test_many_reasons_and_assets_are_cut(record: RunRecord) -> None:
     """A page stays a page."""
     orders = record.orders.with_columns(
-        status=pl.lit("rejected"), reason=pl.format("reason {}", pl.col("order_id"))
+        status=pl.lit("rejected"), reason=pl.format("unknown asset 'X{}'", pl.col("order_id"))
     )
     assert f"and {len(orders) - 4} other reasons" in page(record, orders=orders)
     still_open = record.orders.with_columns(
         status=pl.lit("accepted"), asset_id=pl.format("X{}", pl.col("order_id"))
     )
     assert f"X5 and {len(orders) - 5} more" in page(record, orders=still_open)
+
+
+def test_reasons_that_differ_in_numbers_are_one(record: RunRecord) -> None:
+    """What was needed and what was there differ each time; the reason does not."""
+    reason = pl.format(
+        "unaffordable: needs 4{},672.20, buying power is -{}.5", "order_id", "order_id"
+    )
+    orders = record.orders.with_columns(status=pl.lit("rejected"), reason=reason)
+    said = (
+        f"rejected {len(orders)} \N{MULTIPLICATION SIGN} unaffordable: needs …, buying power is …"
+    )
+    text = page(record, orders=orders)
+    assert f"{said} ambiguous bars" in text
+    assert "needs 41,672.20, buying power is -1.5" in page(record, orders=orders.head(1))
+    quoted = record.orders.with_columns(
+        status=pl.lit("rejected"), reason=pl.format("unknown asset '{}'", pl.col("order_id") % 2)
+    )
+    assert "unknown asset '0'" in page(record, orders=quoted)
+
+
+def test_amounts_on_a_line_have_one_precision(record: RunRecord) -> None:
+    """Cents for all amounts that stand together, or for none."""
+    assert summary.amounts(21_142.78, 8_457.18) == ["21,142.78", "8,457.18"]
+    assert summary.amounts(21_142.78, 0.0) == ["21,143", "0"]
+    assert summary.amounts(21_142.78, math.nan) == ["21,143", "n/a"]
+    n = len(record.fills)
+    fills = record.fills.with_columns(
+        commission=pl.lit(8_457.18 / n), slippage=pl.lit(12_685.6 / n)
+    )
+    text = page(record, fills=fills)
+    assert "costs 21,142.78, 21.14% of initial cash commission 8,457.18, slippage 12,685.60" in text
+
+
+def test_orders_from_before_the_first_bar_are_counted(record: RunRecord) -> None:
+    """They have no date, and the page says why."""
+    early = pl.col("order_id") <= 2
+    orders = record.orders.with_columns(created_at=pl.when(~early).then("created_at"))
+    assert "left open; 2 of them before the first bar rejected" in page(record, orders=orders)
+    assert "before the first bar" not in page(record)
+
+
+def test_close_only_prices_are_said_loudly(record: RunRecord) -> None:
+    """There is no open to fill at, and nothing is known between two closes."""
+    closes = {"name": "prices", "price_column": "Close"}
+    text = page(record, source={"feeds": [closes]})
+    trust = text[text.index("How far to trust it") :]
+    assert trust.startswith("How far to trust it prices CLOSE-ONLY: bars open, trade and close at")
+    assert "market orders fill at the close of the asset's next bar orders" in text
+    assert "at the open" not in text
+    same = {**record.settings, "fill_at": "close"}
+    assert "AT THE SAME CLOSE" in page(record, source={"feeds": [closes]}, settings=same)
+    text = page(record, source={"feeds": [closes, {"name": "bars", "price_column": None}]})
+    assert "CLOSE-ONLY in 1 of 2 feeds" in text
+    assert "at the open of the asset's next bar, at its close where prices are close-only" in text
+    assert "CLOSE-ONLY" not in page(record)
+
+
+def test_a_close_only_run_says_so() -> None:
+    """From the feed's option to the page and the explanation."""
+    market = steady_market(assets=1, sessions=4)
+    first, *_ = market["timestamp"]
+    feed = ParquetDataFeed(market.select("timestamp", "asset_id", "close"), price_column="close")
+
+    class Buy(Strategy):
+        def on_bars(self, bars: Bars) -> None:
+            if bars.timestamp == first:
+                self.buy(bars.asset_ids[0], 1)
+
+    result = BacktestEngine(feed=feed, strategy=Buy()).run()
+    assert "CLOSE-ONLY" in result.summary()
+    assert "at the open" not in result.summary()
+    assert "(at the close)" in result.explain(result.fills["asset_id"][0], first)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        [{"name": "note", "dtype": "String"}, {"name": "due", "dtype": "Date"}],
+        {"note": "String", "due": "Date"},
+    ],
+)
+def test_columns_that_were_left_out_are_named(record: RunRecord, columns: Any) -> None:
+    """A prediction that is no number would otherwise be missed in silence."""
+    feeds = [{"name": "a", "columns_left_out": columns}, {"name": "b", "columns_left_out": columns}]
+    text = page(record, source={"feeds": feeds})
+    said = "columns left out note (String), due (Date); the strategy did not see them periods"
+    assert said in text
+    assert "columns left out" not in page(record, source={"feeds": [{"columns_left_out": []}]})
 
 
 def test_the_line_is_one_line(result: BacktestResult) -> None:
@@ -213,6 +304,8 @@ def test_the_table_is_escaped(record: RunRecord) -> None:
     [
         (1234567.891, "1,234,568"),
         (-9999.994, "-9,999.99"),
+        (-0.004, "0.00"),
+        (-0.0, "0.00"),
         (0.5, "0.50"),
         (math.nan, "n/a"),
         (math.inf, "n/a"),
@@ -240,7 +333,14 @@ def test_percent(value: float, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(1.005, "1.00"), (math.inf, "infinite"), (-math.inf, "-infinite"), (math.nan, "n/a")],
+    [
+        (1.005, "1.00"),
+        (-0.001, "0.00"),
+        (-0.5, "-0.50"),
+        (math.inf, "infinite"),
+        (-math.inf, "-infinite"),
+        (math.nan, "n/a"),
+    ],
 )
 def test_ratio(value: float, shown: str) -> None:
     """Two digits, or a word."""

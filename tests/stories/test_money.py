@@ -280,12 +280,12 @@ def test_a_user_slippage_is_held_to_the_limit_too() -> None:
 @pytest.mark.parametrize(("asked", "left"), [("10.7", "0.7"), ("10.99995", "0.99995")])
 def test_the_remainder_below_a_lot_is_canceled(asked: str, left: str) -> None:
     """Ten are bought, and the order says what became of the rest."""
-    tell(f"@1 buy {asked}", "2 buy 10 at 103", f"1 canceled {left} units are less than a lot")
+    tell(f"@1 buy {asked}", "2 buy 10 at 103", f"1 canceled below one lot: {left} units")
 
 
 def test_less_than_a_lot_is_rejected() -> None:
     """Whole shares by default."""
-    tell("@1 buy 0.4", "", "1 rejected quantity 0.4 is below one lot")
+    tell("@1 buy 0.4", "", "1 rejected below one lot: 0.4 units")
 
 
 def test_fractional() -> None:
@@ -298,7 +298,7 @@ def test_lots_of_an_instrument() -> None:
     tell(
         "@1 buy 60",
         "2 buy 50 at 103",
-        "1 canceled 10 units are less than a lot",
+        "1 canceled below one lot: 10 units",
         instruments=[Instrument(asset_id="A", lot_size=25)],
     )
 

@@ -823,3 +823,50 @@ def test_an_order_from_before_the_first_bar_has_no_date() -> None:
     result = BacktestEngine(ten_bars(), strategy=Early()).run()
     assert result.orders["created_at"].to_list() == [None]
     assert result.fills["timestamp"].to_list() == [dt.date(2024, 1, 2)]
+
+
+def test_weights_as_a_pandas_series_go_by_its_index() -> None:
+    """The order of the series does not matter, its index does."""
+    pandas = pytest.importorskip("pandas", reason="needs the pandas extra")
+
+    class Weigh(Strategy):
+        def __init__(self, weights):
+            self.weights = weights
+
+        def on_bars(self, bars):
+            self.rebalance_to_weights(self.weights, tolerance=0.05)
+
+    by_series = BacktestEngine(
+        steady_market(assets=2), strategy=Weigh(pandas.Series({"A01": 0.6, "A00": 0.2}))
+    ).run()
+    by_dict = BacktestEngine(
+        steady_market(assets=2), strategy=Weigh({"A00": 0.2, "A01": 0.6})
+    ).run()
+    assert by_series.fills.height > 0
+    assert by_series.fingerprint == by_dict.fingerprint
+
+
+def test_yes_and_no_signals_are_numbers_in_columns() -> None:
+    """An event has True and False; a column has 1.0, 0.0, and NaN where there is none."""
+    frame = ten_bars().with_columns(pl.Series("up", [True, False, None] * 3 + [True]))
+    seen = []
+
+    class Look(Strategy):
+        def on_bars(self, bars):
+            column = bars.signal("up")
+            assert column.dtype == np.float64
+            seen.append((float(column[0]), bars["A"].signals.get("up"), bars.top("up", 1)))
+            assert self.history("A", 2, "up").dtype == np.float64
+
+    BacktestEngine(frame, strategy=Look()).run()
+    assert seen[:2] == [(1.0, True, ["A"]), (0.0, False, ["A"])]
+    assert math.isnan(seen[2][0])
+    assert seen[2][1:] == (None, [])
+
+
+def test_words_may_be_written_in_capitals() -> None:
+    """DAY is day."""
+    answers = ask(
+        0, lambda s: s.buy("A", 1, limit_price=1, time_in_force="DAY") and s.get_open_orders()
+    )
+    assert [order.time_in_force for order in answers] == [TimeInForce.DAY]

@@ -160,6 +160,11 @@ class _Run:
 
     def __init__(self, engine: BacktestEngine) -> None:
         clock, broker = engine.clock, engine.broker
+        for part in (broker, engine.strategy):
+            if part.is_running:
+                raise ConfigError(
+                    f"This {type(part).__name__} is in a run already; give each run its own."
+                )
         clock.prepare()
         self.engine = engine
         self.clock = clock
@@ -206,6 +211,10 @@ class _Run:
             self._end()
         except BacktestError as error:
             raise self._with_result(error) from error.__cause__
+        except BdbQuit:
+            raise
+        except Exception as error:
+            raise self._with_result(self._part_failure(error)) from error
         finally:
             del strategy._desk  # noqa: SLF001
             self.broker.stop()
@@ -343,6 +352,16 @@ class _Run:
         else:
             failure = StrategyError(f"{where} raised {type(error).__name__}: {error}")
         failure.hook, failure.timestamp, failure.asset_id = hook, when, asset_id
+        return failure
+
+    def _part_failure(self, error: Exception) -> BacktestError:
+        """The error a user sees when a commission, slippage, broker or feed of theirs raised."""
+        when = None if self.bars is None else self.bars.timestamp
+        failure = BacktestError(
+            f"A commission, slippage, broker or feed raised {type(error).__name__}"
+            f"{'' if when is None else f' at {when}'}: {error}. The traceback leads to its line."
+        )
+        failure.timestamp = when
         return failure
 
     def _with_result(self, error: BacktestError) -> BacktestError:

@@ -187,7 +187,7 @@ class Blotter:
             working.remaining = 0.0
             below_lot = working.order.quantity - working.filled
             if below_lot > 0.0 and below_lot > 1e-9 * working.order.quantity:
-                self.end(working, OrderStatus.CANCELED, f"{below_lot:g} units are less than a lot")
+                self.end(working, OrderStatus.CANCELED, f"below one lot: {below_lot:g} units")
             else:
                 self.end(working, OrderStatus.FILLED, "")
             return
@@ -342,7 +342,9 @@ def _bad_word(order: Order) -> str:
         return f"asset_id {asset_id!r} is not a name"
     for name, kind in (("side", OrderSide), ("type", OrderType), ("time_in_force", TimeInForce)):
         value = getattr(order, name)
-        if not isinstance(value, kind) and value not in _values(kind):
+        try:
+            kind(value)
+        except ValueError:
             return f"{name} {value!r} is not one of {', '.join(map(repr, _values(kind)))}"
     return ""
 

@@ -38,6 +38,7 @@ class Broker(ABC):
         leverage: Largest sum of absolute weights that `rebalance_to_weights` accepts.
         blotter: The book of the run's orders.
         portfolio: Read-only for a broker; None before a run.
+        is_running: Between `start` and `stop`; a broker is in one run at a time.
     """
 
     initial_cash: float = 100_000.0
@@ -45,6 +46,7 @@ class Broker(ABC):
     leverage: float = 1.0
     instruments: Mapping[str, Instrument] = {}
     portfolio: Portfolio | None = None
+    is_running: bool = False
 
     def __init__(self) -> None:
         self.blotter = Blotter(Universe())
@@ -53,6 +55,7 @@ class Broker(ABC):
         """A run begins: a new blotter on the run's universe, and the portfolio to read."""
         self.portfolio = portfolio
         self.blotter = Blotter(portfolio.universe)
+        self.is_running = True
 
     def is_idle(self, bars: Bars) -> bool:
         """Whether `advance`, `check_margin` and `finish` would have nothing to do with `bars`.
@@ -88,8 +91,9 @@ class Broker(ABC):
         del bars
         return []
 
-    def stop(self) -> None:  # noqa: B027  optional, like the verbs with a default
+    def stop(self) -> None:
         """The run is over, be it by an error; nothing of it can trade any more."""
+        self.is_running = False
 
     def cancel(self, order_id: int, reason: str = "canceled by the strategy") -> bool:
         """Take an open order out of the book.

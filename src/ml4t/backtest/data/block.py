@@ -10,6 +10,7 @@ import polars as pl
 
 from ml4t.backtest.data import checks
 from ml4t.backtest.data.layout import META, PRICES, Layout, is_number_type
+from ml4t.backtest.data.text import refuse_numbers_as_text, refuse_text
 from ml4t.backtest.data.times import add_delay, read_times
 from ml4t.backtest.errors import ConfigError, DataError
 from ml4t.backtest.types.time import DAY_US, TimeAxis
@@ -82,12 +83,13 @@ class Timing(msgspec.Struct, frozen=True):
         label stays; the label of a longer bar moves to its last day.
         """
         if self.duration is not None and self.duration < DAY_US and axis.is_session:
-            if axis.is_date:
-                raise ConfigError(
-                    f"{source}: bar_duration is {checks.show_duration(self.duration)}, but the "
-                    f"times are dates; bars shorter than a day need times of day."
-                )
-            axis = TimeAxis(zone=axis.zone)
+            what = "dates" if axis.is_date else "all midnight, so they are labels of sessions"
+            raise ConfigError(
+                f"{source}: bar_duration is {checks.show_duration(self.duration)}, but the times "
+                f"are {what}; bars shorter than a day need times of day. If these are daily bars, "
+                f"say bar_duration='1d': a bar then counts as known at its session's close by the "
+                f"calendar, or at the end of its day without one."
+            )
         if not self.is_open or self.duration is None:
             return times, axis
         if not axis.is_session:
@@ -210,6 +212,8 @@ class Reading(msgspec.Struct):
         self._add_columns(frame, place, block)
         table = Table(axis, ids, block, frame, self._objects(frame.schema))
         if not is_checked:
+            for name in (*self.layout.signals, *self.layout.context):
+                refuse_numbers_as_text(frame[name], self.source, base)
             table.asset_step = self._check(place, block)
             table.check_meta()
         return table
@@ -237,7 +241,7 @@ class Reading(msgspec.Struct):
         same = (np.diff(place.times) == 0) & (np.diff(place.codes) == 0)
         if same.any():
             repeats = np.append(False, same)
-            checks.refuse_duplicates(place, repeats, has_assets=self.layout.asset is not None)
+            checks.refuse_duplicates(place, repeats, (self.layout.time, self.layout.asset))
 
     def _prices(self, frame: pl.DataFrame, place: checks.Place) -> dict[str, np.ndarray]:
         columns = {name: self.layout.prices[name] for name in PRICES}
@@ -251,7 +255,7 @@ class Reading(msgspec.Struct):
 
     def _numbers(self, series: pl.Series, place: checks.Place) -> np.ndarray:
         if series.dtype == pl.String:
-            checks.refuse_text(series, self.source, place.base)
+            refuse_text(series, self.source, place.base)
         return to_floats(series)
 
     def _check(self, place: checks.Place, block: Block) -> int | None:

@@ -144,13 +144,15 @@ def check_volume(place: Place, volume: np.ndarray, column: str) -> None:
         )
 
 
-def refuse_duplicates(place: Place, repeats: np.ndarray, *, has_assets: bool) -> None:
+def refuse_duplicates(
+    place: Place, repeats: np.ndarray, columns: tuple[str, str | None]
+) -> None:
     """Raise for rows that repeat the (timestamp, asset) of the row before them.
 
     Args:
         place: Names rows; its arrays are sorted by time and asset.
         repeats: bool[n], the row has the key of the row before it.
-        has_assets: The table has a column of assets.
+        columns: The user's names of the columns of times and of assets; None when there is none.
 
     Raises:
         DataError: Always.
@@ -161,10 +163,12 @@ def refuse_duplicates(place: Place, repeats: np.ndarray, *, has_assets: bool) ->
         f"{place.source}: {_rows(repeats)} with a (timestamp, asset) that an earlier row has; the "
         f"first is {place.show(i)}: see rows {pair[0]} and {pair[1]}."
     )
-    if has_assets:
+    time, asset = columns
+    if asset is not None:
         remedy = (
-            "Keep one of each, for example with unique([timestamp, asset], keep='last'); if "
-            "another column tells the rows apart, name it with columns={'asset_id': '...'}."
+            f"Keep one of each, for example with unique([{time!r}, {asset!r}], keep='last', "
+            f"maintain_order=True); if another column tells the rows apart, name it with "
+            f"columns={{'asset_id': '...'}}."
         )
     else:
         remedy = (
@@ -186,24 +190,6 @@ def check_asset_names(assets: pl.Series, source: str, base: int = 0) -> None:
             f"{source}: column {assets.name!r} names no asset in {assets.null_count()} rows; the "
             f"first is row {row}. Drop these rows, for example with drop_nulls({assets.name!r})."
         )
-
-
-def refuse_text(series: pl.Series, source: str, base: int = 0) -> None:
-    """Raise for a column of text where numbers are needed, with the first value that is none.
-
-    Raises:
-        DataError: Always.
-    """
-    import polars as pl
-
-    unread = series.cast(pl.Float64, strict=False).is_null() & series.is_not_null()
-    row = int(unread.arg_max() or 0) if unread.any() else 0
-    kind = "is not a number" if unread.any() else "is text"
-    raise DataError(
-        f"{source}: column {series.name!r} holds text, not numbers; {series[row]!r} in row "
-        f"{base + row} {kind}. Convert the column first, for example with "
-        f"pl.col({series.name!r}).str.replace_all(',', '').cast(pl.Float64)."
-    )
 
 
 def common_value(values: np.ndarray, offsets: np.ndarray, column: str, place: Place) -> np.ndarray:

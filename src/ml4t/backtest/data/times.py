@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ml4t.backtest.data.calendar import TradingCalendar
 
 _DATE_LENGTH = len("2020-01-31")
+_DIGITS = r"^(19|20)\d{6}$"  # yyyymmdd
+_FIRST_DIGITS, _LAST_DIGITS = 1900_01_01, 2100_12_31
 _UNIT_US = {"d": DAY_US, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -34,10 +36,11 @@ def read_times(
     """A column of dates, times or ISO strings as microseconds, and how to read them.
 
     Session labels are a column of type Date, strings that are all plain dates, or times that are
-    all midnight on the source's own wall clock. Strings with an offset become UTC.
+    all midnight on the source's own wall clock. Strings with an offset become UTC. Whole numbers
+    and digits that all read as yyyymmdd are dates.
 
     Args:
-        series: Date, Datetime of any unit and zone, or String.
+        series: Date, Datetime of any unit and zone, String, or whole numbers such as 20240131.
         source: Name of the table, for error texts.
         column: Name of the column, for error texts.
 
@@ -51,6 +54,8 @@ def read_times(
     _refuse_missing_times(series, source, column)
     if series.dtype == pl.String:
         series = _parse_times(series, source, column)
+    elif series.dtype.is_integer():
+        series = _parse_digits(series, source, column)
     if series.dtype == pl.Date:
         days = series.rechunk().to_physical().to_numpy()
         return days.astype(np.int64) * DAY_US, TimeAxis(is_session=True, is_date=True)
@@ -271,7 +276,9 @@ def _refuse_missing_times(series: pl.Series, source: str, column: str) -> None:
 def _parse_times(series: pl.Series, source: str, column: str) -> pl.Series:
     longest = series.str.len_bytes().max()
     try:
-        if isinstance(longest, int) and longest <= _DATE_LENGTH:
+        if series.str.contains(_DIGITS).all():
+            parsed = series.str.to_date("%Y%m%d", strict=False)
+        elif isinstance(longest, int) and longest <= _DATE_LENGTH:
             parsed = series.str.to_date(strict=False)
         else:
             parsed = series.str.to_datetime(time_unit="ns", strict=False)
@@ -279,12 +286,34 @@ def _parse_times(series: pl.Series, source: str, column: str) -> pl.Series:
         parsed = pl.Series(series.name, [None] * len(series), dtype=pl.Date)
     if parsed.null_count():
         row = int(parsed.is_null().arg_max() or 0)
+        trouble = f"which cannot be read together with {series[0]!r}" if row else "which is no time"
         raise DataError(
-            f"{source}: column {column!r} has {series[row]!r} in row {row}, which cannot be read "
-            f"together with {series[0]!r}. Write all times in one ISO form, such as 2020-01-31, "
-            f"2020-01-31T15:45:00 or 2020-01-31T15:45:00Z."
+            f"{source}: column {column!r} has {series[row]!r} in row {row}, {trouble}. Write all "
+            f"times in one ISO form, such as 2020-01-31, 2020-01-31T15:45:00 or "
+            f"2020-01-31T15:45:00Z."
         )
     return parsed
+
+
+def _parse_digits(series: pl.Series, source: str, column: str) -> pl.Series:
+    """Whole numbers that are dates written as yyyymmdd."""
+    if series.is_between(_FIRST_DIGITS, _LAST_DIGITS).all():
+        parsed = series.cast(pl.String).str.to_date("%Y%m%d", strict=False)
+        if parsed.null_count() == 0:
+            return parsed
+        row = int(parsed.is_null().arg_max() or 0)
+        raise DataError(
+            f"{source}: column {column!r} looks like dates written as yyyymmdd, but {series[row]} "
+            f"in row {row} is no day. Repair it, or convert the column first, for example with "
+            f"pl.col({column!r}).cast(pl.String).str.to_date('%Y%m%d')."
+        )
+    row = int((~series.is_between(_FIRST_DIGITS, _LAST_DIGITS)).arg_max() or 0)
+    raise DataError(
+        f"{source}: column {column!r} has type {series.dtype}, not dates or times; row {row} holds "
+        f"{series[row]}. Whole numbers are read as dates when all are written as yyyymmdd, such as "
+        f"20240131. Convert others first, for example with pl.from_epoch({column!r}, "
+        f"time_unit='ms')."
+    )
 
 
 def _to_microseconds(series: pl.Series, source: str, column: str) -> np.ndarray:

@@ -26,8 +26,8 @@ class Portfolio:
     """The one owner of cash and positions of a run.
 
     Everybody else reads. It changes in one way only: `apply` books the news of a broker. Columns
-    are indexed by the asset's code in `universe`; `quantities` has the same numbers by
-    `asset_id`, for the strategy's hot look-ups.
+    are indexed by the asset's code in `universe`; `quantities` and `entry_prices` (NaN when flat)
+    have the same numbers by `asset_id`, for the strategy's hot look-ups.
 
     Args:
         cash: Money at the start, in the account's currency.
@@ -47,6 +47,7 @@ class Portfolio:
         self.universe = universe
         self.bars: Bars | None = None
         self.quantities: dict[str, float] = {}
+        self.entry_prices: dict[str, float] = {}
         self.held: dict[str, float] = {}
         self.fill_count = 0
         self._given = dict(instruments or {})
@@ -92,6 +93,7 @@ class Portfolio:
             self.lots[len(self.instruments)] = instrument.lot_size
             self.instruments.append(instrument)
             self.quantities[asset_id] = 0.0
+            self.entry_prices[asset_id] = math.nan
 
     # -- the news ---------------------------------------------------------------------------
 
@@ -117,7 +119,12 @@ class Portfolio:
         self._quantity[code] = after
         flow = signed * fill.price * self.instruments[code].multiplier + fill.commission
         self.cash -= flow
-        self._publish(fill.asset_id, after)
+        self.quantities[fill.asset_id] = after
+        self.entry_prices[fill.asset_id] = self._entry[code] if after else math.nan
+        if after:
+            self.held[fill.asset_id] = after
+        else:
+            self.held.pop(fill.asset_id, None)
         self.fill_count += 1
         return float(after)
 
@@ -126,25 +133,23 @@ class Portfolio:
         before = self.quantity[codes]
         after = before + signed
         after[np.abs(after) <= _DUST * (np.abs(before) + np.abs(signed))] = 0.0
-        self.entry_price[codes] = entry_prices_after(
-            before, self.entry_price[codes], signed, after, price
-        )
+        entry = entry_prices_after(before, self.entry_price[codes], signed, after, price)
+        self.entry_price[codes] = entry
         self.quantity[codes] = after
         flows = signed * price * self.multiplier[codes] + batch.commissions
         self.cash = running_cash(self.cash, flows)
-        ids = self.universe.ids
-        for code, now in zip(codes.tolist(), after.tolist(), strict=True):
-            self._publish(ids[code], now)
+        ids = [self.universe.ids[code] for code in codes.tolist()]
+        now = dict(zip(ids, after.tolist(), strict=True))
+        self.quantities.update(now)
+        self.entry_prices.update(zip(ids, entry.tolist(), strict=True))
+        self.held.update(now)
+        for asset_id, quantity in now.items():
+            if not quantity:
+                del self.held[asset_id]
+                self.entry_prices[asset_id] = math.nan
         self.fill_count += len(batch)
         result: np.ndarray = after
         return result
-
-    def _publish(self, asset_id: str, quantity: float) -> None:
-        self.quantities[asset_id] = quantity
-        if quantity:
-            self.held[asset_id] = quantity
-        else:
-            self.held.pop(asset_id, None)
 
     # -- worth ------------------------------------------------------------------------------
 
@@ -201,8 +206,7 @@ class Portfolio:
 
     def entry_price_of(self, asset_id: str) -> float:
         """Average fill price of the open position, commission excluded; NaN when flat."""
-        code = self.universe.codes[asset_id]
-        return self._entry[code] or math.nan  # 0.0 when flat
+        return self.entry_prices[asset_id]
 
 
 def position_after(before: float, signed: float) -> float:

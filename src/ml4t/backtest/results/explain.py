@@ -13,7 +13,15 @@ import polars as pl
 
 from ml4t.backtest.errors import DataError, did_you_mean
 from ml4t.backtest.results.record import normalised
-from ml4t.backtest.results.summary import OPEN_STATES, WIDTH, count, money, value_text
+from ml4t.backtest.results.summary import (
+    BEFORE,
+    OPEN_STATES,
+    WIDTH,
+    amounts,
+    close_only,
+    count,
+    value_text,
+)
 from ml4t.backtest.types.time import DAY_US, TimeAxis
 
 if TYPE_CHECKING:
@@ -35,7 +43,9 @@ class _Clock(msgspec.Struct, frozen=True):
 
     axis: TimeAxis
 
-    def __call__(self, moment: dt.date) -> str:
+    def __call__(self, moment: dt.date | None) -> str:
+        if moment is None:
+            return BEFORE
         if self.axis.is_session or not isinstance(moment, dt.datetime):
             return f"{moment:%Y-%m-%d}"
         clock = "%H:%M:%S" if moment.second else "%H:%M"
@@ -43,13 +53,28 @@ class _Clock(msgspec.Struct, frozen=True):
 
 
 class _Window(msgspec.Struct, frozen=True):
-    """The bars that are asked about: rows `first` to `last` of the equity frame, inclusive."""
+    """The bars that are asked about: from time `first` to time `last`, inclusive."""
 
     first: Any
     last: Any
     label: str
     is_session: bool
+    is_first: bool
     show: _Clock
+
+    def holds(self, column: str) -> pl.Expr:
+        """Rows whose time lies inside."""
+        return pl.col(column).is_between(self.first, self.last)
+
+    def is_before(self) -> pl.Expr:
+        """Orders from earlier bars, or from before the first one (which have no time)."""
+        return (pl.col("created_at") < self.first).fill_null(value=True)
+
+    def when(self, moment: dt.date | None) -> str:
+        """The time as a clause, where the label has not told it."""
+        if moment is None:
+            return f" {BEFORE}"
+        return f" at {self.show(moment)}" if self.first != self.last else ""
 
 
 def text(result: BacktestResult, asset_id: str, at: dt.datetime | dt.date | str) -> str:
@@ -57,21 +82,39 @@ def text(result: BacktestResult, asset_id: str, at: dt.datetime | dt.date | str)
     _check_asset(result, asset_id)
     window = _window(result, at)
     mine = pl.col("asset_id") == asset_id
-    orders, fills = result.orders.filter(mine), result.fills.filter(mine)
-    inside = pl.col("created_at").is_between(window.first, window.last)
-    decided = orders.filter(inside)
-    filled = fills.filter(pl.col("timestamp").is_between(window.first, window.last))
+    orders, fills = result.orders.filter(mine), _worded_fills(result, asset_id).filter(mine)
+    filled = fills.filter(window.holds("timestamp"))
+    waiting = _waiting(orders, fills, window)
+    told = [*filled["order_id"], *waiting["order_id"]]
+    new = ~pl.col("order_id").is_in(told)
+    early = orders.filter(pl.col("created_at").is_null(), new, pl.lit(window.is_first))
+    decided = orders.filter(window.holds("created_at"))
     lines = [
         f"{asset_id}, {window.label}",
         _held(result, asset_id, window),
         *_fill_lines(filled, orders, window),
-        *_waiting_lines(orders, fills, window),
+        *_waiting_lines(waiting, fills, window),
+        *_order_lines(early, fills, window),
         *_order_lines(decided, fills, window),
     ]
     if decided.is_empty():
-        lines += _why_nothing(result, orders, fills, window)
+        lines += _why_nothing(result, orders, fills, window, [*told, *early["order_id"]])
     lines += _context_lines(result, window)
     return "\n".join(_wrapped(lines))
+
+
+def _worded_fills(result: BacktestResult, asset_id: str) -> pl.DataFrame:
+    """The fills, with words for reasons that mean something else where closes are all there is."""
+    few, feeds = close_only(result, asset_id)
+    if not few:
+        return result.fills
+    price = "close" if few == feeds else "open (the close, where prices are close-only)"
+    return result.fills.with_columns(
+        pl.when(pl.col("reason") == "open")
+        .then(pl.lit(f"at the {price}"))
+        .otherwise(pl.col("reason").str.replace(r" open$", f" {price}"))
+        .alias("reason")
+    )
 
 
 def _wrapped(lines: list[str]) -> Iterator[str]:
@@ -88,6 +131,8 @@ def _wrapped(lines: list[str]) -> Iterator[str]:
 
 
 def _check_asset(result: BacktestResult, asset_id: str) -> None:
+    if not isinstance(asset_id, str):
+        raise DataError(f"explain takes the name of an asset as text first, not {asset_id!r}.")
     known = {*result.record.asset_ids, *result.orders["asset_id"].unique()}
     if asset_id not in known:
         raise DataError(
@@ -113,7 +158,7 @@ def _window(result: BacktestResult, at: dt.datetime | dt.date | str) -> _Window:
     if times.is_empty():
         raise DataError("There is nothing to explain: the run ended before its first bar.")
     axis = _axis(times)
-    asked = _parse(at) if isinstance(at, str) else at
+    asked = _parse(at)
     is_day = axis.is_session or not isinstance(asked, dt.datetime)
     keys, key = _days(sessions, asked) if is_day else _instants(times, axis, asked)
     stop = int(np.searchsorted(keys, key, side="right"))
@@ -124,7 +169,7 @@ def _window(result: BacktestResult, at: dt.datetime | dt.date | str) -> _Window:
     label = f"session {sessions[stop - 1]}" if is_day else f"bar {show(times[stop - 1])}"
     if keys[stop - 1] != key:
         label += f" (the last one before {at})"
-    return _Window(times[start], times[stop - 1], label, is_day, show)
+    return _Window(times[start], times[stop - 1], label, is_day, start == 0, show)
 
 
 def _days(sessions: pl.Series, asked: dt.date) -> tuple[np.ndarray, int]:
@@ -144,17 +189,22 @@ def _instants(times: pl.Series, axis: TimeAxis, asked: dt.date) -> tuple[np.ndar
     return us, axis.to_microseconds(asked)
 
 
-def _parse(at: str) -> dt.datetime | dt.date:
-    try:
-        return dt.date.fromisoformat(at)
-    except ValueError:
-        pass
-    try:
-        return dt.datetime.fromisoformat(at)
-    except ValueError:
+def _parse(at: object) -> dt.datetime | dt.date:
+    if isinstance(at, dt.date):
+        return at
+    if not isinstance(at, str):
         raise DataError(
-            f"{at!r} is not a date or time. Write it like '2020-03-02' or '2020-03-02T15:45'."
-        ) from None
+            f"at={at!r} is not a date or time: explain takes a date, a datetime, or text such as "
+            "'2020-03-02' or '2020-03-02T15:45'."
+        )
+    for kind in (dt.date, dt.datetime):
+        try:
+            return kind.fromisoformat(at)
+        except ValueError:
+            continue
+    raise DataError(
+        f"{at!r} is not a date or time. Write it like '2020-03-02' or '2020-03-02T15:45'."
+    )
 
 
 # -- what --------------------------------------------------------------------------------------
@@ -177,8 +227,8 @@ def _held(result: BacktestResult, asset_id: str, window: _Window) -> str:
 def _fill_lines(fills: pl.DataFrame, orders: pl.DataFrame, window: _Window) -> Iterator[str]:
     created = dict(orders.select("order_id", "created_at").iter_rows())
     for fill in fills.iter_rows(named=True):
-        ordered = created.get(fill["order_id"])
-        decided = f", decided {window.show(ordered)}," if ordered is not None else ""
+        known = fill["order_id"] in created
+        decided = f", decided {window.show(created[fill['order_id']])}," if known else ""
         when = f", {window.show(fill['timestamp'])}" if window.first != window.last else ""
         yield (
             f"Order {fill['order_id']}{decided} {_DONE[fill['side']]} {_units(fill['quantity'])} "
@@ -188,7 +238,7 @@ def _fill_lines(fills: pl.DataFrame, orders: pl.DataFrame, window: _Window) -> I
 
 def _order_lines(orders: pl.DataFrame, fills: pl.DataFrame, window: _Window) -> Iterator[str]:
     for order in orders.iter_rows(named=True):
-        when = f" at {window.show(order['created_at'])}" if window.first != window.last else ""
+        when = window.when(order["created_at"])
         tag = f", tagged {order['tag']!r}" if order["tag"] else ""
         yield f"The strategy ordered{when}: {_order(order)} (order {order['order_id']}{tag})."
         yield f"  {_outcome(order, fills, window)}"
@@ -216,33 +266,41 @@ def _outcome(order: dict[str, Any], fills: pl.DataFrame, window: _Window) -> str
 
 
 def _why_nothing(
-    result: BacktestResult, orders: pl.DataFrame, fills: pl.DataFrame, window: _Window
+    result: BacktestResult,
+    orders: pl.DataFrame,
+    fills: pl.DataFrame,
+    window: _Window,
+    told: list[int],
 ) -> Iterator[str]:
     span = "in this session" if window.is_session else "at this bar"
     yield f"The strategy ordered nothing for this asset {span}."
-    earlier = orders.filter(pl.col("created_at") < window.first)
+    earlier = orders.filter(window.is_before())
     later = orders.filter(pl.col("created_at") > window.last)
-    if len(earlier):
+    if len(earlier) and earlier["order_id"][-1] not in told:
         yield "Its last order before: " + _dated(earlier.row(-1, named=True), fills, window)
     if len(later):
         yield "Its next order: " + _dated(later.row(0, named=True), fills, window)
     if orders.is_empty():
         yield "Nor did it in the whole run."
-    others = result.orders.filter(pl.col("created_at").is_between(window.first, window.last))
+    others = result.orders.filter(window.holds("created_at"))
     if len(others):
         yield f"It placed {count(len(others), 'order')} for other assets then."
     if any(c.startswith("signal_") for c in orders.columns):
         yield "A result keeps signals with orders only, so what they said then is not in it."
 
 
-def _waiting_lines(orders: pl.DataFrame, fills: pl.DataFrame, window: _Window) -> Iterator[str]:
+def _waiting(orders: pl.DataFrame, fills: pl.DataFrame, window: _Window) -> pl.DataFrame:
     """Older orders that were in the book for certain: filled later, or open at the very end."""
     later = fills.filter(pl.col("timestamp") > window.last)["order_id"]
     rests = pl.col("status").is_in(OPEN_STATES) | pl.col("order_id").is_in(later.implode())
-    waiting = orders.filter(pl.col("created_at") < window.first, rests)
+    return orders.filter(window.is_before(), rests)
+
+
+def _waiting_lines(waiting: pl.DataFrame, fills: pl.DataFrame, window: _Window) -> Iterator[str]:
     for order in waiting.iter_rows(named=True):
-        created = window.show(order["created_at"])
-        yield f"Order {order['order_id']} of {created} was waiting: {_order(order)}."
+        created = order["created_at"]
+        since = f"{'from' if created is None else 'of'} {window.show(created)}"
+        yield f"Order {order['order_id']} {since} was waiting: {_order(order)}."
         yield f"  {_outcome(order, fills, window)}"
 
 
@@ -254,10 +312,10 @@ def _context_lines(result: BacktestResult, window: _Window) -> Iterator[str]:
     decisions = result.decisions
     if decisions.width < 2:  # noqa: PLR2004  timestamp and one name at least
         return
-    then = decisions.filter(pl.col("timestamp").is_between(window.first, window.last))
+    then = decisions.filter(window.holds("timestamp"))
     for row in then.iter_rows(named=True):
         moment = row.pop("timestamp")
-        when = f" at {window.show(moment)}" if window.first != window.last else ""
+        when = window.when(moment)
         shown = ", ".join(f"{k} {value_text(v)}" for k, v in row.items() if v is not None)
         yield f"Context of the decisions{when}: {shown or 'nothing known'}."
 
@@ -289,11 +347,12 @@ def _where(reason: str) -> str:
 
 
 def _costs(fill: dict[str, Any]) -> str:
-    return f"commission {money(fill['commission'])}, slippage {money(fill['slippage'])}"
+    commission, slippage = amounts(fill["commission"], fill["slippage"])
+    return f"commission {commission}, slippage {slippage}"
 
 
 def _units(quantity: float | None) -> str:
-    return "an unreadable quantity" if quantity is None else f"{quantity:,.8g}"
+    return "an unreadable quantity" if quantity is None else f"{quantity + 0.0:,.8g}"
 
 
 def _price(price: float | None) -> str:

@@ -158,24 +158,19 @@ class Recorder:
         steps = len(chunk) if steps is None else steps
         blocks = self.fill_blocks[self._chunk_blocks :]
         fills = tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        if fills:  # from here on one block, numbered by the run's times
+            numbered = (*fills[:2], fills[2] + self.steps, *fills[3:])
+            self.fill_blocks[self._chunk_blocks :] = [numbered]
         self._record_decisions(chunk, steps)
         if steps:
             self._record_equity(chunk, steps, fills)
             self._record_excursions(chunk, steps, fills)
         self.times.append(chunk.times[:steps])
         self.sessions.append(chunk.sessions[:steps])
-        if fills:
-            self._number_times()
         self._fill_count += len(fills[0]) if fills else 0
         self._chunk_blocks = len(self.fill_blocks)
         self.steps += steps
         self._chunk = None
-
-    def _number_times(self) -> None:
-        """Replace the chunk's own time index in its blocks by the run's."""
-        for i in range(self._chunk_blocks, len(self.fill_blocks)):
-            block = self.fill_blocks[i]
-            self.fill_blocks[i] = (*block[:2], block[2] + self.steps, *block[3:])
 
     def _record_equity(self, chunk: Chunk, steps: int, fills: tuple[np.ndarray, ...]) -> None:
         cash = self._cash_by_time(steps)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
+from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,9 @@ _FILL_AT = {
     "next_close": "at the close of the asset's next bar",
     "close": "AT THE SAME CLOSE THE DECISION WAS MADE ON; assumes one can trade there",
 }
+# A number, date or time that stands alone: neither part of a word nor inside quotes.
+_NUMBER = re.compile(r"""(?<![\w'"])[-+]?\d(?:[\d.,:/eT+-]*\d)?(?![\w'"])""")
+BEFORE = "before the first bar"
 OPEN_STATES = ("pending", "accepted", "partially_filled")
 
 
@@ -36,24 +41,32 @@ OPEN_STATES = ("pending", "accepted", "partially_filled")
 
 def money(value: float) -> str:
     """Money with separators; cents only where they say something."""
-    if not math.isfinite(value):
-        return "n/a"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.2f}"  # noqa: PLR2004
+    return amounts(value)[0]
+
+
+def amounts(*values: float) -> list[str]:
+    """Amounts of money that stand together: with cents all of them, or none."""
+    digits = 2 if any(abs(v) < 10_000 for v in values if v) or not any(values) else 0  # noqa: PLR2004
+    return [_unsigned_zero(f"{v:,.{digits}f}") if math.isfinite(v) else "n/a" for v in values]
+
+
+def _unsigned_zero(shown: str) -> str:
+    """A number that was rounded to nothing has no sign."""
+    return shown if shown.strip("+-0.%") else shown.lstrip("+-")
 
 
 def percent(value: float, *, sign: bool = False) -> str:
     """A fraction as percent."""
     if not math.isfinite(value):
         return "n/a"
-    shown = f"{100.0 * value:{'+' if sign else ''},.2f}%"
-    return "0.00%" if shown in ("-0.00%", "+0.00%") else shown
+    return _unsigned_zero(f"{100.0 * value:{'+' if sign else ''},.2f}%")
 
 
 def ratio(value: float) -> str:
     """A ratio with two digits."""
     if math.isinf(value):
         return "infinite" if value > 0 else "-infinite"
-    return "n/a" if math.isnan(value) else f"{value:,.2f}"
+    return "n/a" if math.isnan(value) else _unsigned_zero(f"{value:,.2f}")
 
 
 def count(n: float, noun: str, plural: str | None = None) -> str:
@@ -64,7 +77,7 @@ def count(n: float, noun: str, plural: str | None = None) -> str:
 def value_text(value: Any) -> str:
     """A value of unknown kind (a signal, a parameter) as a reader wants it."""
     if isinstance(value, float):
-        return f"{value:,.6g}"
+        return f"{value + 0.0:,.6g}"  # zero without a minus
     return str(value)
 
 
@@ -89,6 +102,21 @@ def part_text(value: Any) -> str:
         value = f"{kind}({inside})" if inside else kind
     text = str(value).removesuffix("()") if value is not None else ""
     return _NONE if text.lower() in ("", "none", "nocommission", "noslippage") else text
+
+
+# -- what the record says of the data -----------------------------------------------------------
+
+
+def _feeds(result: BacktestResult) -> list[dict[str, Any]]:
+    return list(result.record.source.get("feeds") or ())
+
+
+def close_only(result: BacktestResult, asset_id: str | None = None) -> tuple[int, int]:
+    """How many of how many feeds bring one price a bar; all feeds, or those of one asset."""
+    feeds = _feeds(result)
+    own = [feed for feed in feeds if feed.get("name") == f"feeds[{asset_id!r}]"]
+    among = own or feeds
+    return sum(feed.get("price_column") is not None for feed in among), len(among)
 
 
 # -- one line ----------------------------------------------------------------------------------
@@ -176,6 +204,8 @@ def _section(title: str, rows: Iterator[tuple[str, str]]) -> Iterator[str]:
 def _trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
     """What a careful reader asks first."""
     settings = result.settings
+    if (few := close_only(result))[0]:
+        yield "prices", _close_only(*few)
     for part, free in _FREE.items():
         assumed = part_text(settings[part]) if part in settings else "not stated by the broker"
         yield part, free if assumed == _NONE else assumed
@@ -187,13 +217,43 @@ def _trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
     yield "ambiguous bars", _ambiguous(ambiguous, settings)
     yield "stale holdings", _stale(result)
     yield from _signal_rows(result)
+    if left_out := _left_out(result):
+        yield "columns left out", f"{_some(left_out, 8)}; the strategy did not see them"
     per_year = f"{result.periods_per_year:g} ({result.periods_origin})"
     yield "periods per year", per_year
 
 
+def _close_only(few: int, feeds: int) -> str:
+    where = "" if few == feeds else f" in {few} of {feeds} feeds"
+    return (
+        f"CLOSE-ONLY{where}: bars open, trade and close at one price, and what happened between "
+        "two closes is unknown; limits and stops are tried at closes"
+    )
+
+
+def _left_out(result: BacktestResult) -> list[str]:
+    shown: dict[str, None] = {}
+    for feed in _feeds(result):
+        columns = feed.get("columns_left_out") or ()
+        pairs = (
+            columns.items()
+            if isinstance(columns, dict)
+            else [
+                (c["name"], c.get("dtype")) if isinstance(c, dict) else (c, None) for c in columns
+            ]
+        )
+        shown.update({f"{name} ({kind})" if kind else str(name): None for name, kind in pairs})
+    return list(shown)
+
+
 def _fill_at(result: BacktestResult) -> str:
     fill_at = str(result.settings.get("fill_at", "next_open"))
+    few, feeds = close_only(result)
+    if few == feeds > 0 and fill_at == "next_open":
+        fill_at = "next_close"  # the only price that the next bar has
     said = f"fill {_FILL_AT.get(fill_at, fill_at)}"
+    if 0 < few < feeds and fill_at == "next_open":
+        said += ", at its close where prices are close-only"
     fills = result.record.counts.get("same_close_fills", 0)
     return f"{said} ({count(fills, 'fill')})" if fills else said
 
@@ -243,7 +303,9 @@ def _order_rows(result: BacktestResult) -> Iterator[tuple[str, str]]:
     }
     found = {name: orders.filter(which) for name, which in groups.items()}
     counts = [f"{len(frame):,} {name}" for name, frame in found.items() if len(frame)]
-    yield "orders", f"{len(orders):,} placed" + (": " + ", ".join(counts) if counts else "")
+    placed = f"{len(orders):,} placed" + (": " + ", ".join(counts) if counts else "")
+    early = orders["created_at"].null_count()
+    yield "orders", placed + (f"; {early:,} of them {BEFORE}" if early else "")
     for name in ("rejected", "clipped", "expired", "canceled"):
         if len(found[name]):
             yield f"  {name}", _reasons(found[name]) + _clipping(name, found[name])
@@ -260,14 +322,20 @@ def _clipping(name: str, orders: pl.DataFrame) -> str:
 
 
 def _reasons(orders: pl.DataFrame, most: int = 4) -> str:
-    orders = orders.with_columns(pl.col("reason").fill_null(""))
-    reasons = orders.group_by("reason").len().sort("len", "reason", descending=[True, False])
+    """Reasons with their counts; those that differ in numbers alone are one."""
+    counts: Counter[str] = Counter()
+    texts: dict[str, set[str]] = {}
+    for reason, n in orders.group_by(pl.col("reason").fill_null("")).len().iter_rows():
+        kind = _NUMBER.sub("\N{HORIZONTAL ELLIPSIS}", reason)
+        counts[kind] += n
+        texts.setdefault(kind, set()).add(reason)
     shown = [
-        f"{n:,} \N{MULTIPLICATION SIGN} {reason or 'no reason given'}"
-        for reason, n in reasons.head(most).iter_rows()
+        f"{n:,} \N{MULTIPLICATION SIGN} "
+        + ((kind if len(texts[kind]) > 1 else next(iter(texts[kind]))) or "no reason given")
+        for kind, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
-    more = len(reasons) - most
-    return "; ".join(shown) + (f"; and {count(more, 'other reason')}" if more > 0 else "")
+    more = len(shown) - most
+    return "; ".join(shown[:most]) + (f"; and {count(more, 'other reason')}" if more > 0 else "")
 
 
 def _signal_rows(result: BacktestResult) -> Iterator[tuple[str, str]]:
@@ -299,8 +367,8 @@ def _coverage(row: Mapping[str, Any]) -> str:
 def _performance(result: BacktestResult) -> Iterator[tuple[str, str]]:
     m = result.metrics
     currency = result.settings.get("currency", "")
-    equity = f"{money(result.initial_cash)} to {money(result.final_equity)} {currency}"
-    yield "equity", equity.rstrip()
+    start, end = amounts(result.initial_cash, result.final_equity)
+    yield "equity", f"{start} to {end} {currency}".rstrip()
     growth, per_year = percent(m["total_return"], sign=True), percent(m["cagr"], sign=True)
     yield "total return", f"{growth}, {per_year} a year"
     yield "volatility", f"{percent(m['volatility'])} a year"
@@ -327,8 +395,9 @@ def _drawdown(m: Mapping[str, float]) -> str:
 def _activity(result: BacktestResult) -> Iterator[tuple[str, str]]:
     m = result.metrics
     share = percent(m["costs"] / result.initial_cash)
-    yield "costs", f"{money(m['costs'])}, {share} of initial cash"
-    yield "", f"commission {money(m['commission'])}, slippage {money(m['slippage'])}"
+    costs, commission, slippage = amounts(m["costs"], m["commission"], m["slippage"])
+    yield "costs", f"{costs}, {share} of initial cash"
+    yield "", f"commission {commission}, slippage {slippage}"
     if m["financing"]:
         yield "financing", money(m["financing"])
     yield "turnover", f"{ratio(m['turnover'])} a year, one way"
@@ -344,8 +413,8 @@ def _trades(result: BacktestResult) -> Iterator[tuple[str, str]]:
     if not m["trades"]:
         return
     yield "hit rate", _row(percent(m["hit_rate"]), profit_factor=ratio(m["profit_factor"]))
-    win, loss = money(m["average_win"]), money(m["average_loss"])
-    yield "average P&L", _row(money(m["expectancy"]), win=win, loss=loss)
+    mean, win, loss = amounts(m["expectancy"], m["average_win"], m["average_loss"])
+    yield "average P&L", _row(mean, win=win, loss=loss)
     yield "held", f"{m['average_bars_held']:,.1f} bars on average"
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.slippage import Slippage
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import FillBatch, News
+    from ml4t.backtest.types.instrument import Instrument
 
 SCALED = "scaled: buying power"
 # Float noise allowed when comparing what is needed with what is there, relative to the need.
@@ -38,13 +39,14 @@ NOISE = 1e-12
 class Candidate:
     """One order about to trade: how much of it closes, how much opens."""
 
-    __slots__ = ("entry", "exit", "reason", "reference", "row", "working")
+    __slots__ = ("entry", "exit", "instrument", "reason", "reference", "row", "working")
 
     def __init__(self, working: Working, row: int, reference: float, reason: str) -> None:
         self.working = working
         self.row = row
         self.reference = reference
         self.reason = reason
+        self.instrument: Instrument
         self.exit = 0.0
         self.entry = 0.0
 
@@ -82,6 +84,7 @@ class BatchSettlement:
         self.account = account
         self.funding = funding
         self.cash = portfolio.cash
+        self._now = bars.timestamp
         self.positions: dict[int, float] = {}
         self.news = news
         self.clipped = 0
@@ -125,6 +128,7 @@ class BatchSettlement:
 
     def _split(self, candidate: Candidate) -> None:
         working = candidate.working
+        candidate.instrument = self.portfolio.instruments[working.code]
         held = self.position(working.code)
         opposite = held * working.sign < 0.0
         candidate.exit = min(working.remaining, abs(held)) if opposite else 0.0
@@ -159,7 +163,7 @@ class BatchSettlement:
             return 0.0
         whole = candidate.units(quantity)
         price = self._price(candidate, whole)
-        multiplier = self._multiplier(candidate)
+        multiplier = candidate.instrument.multiplier
         reference = candidate.reference
         unit = price if candidate.working.sign > 0 else 2.0 * reference - price
         commission = self._commission(candidate, whole, price)
@@ -199,7 +203,7 @@ class BatchSettlement:
 
     def _scale(self, entries: list[Candidate], free: float) -> None:
         wanted = np.array([candidate.entry for candidate in entries])
-        lots = np.array([self._lot(candidate) for candidate in entries])
+        lots = np.array([candidate.instrument.lot_size for candidate in entries])
         scaled = largest_fit(self._needs(entries), wanted, lots, free).tolist()
         for candidate, quantity in zip(entries, scaled, strict=True):
             working = candidate.working
@@ -220,7 +224,7 @@ class BatchSettlement:
         sign = np.array([candidate.working.sign for candidate in entries])
         reference = np.array([candidate.reference for candidate in entries])
         exits = np.array([candidate.exit for candidate in entries])
-        multiplier = np.array([self._multiplier(candidate) for candidate in entries])
+        multiplier = np.array([candidate.instrument.multiplier for candidate in entries])
         price = price_of(sign, reference)
         unit = np.where(sign > 0.0, price, 2.0 * reference - price) * multiplier
         closing = np.where(exits > 0.0, charge(exits, price, multiplier), 0.0)
@@ -237,14 +241,14 @@ class BatchSettlement:
         """Fill `quantity`; of it, `opens` units were not projected before."""
         working = candidate.working
         price = self._price(candidate, quantity)
-        multiplier = self._multiplier(candidate)
+        multiplier = candidate.instrument.multiplier
         commission = self._commission(candidate, quantity, price)
         slippage = working.sign * (price - candidate.reference) * quantity * multiplier
         self.news.append(
             FillEvent(
                 working.order_id,
                 working.order.asset_id,
-                self.bars.timestamp,
+                self._now,
                 OrderSide.BUY if working.sign > 0 else OrderSide.SELL,
                 quantity,
                 price,
@@ -259,7 +263,7 @@ class BatchSettlement:
 
     def _flow(self, candidate: Candidate, quantity: float) -> float:
         price = self._price(candidate, quantity)
-        money = candidate.working.sign * quantity * price * self._multiplier(candidate)
+        money = candidate.working.sign * quantity * price * candidate.instrument.multiplier
         return money + self._commission(candidate, quantity, price)
 
     def _price(self, candidate: Candidate, quantity: float) -> float:
@@ -281,7 +285,7 @@ class BatchSettlement:
         return min(price, limit) if candidate.working.sign > 0 else max(price, limit)
 
     def _commission(self, candidate: Candidate, quantity: float, price: float) -> float:
-        instrument = self.portfolio.instruments[candidate.working.code]
+        instrument = candidate.instrument
         if self._charge is not None:
             return float(self._charge(quantity, price, instrument.multiplier))
         order = candidate.working.order
@@ -292,12 +296,6 @@ class BatchSettlement:
                 f"{self.bars.timestamp}; it must return a finite amount of money."
             )
         return float(money)
-
-    def _multiplier(self, candidate: Candidate) -> float:
-        return self.portfolio.instruments[candidate.working.code].multiplier
-
-    def _lot(self, candidate: Candidate) -> float:
-        return self.portfolio.instruments[candidate.working.code].lot_size
 
 
 def _is_finite(value: object) -> bool:

@@ -103,7 +103,6 @@ class SimulationBroker(Broker):
             else _positive("on_vanish", on_vanish)
         )
         self._staged: list[Order] = []
-        self._is_running = False
         self._stale: StaleWatch | None = None
         self._counts: dict[str, int] = {}
 
@@ -112,7 +111,6 @@ class SimulationBroker(Broker):
     def start(self, portfolio: Portfolio) -> None:
         """A run begins. Orders submitted before it count as decided before its first bar."""
         super().start(portfolio)
-        self._is_running = True
         self._stale = StaleWatch(portfolio, self.stale_after)
         self._counts = {"ambiguous_bars": 0, "clipped_orders": 0, "same_close_fills": 0}
         self.submit(self._staged)
@@ -134,7 +132,7 @@ class SimulationBroker(Broker):
             self.blotter.accept_basket(orders)
             return []
         for order in orders:
-            if self._is_running:
+            if self.is_running:
                 self._submit_one(order)
             else:
                 self._staged.append(order)
@@ -147,11 +145,7 @@ class SimulationBroker(Broker):
             Its id.
         """
         self.submit((order,))
-        return self.blotter.count if self._is_running else len(self._staged)
-
-    def stop(self) -> None:
-        """The run is over: orders wait for the next one."""
-        self._is_running = False
+        return self.blotter.count if self.is_running else len(self._staged)
 
     def advance(self, bars: Bars) -> News:
         """Match everything that is open against `bars`."""
@@ -255,7 +249,7 @@ class SimulationBroker(Broker):
         if order.quantity == abs(portfolio.quantities[order.asset_id]):
             quantity = float(order.quantity)  # a whole position can always be closed
         if quantity == 0.0:
-            self.blotter.reject(order, f"quantity {order.quantity:g} is below one lot", code)
+            self.blotter.reject(order, f"below one lot: {order.quantity:g} units", code)
             return
         self.blotter.accept(order, code, quantity)
 
@@ -426,11 +420,11 @@ class SimulationBroker(Broker):
             return None
         portfolio, chunk = self.portfolio, bars.chunk
         assert portfolio is not None
-        rows = np.array(bars.rows_of(basket.codes.tolist()), dtype=np.int64)
+        rows = bars.rows_of_codes(basket.codes)
         ready = rows >= 0
         if chunk.begins is not None:
             ready &= chunk.begins[rows] >= basket.decided_at
-        index = np.flatnonzero(ready)
+        index = ready.nonzero()[0]
         if len(index) == 0:
             return []
         rows, codes, quantity = rows[index], basket.codes[index], basket.quantities[index]
@@ -443,7 +437,8 @@ class SimulationBroker(Broker):
         exits = np.where(held * sign < 0.0, np.minimum(size, np.abs(held)), 0.0)
         if not self._affords(bars, codes, sign, size, exits, reference, price):
             return None
-        first = np.concatenate([np.flatnonzero(exits == size), np.flatnonzero(exits != size)])
+        is_exit = exits == size
+        first = np.concatenate([is_exit.nonzero()[0], (~is_exit).nonzero()[0]])
         self.blotter.fill_basket(basket, index[first], price[first])
         return [
             FillBatch(
@@ -473,7 +468,7 @@ class SimulationBroker(Broker):
         portfolio, charge = self.portfolio, self.commission.charge  # type: ignore[attr-defined]
         assert portfolio is not None
         entry = size - exits
-        opens = np.flatnonzero(entry)
+        opens = entry.nonzero()[0]
         if len(opens) == 0:
             return True
         multiplier = portfolio.multiplier[codes]
@@ -561,7 +556,9 @@ def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
 def _callable(name: str, value: Any, default: Any) -> Any:
     if value is None:
         return default
-    if not callable(value) or isinstance(value, type):
+    if isinstance(value, type):
+        raise ConfigError(f"{name} takes an object, not a class: write {value.__name__}(...).")
+    if not callable(value):
         raise ConfigError(
             f"{name} must be an object that can be called, such as {default!r}, not {value!r}."
         )

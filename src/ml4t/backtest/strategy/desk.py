@@ -18,6 +18,7 @@ from ml4t.backtest.strategy.targets import (
     round_to_lots,
     weights_by_code,
 )
+from ml4t.backtest.types.bars import as_numbers
 from ml4t.backtest.types.instrument import round_to_lot
 from ml4t.backtest.types.order import Order, OrderEvent, OrderSide, OrderStatus, OrderType
 
@@ -62,6 +63,7 @@ class Desk:
         self.portfolio = portfolio
         self.universe: Universe = portfolio.universe
         self.quantities = portfolio.quantities
+        self.entry_prices = portfolio.entry_prices
         self.bars: Bars | None = None
         self.records: list[tuple[int, str, Any]] = []
         self.logs: list[tuple[int, str]] = []
@@ -111,8 +113,12 @@ class Desk:
         if bars is None:
             raise DataError("There is no history before the first bar.")
         if asset_id is None:
-            return self._history.matrix(bars.chunk, bars.index, n, field)
-        return self._history.last(bars.chunk, bars.stop, self.code(asset_id), n, field)
+            past = self._history.matrix(bars.chunk, bars.index, n, field)
+        else:
+            past = self._history.last(bars.chunk, bars.stop, self.code(asset_id), n, field)
+        past = as_numbers(past)
+        past.flags.writeable = False
+        return past
 
     # -- ordering -----------------------------------------------------------------------------
 
@@ -218,7 +224,7 @@ class Desk:
         column = weights_by_code(weights, self.universe, self.bars, broker.leverage)
         self.supersede(None)
         n, prices = len(column), portfolio.last_prices()
-        wanted = np.flatnonzero(column)
+        wanted = column.nonzero()[0]
         unpriced = wanted[np.isnan(prices[wanted])]
         for code in unpriced.tolist():
             side = OrderSide.BUY if column[code] > 0 else OrderSide.SELL
@@ -231,7 +237,7 @@ class Desk:
             tolerance = check_tolerance(tolerance)
             worth = np.abs(change) * np.nan_to_num(prices[:n]) * portfolio.multiplier[:n]
             change[worth < tolerance * portfolio.equity] = 0.0
-        codes = np.flatnonzero(change)
+        codes = change.nonzero()[0]
         basket = Basket(self.universe, codes.astype(np.int32), change[codes], tag)
         if len(basket):
             news = broker.submit(basket)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _NAMES = ("on_start", "on_market_data", "on_bars", "on_fill_event", "on_order_event", "on_end")
+_SURELY = 0.85
 
 
 class Hooks:
@@ -33,6 +34,7 @@ class Hooks:
                 f"{type(strategy).__name__} overrides neither on_market_data nor on_bars, so it "
                 f"could never decide anything.{_near_miss(strategy)}"
             )
+        _check_misspelt(strategy)
         self.is_short = self.on_market_data is not None and not _takes(self.on_market_data, 2)
         bars_short = on_bars is not None and not _takes(on_bars, 2)
         self.wants_context = (self.on_market_data is not None and not self.is_short) or (
@@ -71,6 +73,20 @@ def _near_miss(strategy: Strategy) -> str:
         if near:
             return f" It has {name}: did you mean {near[0]}?"
     return ""
+
+
+def _check_misspelt(strategy: Strategy) -> None:
+    """Refuse a method that was surely meant to be a hook, and would never be called."""
+    for name in dir(strategy):
+        if not name.startswith("on_") or hasattr(Strategy, name):
+            continue
+        begun = [hook for hook in _NAMES if hook.startswith(name) or name.startswith(hook)]
+        near = begun or get_close_matches(name, _NAMES, n=1, cutoff=_SURELY)
+        if near:
+            raise ConfigError(
+                f"{type(strategy).__name__} has a method {name}, which the engine never calls: did "
+                f"you mean {near[0]}? If it is your own, give it another name."
+            )
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:

@@ -94,6 +94,11 @@ class Strategy:
     def on_end(self) -> None:
         """After the last bar of a run."""
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the strategy is in a run now."""
+        return "_desk" in vars(self)
+
     # -- look ---------------------------------------------------------------------------------
 
     @property
@@ -135,7 +140,7 @@ class Strategy:
     def get_entry_price(self, asset_id: str) -> float:
         """Average fill price of the open position, commission excluded; NaN when flat."""
         try:
-            return self._desk.portfolio.entry_price_of(asset_id)
+            return self._desk.entry_prices[asset_id]
         except KeyError:
             self._desk.position(asset_id)
             return math.nan

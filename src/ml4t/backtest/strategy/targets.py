@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,8 @@ import numpy as np
 from ml4t.backtest.errors import OrderError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ml4t.backtest.types.bars import Bars, Universe
 
 # Above this a "percent" is surely meant in per cent.
@@ -115,15 +116,17 @@ def weights_by_code(
             the account's leverage in sum.
     """
     column = np.zeros(len(universe))
-    if isinstance(weights, Mapping):
-        for asset_id, weight in weights.items():
-            code = universe.codes.get(asset_id)
-            if code is None:
-                raise OrderError(
-                    f"weights name an unknown asset {asset_id!r}. "
-                    f"{did_you_mean(str(asset_id), universe.ids)}"
-                )
-            column[code] = _number(weight, asset_id)
+    if hasattr(weights, "items"):  # a pandas Series is one too: its index says the asset
+        weights = dict(weights.items())
+        try:
+            codes = [universe.codes[asset_id] for asset_id in weights]
+        except KeyError as error:
+            asset_id = error.args[0]
+            raise OrderError(
+                f"weights name an unknown asset {asset_id!r}. "
+                f"{did_you_mean(str(asset_id), universe.ids)}"
+            ) from None
+        column[codes] = [_number(weight, asset_id) for asset_id, weight in weights.items()]
     else:
         array = np.asarray(weights, dtype=np.float64)
         expected = 0 if bars is None else len(bars)
@@ -146,13 +149,13 @@ def _number(weight: Any, asset_id: str) -> float:
 
 
 def _check_sum(column: np.ndarray, universe: Universe, leverage: float) -> None:
-    bad = np.flatnonzero(~np.isfinite(column))
+    gross = float(np.abs(column).sum())
+    bad: Any = () if math.isfinite(gross) else np.flatnonzero(~np.isfinite(column))
     if len(bad):
         raise OrderError(
             f"{len(bad)} weights are not finite; the first is {column[bad[0]]} for "
             f"{universe.ids[bad[0]]!r}. Leave an asset out, or give it 0, to hold none of it."
         )
-    gross = float(np.abs(column).sum())
     if gross > leverage + _NOISE:
         raise OrderError(
             f"weights add up to {gross:.6g} in absolute value, but the account allows "

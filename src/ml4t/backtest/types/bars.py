@@ -287,6 +287,17 @@ def _dicts(
     return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
 
 
+def as_numbers(column: np.ndarray) -> np.ndarray:
+    """A column of True, False and None as 1.0, 0.0 and NaN; any other column as it is."""
+    if column.dtype != object:
+        return column
+    values = column.ravel().tolist()
+    if not all(value is None or isinstance(value, bool) for value in values):
+        return column
+    numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return numbers.reshape(column.shape)
+
+
 class Bars:
     """All bars of one timestamp, in sorted `asset_id` order.
 
@@ -353,6 +364,8 @@ class Bars:
     def signal(self, name: str) -> np.ndarray:
         """One signal for all assets: float64[n] with NaN where absent, or object[n] with None.
 
+        True and False are 1.0 and 0.0, so that a missing one can be NaN; words are objects.
+
         Raises:
             DataError: No signal of this name exists; the text offers the nearest one.
         """
@@ -362,7 +375,7 @@ class Bars:
             raise DataError(
                 f"There is no signal {name!r}. {did_you_mean(name, self.chunk.signals)}"
             ) from None
-        view = column[self.start : self.stop]
+        view = as_numbers(column[self.start : self.stop])
         view.flags.writeable = False
         return view
 
@@ -408,8 +421,16 @@ class Bars:
             return [start + code if code < width else -1 for code in codes]
         if len(codes) <= _FEW:
             return [self.row_of_code(code) for code in codes]
-        rows = dict(zip(self.codes.tolist(), range(self.start, self.stop), strict=True))
-        return [rows.get(code, -1) for code in codes]
+        return self.rows_of_codes(np.array(codes)).tolist()  # type: ignore[no-any-return]
+
+    def rows_of_codes(self, codes: np.ndarray) -> np.ndarray:
+        """As `rows_of`, for a column."""
+        if self.chunk.is_dense:
+            return np.where(codes < self.chunk.width, self.start + codes, -1)
+        rows = np.full(len(self.chunk.universe), -1)
+        rows[self.codes] = np.arange(self.start, self.stop)
+        found: np.ndarray = rows[codes]
+        return found
 
     def __contains__(self, asset_id: object) -> bool:
         return isinstance(asset_id, str) and self.row(asset_id) >= 0

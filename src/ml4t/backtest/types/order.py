@@ -9,14 +9,23 @@ from typing import Any
 import msgspec
 
 
-class OrderSide(StrEnum):
+class _Word(StrEnum):
+    """A fixed word; its capitals do not matter when a user writes it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> _Word | None:
+        lowered = value.lower() if isinstance(value, str) else None
+        return next((member for member in cls if member.value == lowered), None)
+
+
+class OrderSide(_Word):
     """Which way an order trades (FIX 54); equal to the words "buy" and "sell"."""
 
     BUY = "buy"
     SELL = "sell"
 
 
-class OrderType(StrEnum):
+class OrderType(_Word):
     """How an order's price is decided (FIX 40)."""
 
     MARKET = "market"
@@ -25,7 +34,7 @@ class OrderType(StrEnum):
     STOP_LIMIT = "stop_limit"
 
 
-class TimeInForce(StrEnum):
+class TimeInForce(_Word):
     """How long an order lives (FIX 59).
 
     DAY ends with the first session, after the decision, in which it could trade. GTC lives until
@@ -37,7 +46,7 @@ class TimeInForce(StrEnum):
     IOC = "ioc"
 
 
-class OrderStatus(StrEnum):
+class OrderStatus(_Word):
     """Where an order is in its life (FIX 39).
 
     PENDING has not reached the broker's book; ACCEPTED and PARTIALLY_FILLED are open; the others
