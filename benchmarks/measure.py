@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
-import sys
 from contextlib import contextmanager
-from time import perf_counter
+from time import perf_counter, process_time
 
 import workloads as w
 
@@ -22,16 +21,23 @@ FLOORS = ("floor_build", "floor_engine")
 
 
 class Phases:
-    """Seconds by phase, in order."""
+    """Seconds by phase, in order: on the clock, and of the processor in all threads."""
 
     def __init__(self):
         self.seconds = {}
+        self.cpu = {}
 
     @contextmanager
     def __call__(self, name):
-        start = perf_counter()
+        start, cpu_start = perf_counter(), process_time()
         yield
         self.seconds[name] = perf_counter() - start
+        self.cpu[name] = process_time() - cpu_start
+
+    def combine(self, name, plus, minus=()):
+        """A phase that is made up of others."""
+        for found in (self.seconds, self.cpu):
+            found[name] = sum(found[n] for n in plus) - sum(found[n] for n in minus)
 
 
 def measure_ours(workload, path, side, phase, profile):
@@ -53,7 +59,7 @@ def measure_ours(workload, path, side, phase, profile):
         engine.clock.prepare = timed(phase, "load", engine.clock.prepare)
         result = engine.run()
         equity = result.final_equity
-    phase.seconds["run"] = phase.seconds["total"] - phase.seconds["load"]
+    phase.combine("run", ["total"], minus=["load"])
     with phase("frames"):
         frames = (result.equity, result.fills, result.orders, result.trades)
         fills = frames[1].height
@@ -93,7 +99,7 @@ def measure_floor(workload, path, side, phase, profile):
                 else floors.Rebalance(names[-1], workload.top_n)
             )
             fills, equity = floors.run_engine(rows, strategy, account)
-    phase.seconds["total"] = sum(phase.seconds[name] for name in ("load", "prepare", "run"))
+    phase.combine("total", ["load", "prepare", "run"])
     return fills, equity
 
 
@@ -135,8 +141,8 @@ def main():
         fills, equity = measure_floor(workload, path, args.side, phase, args.profile)
     else:
         measure_read(path, phase)
-    json.dump({"seconds": phase.seconds, "fills": fills, "final_equity": equity}, sys.stdout)
-    print()
+    found = {"seconds": phase.seconds, "cpu": phase.cpu, "fills": fills, "final_equity": equity}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

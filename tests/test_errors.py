@@ -594,3 +594,32 @@ def test_a_class_where_an_object_belongs() -> None:
     """The text says what to write."""
     with pytest.raises(ConfigError, match=r"commission takes an object, not a class: write Perc"):
         SimulationBroker(commission=PercentCommission)  # type: ignore[arg-type]
+
+
+def test_an_instrument_without_data_is_refused() -> None:
+    """A multiplier under a misspelt name would be ignored."""
+    broker = SimulationBroker(instruments=[Instrument(asset_id="AA", multiplier=50)])
+    with pytest.raises(ConfigError, match=r"describes 'AA', but the data has no such.*mean 'A'"):
+        BacktestEngine(ten_bars(), strategy=Idle(), broker=broker).run()
+
+
+def test_a_run_that_cannot_start_leaves_nothing_behind() -> None:
+    """Neither the broker nor the strategy is held by a run that never began."""
+    broker, strategy = SimulationBroker(), Idle()
+    with pytest.raises(ConfigError, match="progress must be"):
+        BacktestEngine(ten_bars(), strategy=strategy, broker=broker, progress="x").run()  # type: ignore[arg-type]
+    assert not broker.is_running
+    assert not strategy.is_running
+    with pytest.raises(OrderError, match="is not running"):
+        strategy.get_cash()
+    assert BacktestEngine(ten_bars(), strategy=strategy, broker=broker).run().complete
+
+
+def test_a_method_that_only_begins_like_a_hook_is_the_users_own() -> None:
+    """`on_end_of_month` is no misspelt `on_end`."""
+
+    class Monthly(Idle):
+        def on_end_of_month(self):
+            """A function for a schedule."""
+
+    assert BacktestEngine(ten_bars(), strategy=Monthly()).run().complete

@@ -55,6 +55,33 @@ def refusal(*events: Any, **options: Any) -> str:
     return str(caught.value)
 
 
+class Silent(ListFeed):
+    """Gives None once in the middle, without being exhausted."""
+
+    def get_next_event(self) -> MarketEvent | None:
+        """None in place of the third."""
+        if self.given == 2:
+            self.given += 1
+            return None
+        return super().get_next_event()
+
+
+def test_a_feed_that_falls_silent_is_no_feed_that_ends() -> None:
+    """None while is_exhausted() is False would end the run without a word."""
+    feed = Silent([bar(NINE + i * MINUTE) for i in range(5)])
+    with pytest.raises(DataError, match=r"Silent.*None after 2 events.*is_exhausted\(\)"):
+        list(Clock(feed).chunks())
+    late = Silent([bar(NINE + i * MINUTE) for i in range(3)])
+    assert len(list(Clock(late).chunks())) == 2  # it knew only after it had looked
+
+
+def test_an_event_may_have_no_signals_at_all() -> None:
+    """None is as good as an empty dict; anything else is refused by name."""
+    found = chunks(bar(NINE, signals=None), bar(NINE + MINUTE, signals={"p": 0.5}))
+    assert [list(c.signals) for c in found] == [[], ["p"]]
+    assert "signals of 'A' at 2024-01-02 09:00:00 are a list" in refusal(bar(NINE, signals=[0.5]))
+
+
 def test_events_of_one_time_are_one_timestamp_sorted_by_asset() -> None:
     """In whatever order the feed gives them; assets get codes as they appear."""
     found = chunks(bar(NINE, "B"), bar(NINE, "A"), bar(NINE + MINUTE, "C"), bar(NINE + MINUTE, "B"))

@@ -196,9 +196,142 @@ def test_numbers_as_text_in_a_csv_are_refused(tmp_path: Path) -> None:
     """The first value that is no number is shown with its row."""
     path = tmp_path / "a.csv"
     header = "date,symbol,open,high,low,close"
-    path.write_text(f"{header}\n2024-01-02,A,1,1,1,1\n2024-01-03,A,1,1,1,n/a\n")
-    with pytest.raises(DataError, match=r"a.csv: column 'close' holds text.*'n/a' in row 1"):
+    path.write_text(f"{header}\n2024-01-02,A,1,1,1,1\n2024-01-03,A,1,1,1,soon\n")
+    with pytest.raises(DataError, match=r"a.csv: column 'close' holds text.*'soon' in row 1"):
         walk(CSVDataFeed(path))
+    path.write_text(f"{header}\n2024-01-02,A,1,1,1,1\n2024-01-03,A,1,1,1,n/a\n")
+    with pytest.raises(DataError, match=r"'close' must hold positive, finite prices.*absent"):
+        walk(CSVDataFeed(path))
+
+
+HEADER = "date,symbol,open,high,low,close"
+
+
+def test_rows_of_text_are_named_as_the_user_wrote_them(tmp_path: Path) -> None:
+    """Though the table is sorted before it is used."""
+    path = tmp_path / "a.csv"
+    path.write_text(f"{HEADER}\n2024-01-03,A,1,1,1,1\n2024-01-02,A,1,1,1,x\n")
+    with pytest.raises(DataError, match=r"'x' in row 1 is not a number"):
+        walk(CSVDataFeed(path))
+
+
+def test_a_decimal_comma_is_read_when_asked_for(tmp_path: Path) -> None:
+    """Without the option the refusal names it; it never says to drop the comma."""
+    path = tmp_path / "a.csv"
+    rows = "2024-01-02;A;100,02568;100,5;99,75;100,125\n2024-01-03;A;100,25;101,5;99,5;NA\n"
+    path.write_text(f"{HEADER.replace(',', ';')};score\n" + rows.replace("\n", ";0,5\n"))
+    with pytest.raises(DataError, match=r"decimal mark.*decimal_comma=True") as caught:
+        walk(CSVDataFeed(path, separator=";"))
+    assert "replace_all" not in str(caught.value)
+    path.write_text(path.read_text().replace("NA", "100,5"))
+    events = walk(CSVDataFeed(path, separator=";", decimal_comma=True))
+    assert [e.open for e in events] == [100.02568, 100.25]
+    assert [e.signals["score"] for e in events] == [0.5, 0.5]
+    path.write_text(f"{HEADER}\n" + '2024-01-02,A,"1,5","1,5","1,5","1,5"\n')
+    assert walk(CSVDataFeed(path, decimal_comma=True))[0].close == 1.5
+
+
+def test_a_decimal_comma_goes_with_missing_values(tmp_path: Path) -> None:
+    """Both are ways of writing numbers."""
+    path = tmp_path / "a.csv"
+    path.write_text(
+        f"{HEADER.replace(',', ';')};score\n2024-01-02;A;1,5;1,5;1,5;1,5;0,25\n"
+        "2024-01-03;A;1,5;1,5;1,5;1,5;NA\n"
+    )
+    events = walk(CSVDataFeed(path, separator=";", decimal_comma=True))
+    assert [e.signals.get("score") for e in events] == [0.25, None]
+
+
+@pytest.mark.parametrize(
+    "word", ["NA", "N/A", "nan", "NaN", "null", "NULL", "None", "#N/A", "<NA>"]
+)
+def test_words_for_no_value_are_nulls_in_columns_of_numbers(tmp_path: Path, word: str) -> None:
+    """As pandas reads them; in text, and as names of assets, they stay."""
+    path = tmp_path / "a.csv"
+    path.write_text(
+        f"{HEADER},volume,score,up,tag\n2024-01-02,NA,1,1,1,1,{word},{word},True,x\n"
+        f"2024-01-03,NA,1,1,1,1,5,0.5,{word},{word}\n"
+    )
+    feed = CSVDataFeed(path)
+    kinds = feed.open_reader(Request()).survey.signals
+    assert kinds == {"score": True, "up": False, "tag": False}
+    first, second = walk(feed)
+    assert first.asset_id == "NA"
+    assert first.volume != first.volume
+    assert first.signals == {"up": True, "tag": "x"}
+    assert second.signals == {"score": 0.5, "tag": word}
+
+
+def test_files_of_a_folder_may_miss_values_in_different_places(tmp_path: Path) -> None:
+    """One has numbers only, one has gaps, one has nothing but gaps."""
+    for name, score in (("A", "0.5"), ("B", "NA"), ("C", "0.25")):
+        (tmp_path / f"{name}.csv").write_text(
+            "date,open,high,low,close,score\n2024-01-02,1,1,1,1,0.125\n".replace(
+                "0.125", "NA" if name != "A" else "0.125"
+            )
+            + f"2024-01-03,1,1,1,1,{score}\n"
+        )
+    scores = [(e.asset_id, e.signals.get("score")) for e in walk(CSVDataFeed(tmp_path))]
+    assert scores == [
+        *[("A", 0.125), ("B", None), ("C", None)],
+        *[("A", 0.5), ("B", None), ("C", 0.25)],
+    ]
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_numbers_with_words_among_them_are_no_signal_of_text(tmp_path: Path) -> None:
+    """In a file that is read in parts, too."""
+    path = tmp_path / "a.parquet"
+    scores = ["0.5", "0.25", "oops", None, "1", "2"]
+    bars().with_columns(score=pl.Series(scores)).write_parquet(path)
+    with pytest.raises(DataError, match=r"'score'.*4 of 5 values are numbers; 'oops' in row 2"):
+        walk(ParquetDataFeed(path))
+
+
+def test_an_index_that_pandas_wrote_is_no_signal(tmp_path: Path) -> None:
+    """df.to_csv() counts the rows in a column without a name; what does not count is refused."""
+    path = tmp_path / "a.csv"
+    rows = [f"2024-01-0{i},A,1,1,1,1,0.5" for i in (2, 3, 4)]
+    for name in ("", "Unnamed: 0", "index"):
+        lines = [f"{i},{row}" for i, row in enumerate(rows)]
+        path.write_text("\n".join([f"{name},{HEADER},score", *lines]))
+        assert CSVDataFeed(path).open_reader(Request()).survey.signals == {"score": True}
+    lines = [f"{i},{row}" for i, row in zip((0, 2, 5), rows, strict=True)]
+    path.write_text("\n".join([f",{HEADER},score", *lines]))
+    with pytest.raises(DataError, match=r"column 1 has no name.*index=False"):
+        walk(CSVDataFeed(path))
+    listed = CSVDataFeed(path, signals=["score"])
+    assert walk(listed)[0].signals == {"score": 0.5}
+    path.write_text("\n".join([f"index,{HEADER},score", *lines]))
+    assert walk(CSVDataFeed(path))[1].signals == {"index": 2, "score": 0.5}
+
+
+def test_files_of_a_folder_may_each_count_their_rows(tmp_path: Path) -> None:
+    """Every file begins at 0."""
+    for name in "AB":
+        (tmp_path / f"{name}.csv").write_text(
+            ",date,open,high,low,close\n0,2024-01-02,1,1,1,1\n1,2024-01-03,1,1,1,1\n"
+        )
+    assert CSVDataFeed(tmp_path).open_reader(Request()).survey.signals == {}
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_another_separator_is_named(tmp_path: Path, mark: str) -> None:
+    """A header of one field that holds others says which; the remedy works."""
+    path = tmp_path / "a.csv"
+    bars().write_csv(path, separator=mark)
+    with pytest.raises(DataError, match="separator=") as caught:
+        walk(CSVDataFeed(path))
+    assert f"CSVDataFeed({str(path)!r}, separator={mark!r})" in str(caught.value)
+    assert walk(CSVDataFeed(path, separator=mark)) == walk(FrameFeed(bars()))
+
+
+def test_a_missing_file_is_compared_with_data_files(tmp_path: Path) -> None:
+    """Hidden files and files that are no data are not offered."""
+    for name in (".hidden.parquet", "notes.md", "zoo.parquet"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"Known: 'zoo.parquet'\.$"):
+        as_feed(tmp_path / "bars_of_the_day.csv")
 
 
 def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:

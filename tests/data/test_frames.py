@@ -187,11 +187,107 @@ def test_meta_that_is_no_dict_is_refused(value: str) -> None:
         as_feed(frame).open_reader(Request())
 
 
-def test_a_short_bar_is_no_session() -> None:
-    """Times that are all midnight are moments when bars are declared shorter than a day."""
-    feed = ParquetDataFeed(bars(MIDNIGHTS), bar_duration="1h")
-    assert not feed.open_reader(Request()).survey.axis.is_session
-    assert ParquetDataFeed(bars(MIDNIGHTS)).open_reader(Request()).survey.axis.is_session
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+@pytest.mark.parametrize("label", ["close", "open"])
+def test_a_label_of_a_session_is_no_short_bar(zone: str | None, label: str) -> None:
+    """Midnights would be known before their day; the remedy is named as it is for dates."""
+    frame = bars(MIDNIGHTS).with_columns(pl.col("timestamp").dt.replace_time_zone(zone))
+    for times in (frame, bars()):
+        with pytest.raises(
+            ConfigError, match=r"bar_duration is 6h30m|shorter than a day"
+        ) as caught:
+            walk(ParquetDataFeed(times, bar_duration="6h30m", bar_label=label))
+        assert "bar_duration='1d'" in str(caught.value)
+    feed = ParquetDataFeed(frame, bar_duration="1d", bar_label=label)
+    assert feed.open_reader(Request()).survey.axis.is_session
+
+
+@pytest.mark.parametrize(
+    ("column", "other", "role"),
+    [
+        ("close", "Close", "close"),
+        ("volume", "VOLUME", "volume"),
+        ("asset_id", "symbol", "asset_id"),
+        ("asset_id", "Asset", "asset_id"),
+        ("timestamp", "Date", "timestamp"),
+    ],
+)
+def test_a_second_spelling_must_hold_the_same(column: str, other: str, role: str) -> None:
+    """Else it is ambiguous; it is no signal either way, and naming one settles it."""
+    same = bars().with_columns(pl.col(column).alias(other))
+    assert as_feed(same).open_reader(Request()).survey.signals == {}
+    moved = pl.col(column).reverse() if role != "asset_id" else pl.lit("X")
+    frame = same.with_columns(moved.alias(other))
+    for table in (frame, frame.lazy()):
+        with pytest.raises(DataError, match=f"'{column}' and '{other}' could each be") as caught:
+            as_feed(table).open_reader(Request())
+        assert f"columns={{{role!r}: {column!r}}}" in str(caught.value)
+    walk(ParquetDataFeed(frame, columns={role: column}))
+
+
+def test_a_day_or_a_ticker_beside_the_key_is_no_second_key() -> None:
+    """The day of trading beside moments, the time of day, and what an asset traded as."""
+    minutes = bars([dt.datetime(2024, 1, 2, 23, 59), dt.datetime(2024, 1, 3, 0, 1)])
+    frame = minutes.with_columns(
+        date=dt.date(2024, 1, 3), time=pl.col("timestamp").dt.time(), ticker=pl.lit("T")
+    )
+    assert as_feed(frame).open_reader(Request()).survey.signals == {}
+
+
+def test_what_cannot_be_a_signal_is_noted() -> None:
+    """The source says which columns were left out for their type, and whether prices are one."""
+    frame = bars().with_columns(
+        listed=dt.date(2020, 1, 1), wait=dt.timedelta(1), vector=pl.lit([1.0, 2.0]), empty=None
+    )
+    source = as_feed(frame).open_reader(Request()).survey.source
+    assert source["columns_left_out"] == {
+        "listed": "Date",
+        "wait": "Duration(time_unit='us')",
+        "vector": "List(Float64)",
+        "empty": "Null",
+    }
+    assert source["price_column"] is None
+    closes = ParquetDataFeed(frame, price_column="close", signals=[])
+    source = closes.open_reader(Request()).survey.source
+    assert source["price_column"] == "close"
+    assert source["columns_left_out"] == {}
+
+
+def test_a_repeated_row_is_answered_with_the_users_names() -> None:
+    """So that the remedy can be pasted, and it works."""
+    frame = bars().rename({"timestamp": "Date", "asset_id": "Symbol"})
+    twice = pl.concat([frame, frame])
+    remedy = "unique(['Date', 'Symbol'], keep='last', maintain_order=True)"
+    with pytest.raises(DataError, match=re.escape(remedy)):
+        walk(as_feed(twice))
+    assert len(walk(as_feed(eval(f"twice.{remedy}")))) == 6  # noqa: S307  our own text
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["1,234.5", "2,345.0"], "Commas group the digits"),
+        (["1,234,567", "2,345"], "Commas group the digits"),
+        (["1.234,50", "12,5"], "str.replace_all('.', '', literal=True).str.replace(',', '.')"),
+        (["100,025", "100,0256"], "The comma is the decimal mark"),
+        (["0,125", "0,250"], "The comma is the decimal mark"),
+        (["1,234", "2,345"], "If the comma groups digits"),
+        (["1.5", "2.5"], "Convert the column first, for example with pl.col('score').cast("),
+        (["0.5", "low"], None),
+        (["10", "20"], None),
+        (["a1.5", "b2,5"], None),
+    ],
+)
+def test_numbers_written_as_text_are_no_signal_of_text(
+    values: list[str], words: str | None
+) -> None:
+    """The remedy depends on how they are written; words and codes of digits pass."""
+    frame = bars().with_columns(score=pl.Series(values * 3))
+    if words is None:
+        assert as_feed(frame).open_reader(Request()).survey.signals == {"score": False}
+        return
+    with pytest.raises(DataError, match=re.escape(words)):
+        as_feed(frame).open_reader(Request())
 
 
 def test_a_table_without_assets_needs_a_name() -> None:
@@ -233,8 +329,6 @@ def test_labels_of_sessions_stand_for_their_close() -> None:
     assert walk(weekly)[0].timestamp == dt.datetime(2024, 1, 7)
     with pytest.raises(ConfigError, match="whole days"):
         walk(ParquetDataFeed(bars(), bar_label="open", bar_duration="36h"))
-    with pytest.raises(ConfigError, match="the times are dates"):
-        walk(ParquetDataFeed(bars(), bar_duration="1h"))
 
 
 def test_an_empty_table_is_refused() -> None:

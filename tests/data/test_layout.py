@@ -145,9 +145,36 @@ def test_columns_named_like_labels_are_refused_unless_listed(name: str) -> None:
         recognise(schema, Naming(context_pattern=f"(?i){name}"), "data")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("y_true", "Y_test", "y_train", "y_val", "ret_fwd_5", "ret_5_fwd", "RET_FWD", "r_forward"),
+        *("ret_future", "ret_forward_5d", "ret_future5", "price_target", "up_label"),
+    ],
+)
+def test_more_names_of_labels_are_no_signals_unless_listed(name: str) -> None:
+    """As context they may be asked for: ES_future is a market."""
+    schema = BARS | {name: pl.Float64}
+    with pytest.raises(DataError, match=name):
+        recognise(schema, Naming(), "data")
+    assert recognise(schema, Naming(signal_columns=(name,)), "data").signals == (name,)
+    assert recognise(schema, Naming(context_pattern=name), "data").context == (name,)
+
+
 def test_names_that_only_resemble_labels_pass() -> None:
-    """Only whole names and prefixes count."""
-    refuse_labels(["targets_hit", "yield", "nextgen", "forwardness", "label2"], "data")
+    """Only whole words at the ends count; predictions are none."""
+    names = [
+        "targets_hit",
+        "yield",
+        "nextgen",
+        "forwardness",
+        "label2",
+        "y_pred",
+        "y_hat",
+        "y_prob",
+    ]
+    names += ["forwarder", "div_yield", "straightforward", "carry_forwarder", "futures_basis"]
+    refuse_labels([*names, "targeted", "labelled", "on_target_share"], "data")
 
 
 def test_columns_that_match_the_pattern_are_context_and_no_signals() -> None:

@@ -587,3 +587,20 @@ def test_a_frame_can_serve_several_runs() -> None:
     for bars in (Bars([d(1)]), Bars([d(2, 10)])):
         bars.meet(frame)
         assert bars.attach(frame)[0]["ml_pred"].tolist() == [0.1]
+
+
+def test_a_table_of_predictions_is_read_with_the_same_care_as_prices() -> None:
+    """Counts of rows, second keys, numbers as text, names of labels, columns left out."""
+    frame = table([(d(1), "A", 0.5), (d(2), "A", 0.25)], "timestamp", "asset_id", "p")
+    counted = frame.with_columns(index=pl.int_range(pl.len()), symbol="asset_id", when=d(1))
+    found = SignalFrame(counted)
+    assert found.names == ["p"]
+    assert list(found.describe()["columns_left_out"]) == ["when"]
+    for change, words in (
+        ({"symbol": pl.lit("B")}, "'asset_id' and 'symbol' could each be the asset_id"),
+        ({"p": pl.Series(["0,5", "0,25"])}, "The comma is the decimal mark"),
+        ({"y_true": pl.lit(1.0)}, "the name is that of a label"),
+        ({"Unnamed: 0": pl.lit(7)}, "has no name"),
+    ):
+        with pytest.raises(DataError, match=words):
+            SignalFrame(frame.with_columns(**change))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -288,3 +289,29 @@ def test_the_zones_offset_is_that_of_polars(moments: list[dt.datetime], zone: st
     """Our wall clock agrees with another implementation at any time of any year."""
     times = pl.Series(moments).cast(pl.Datetime("us")).to_physical().to_numpy()
     assert TimeAxis(zone=zone).to_wall(times).tolist() == to_wall_clock(times, zone).tolist()
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Int32, pl.UInt32, pl.String])
+def test_digits_are_dates(kind: Any) -> None:
+    """20240131 is a day, as a number and as text."""
+    series = pl.Series([20240102, 20240131], dtype=pl.Int64).cast(kind)
+    times, axis = read_times(series, source="data")
+    assert axis.is_date
+    assert axis.to_datetime(int(times[1])) == dt.datetime(2024, 1, 31)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([20240131, 20240231], ["20240231 in row 1 is no day", "str.to_date('%Y%m%d')"]),
+        ([20240131, 1706659200], ["Int64", "row 1 holds 1706659200", "from_epoch", "20240131"]),
+        (["20240131", "20240231"], ["'20240231' in row 1", "together with '20240131'"]),
+        (["99999999", "20240131"], ["'99999999' in row 0, which is no time"]),
+    ],
+)
+def test_digits_that_are_no_dates_are_refused(values: list[Any], words: list[str]) -> None:
+    """The first is shown with what to do."""
+    with pytest.raises(DataError) as caught:
+        read_times(pl.Series(values), source="data")
+    for word in words:
+        assert word in str(caught.value)

@@ -16,7 +16,7 @@ from ml4t.backtest.results.result import BacktestResult
 from ml4t.backtest.testing.markets import steady_market
 
 if TYPE_CHECKING:
-    from ml4t.backtest import Bars
+    from ml4t.backtest import MarketEvent
     from ml4t.backtest.results.record import RunRecord
     from tests.results.conftest import Simulate
 
@@ -251,19 +251,18 @@ def test_close_only_prices_are_said_loudly(record: RunRecord) -> None:
 
 def test_a_close_only_run_says_so() -> None:
     """From the feed's option to the page and the explanation."""
-    market = steady_market(assets=1, sessions=4)
-    first, *_ = market["timestamp"]
-    feed = ParquetDataFeed(market.select("timestamp", "asset_id", "close"), price_column="close")
+    market = steady_market(sessions=4).select("timestamp", "asset_id", "close")
+    feed = ParquetDataFeed(market, price_column="close")
 
     class Buy(Strategy):
-        def on_bars(self, bars: Bars) -> None:
-            if bars.timestamp == first:
-                self.buy(bars.asset_ids[0], 1)
+        def on_market_data(self, event: MarketEvent) -> None:
+            self.order_target(event.asset_id, 1)
 
     result = BacktestEngine(feed=feed, strategy=Buy()).run()
-    assert "CLOSE-ONLY" in result.summary()
+    assert "prices            CLOSE-ONLY: " in result.summary()
     assert "at the open" not in result.summary()
-    assert "(at the close)" in result.explain(result.fills["asset_id"][0], first)
+    fill = result.fills.row(0, named=True)
+    assert "(at the close)" in " ".join(result.explain(fill["asset_id"], fill["timestamp"]).split())
 
 
 @pytest.mark.parametrize(

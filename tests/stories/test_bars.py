@@ -380,3 +380,23 @@ def test_ioc_within_a_day() -> None:
 def test_gtc_goes_over_night() -> None:
     """Without a time in force an order waits for the next day."""
     tell("@0 buy 10 limit 98", "4 buy 10 at 98", bars=SIX, times=HOURS)
+
+
+def test_slippage_of_a_vanished_asset_sees_its_own_price() -> None:
+    """There is no bar to show, and another asset's bar of another time is none."""
+    seen = []
+
+    def slippage(order, bar, quantity):
+        seen.append((bar.asset_id, bar.reference, bar.close))
+        return bar.reference
+
+    rows = [f"{i} A 10 10 10 10" for i in range(2)] + [f"{i} B 70 70 70 70" for i in range(8)]
+    tell(
+        "@0 buy 1 A",
+        "1 buy 1 A at 10\n3 sell 1 A at 10",
+        bars="\n".join(rows),
+        slippage=slippage,
+        on_vanish="close",
+        stale_after=2,
+    )
+    assert seen[-1] == ("A", 10.0, 10.0)

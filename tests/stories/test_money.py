@@ -330,3 +330,27 @@ def test_cash_is_never_negative_through_longs() -> None:
     assert result.equity["cash"].min() == pytest.approx(
         10_000 - 1.001 * (40 * 102.102 + 40 * 103.103 + 16 * 108.108)
     )
+
+
+def test_a_subclass_that_overrides_the_call_is_called() -> None:
+    """The column form of a cost stands in only where calling the cost would give the same."""
+
+    class Flat(PercentCommission):
+        def __call__(self, order, quantity, price, timestamp, instrument, /):
+            return 5.0
+
+    class Far(BasisPointSlippage):
+        def __call__(self, order, bar, quantity, /):
+            return bar.reference * 1.5
+
+    class Odd:
+        """A user's own, with an attribute that is called as ours are."""
+
+        price = 1.0
+
+        def __call__(self, order, bar, quantity):
+            return bar.reference + 1.0
+
+    tell("@1 buy 10", "2 buy 10 at 103", commission=Flat(0.001), cash=10_000)
+    for slippage, paid in ((Far(1), 154.5), (Odd(), 104.0)):
+        tell("@1 buy 10", f"2 buy 10 at {paid:g}", slippage=slippage, cash=10_000)

@@ -870,3 +870,40 @@ def test_words_may_be_written_in_capitals() -> None:
         0, lambda s: s.buy("A", 1, limit_price=1, time_in_force="DAY") and s.get_open_orders()
     )
     assert [order.time_in_force for order in answers] == [TimeInForce.DAY]
+
+
+def test_a_target_is_rounded_to_the_lot() -> None:
+    """Ten and a half units are ten, and asking again trades nothing."""
+    acts = at(s0=lambda s: s.order_target("A", 10.5), s2=lambda s: s.order_target("A", 10.5))
+    tell("", "1 buy 10 A at 100", bars=THREE, acts=acts)
+    acts = at(s0=lambda s: s.buy("A", 15), s2=lambda s: s.order_target("A", 10.7))
+    tell("", "1 buy 15 A at 100\n3 sell 5 A at 100", bars=THREE, acts=acts)
+
+
+def test_a_refused_tolerance_leaves_open_orders_alone() -> None:
+    """The target is refused before anything is superseded."""
+
+    def act(plan: Strategy) -> int:
+        plan.buy("A", 1, limit_price=50)
+        with pytest.raises(OrderError, match="tolerance"):
+            plan.order_target("A", 5, tolerance=-1)
+        with pytest.raises(OrderError, match="tolerance"):
+            plan.rebalance_to_weights({"A": 0.5}, tolerance=-1)
+        return len(plan.get_open_orders())
+
+    assert ask(0, act) == 1
+
+
+def test_parameters_are_those_of_the_start() -> None:
+    """What a first run left on the strategy is no parameter of the second."""
+
+    class Count(Strategy):
+        def __init__(self):
+            self.size = 3
+
+        def on_bars(self, bars):
+            self.seen = getattr(self, "seen", 0) + 1
+
+    engine = BacktestEngine(ten_bars(), strategy=Count())
+    for _ in range(2):
+        assert engine.run().settings["strategy"]["parameters"] == {"size": 3}

@@ -20,7 +20,7 @@ from ml4t.backtest.data.signals import SignalFrame, read_signals, refuse_collisi
 from ml4t.backtest.data.times import check_same_zone, read_moment, sessions_of
 from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
 from ml4t.backtest.types.bars import Chunk, Universe
-from ml4t.backtest.types.time import TimeAxis, format_times
+from ml4t.backtest.types.time import DAY_US, TimeAxis, format_times
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -406,9 +406,8 @@ def _check_frequencies(surveys: Sequence[Survey]) -> None:
     known = [s for s in surveys if (s.duration or s.step) is not None]
     if not known or all(s.duration is not None for s in known):
         return
-    fast = min(known, key=lambda s: s.duration or s.step or 0)
-    slow = max(known, key=lambda s: s.duration or s.step or 0)
-    fast_step, slow_step = fast.duration or fast.step or 0, slow.duration or slow.step or 0
+    fast, slow = min(known, key=_longest_bar), max(known, key=_shortest_bar)
+    fast_step, slow_step = _longest_bar(fast), _shortest_bar(slow)
     if slow_step >= _CLEARLY_SLOWER * fast_step:
         raise DataError(
             f"{fast.name} has a bar every {show_duration(fast_step)}, {slow.name} one every "
@@ -416,6 +415,22 @@ def _check_frequencies(surveys: Sequence[Survey]) -> None:
             f"at the open of a long bar that began before the order was decided. Say how long the "
             f"bars are, with bar_duration= on both feeds."
         )
+
+
+def _longest_bar(survey: Survey) -> int:
+    """How long the bars of a feed are at most."""
+    return survey.duration or survey.step or 0
+
+
+def _shortest_bar(survey: Survey) -> int:
+    """How long the bars of a feed are at least.
+
+    Of a feed that shows as it goes the first step is known, and that may be a weekend. Its bars
+    are not refused for it: each is taken to be as long as its asset's steps so far allow.
+    """
+    if survey.duration is None and survey.last is None:
+        return DAY_US if survey.axis.is_session else 0
+    return _longest_bar(survey)
 
 
 def _without_plain_begins(blocks: Iterator[Block]) -> Iterator[Block]:

@@ -19,7 +19,13 @@ from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.clock import Clock
 from ml4t.backtest.data.calendar import TradingCalendar
 from ml4t.backtest.data.history import History
-from ml4t.backtest.errors import BacktestError, ConfigError, DataError, StrategyError
+from ml4t.backtest.errors import (
+    BacktestError,
+    ConfigError,
+    DataError,
+    StrategyError,
+    did_you_mean,
+)
 from ml4t.backtest.portfolio.portfolio import Portfolio
 from ml4t.backtest.results.record import RunRecord
 from ml4t.backtest.results.recorder import Recorder
@@ -110,6 +116,7 @@ class BacktestEngine:
         periods_per_year: float | None = None,
     ) -> None:
         self.strategy = _checked_strategy(strategy)
+        self.parameters = _parameters(strategy)
         self.broker = _checked_broker(broker)
         self.calendar = TradingCalendar(calendar) if calendar is not None else None
         self.max_history = _checked_history(max_history)
@@ -165,11 +172,14 @@ class _Run:
                 raise ConfigError(
                     f"This {type(part).__name__} is in a run already; give each run its own."
                 )
-        clock.prepare()
         self.engine = engine
         self.clock = clock
         self.broker = broker
         self.strategy = engine.strategy
+        self.hooks = Hooks(self.strategy)
+        self.report = _progress(engine.progress)
+        clock.prepare()
+        _check_instruments(broker, clock)
         self.portfolio = Portfolio(
             broker.initial_cash, clock.universe, broker.instruments, broker.default_lot
         )
@@ -186,8 +196,7 @@ class _Run:
             schedule=self._schedule,
             is_growing=clock.is_growing,
         )
-        self.hooks = Hooks(self.strategy)
-        self.parameters = _parameters(self.strategy)
+        broker.on_news = self._book
         if self.hooks.on_order_event is not None:
             self.blotter.watch()
         self.schedules: list[tuple[Schedule, Callable[[Bars, dict[str, Any]], Any]]] = []
@@ -201,13 +210,12 @@ class _Run:
     def run(self) -> BacktestResult:
         strategy = self.strategy
         strategy._desk = self.desk  # noqa: SLF001  the engine binds, nobody else
-        report = _progress(self.engine.progress)
         try:
             self._call("on_start", strategy.on_start)
             self._has_started = True
             for chunk in self.clock.chunks():
                 self._run_chunk(chunk)
-                report(self.clock.share_done)
+                self.report(self.clock.share_done)
             self._end()
         except BacktestError as error:
             raise self._with_result(error) from error.__cause__
@@ -218,7 +226,7 @@ class _Run:
         finally:
             del strategy._desk  # noqa: SLF001
             self.broker.stop()
-            report(1.0)
+            self.report(1.0)
         return self._result(complete=True)
 
     def _run_chunk(self, chunk: Chunk) -> None:
@@ -250,10 +258,13 @@ class _Run:
         """Carry news from the broker to the portfolio and the recorder, and keep it for hooks."""
         if not news:
             return
-        positions = self.portfolio.apply(news)
         bars = self.bars
-        assert bars is not None
-        self.recorder.book(news, positions, bars)
+        if bars is None:
+            raise BacktestError(
+                f"{type(self.broker).__name__} reported news before the first bar; there is no "
+                "time to book it at."
+            )
+        self.recorder.book(news, self.portfolio.apply(news), bars)
         if self.hooks.on_fill_event is not None:
             self._fills.extend(news)
 
@@ -388,7 +399,7 @@ class _Run:
             settings={
                 "strategy": {
                     "class": type(self.strategy).__qualname__,
-                    "parameters": self.parameters,
+                    "parameters": engine.parameters,
                 },
                 **broker.settings(),
                 "calendar": None if engine.calendar is None else engine.calendar.name,
@@ -436,6 +447,18 @@ def _checked_broker(broker: Any) -> Broker:
     if not isinstance(broker, Broker):
         raise ConfigError(f"broker= takes a Broker object, not {broker!r}.")
     return broker
+
+
+def _check_instruments(broker: Broker, clock: Clock) -> None:
+    """Refuse an instrument that no bar will ever belong to."""
+    if clock.is_growing:
+        return
+    for asset_id in broker.instruments:
+        if asset_id not in clock.universe:
+            raise ConfigError(
+                f"instruments describes {asset_id!r}, but the data has no such asset. "
+                f"{did_you_mean(asset_id, clock.universe.ids)}"
+            )
 
 
 def _checked_history(max_history: Any) -> int:

@@ -204,17 +204,21 @@ class Blotter:
         if self.is_watched:
             self._note(working, reason)
 
-    def fill_basket(self, basket: OpenBasket, rows: np.ndarray, prices: np.ndarray) -> None:
-        """The orders at `rows` of an open basket were filled whole, at `prices`."""
-        self.ended_baskets.append(
-            (basket.tag, basket.order_ids[rows], basket.quantities[rows], prices)
-        )
+    def fill_basket(self, basket: OpenBasket, rows: np.ndarray, prices: np.ndarray) -> np.ndarray:
+        """The orders at `rows` of an open basket were filled whole, at `prices`.
+
+        Returns:
+            Their ids.
+        """
+        order_ids: np.ndarray = basket.order_ids[rows]
+        self.ended_baskets.append((basket.tag, order_ids, basket.quantities[rows], prices))
         if len(rows) == len(basket.order_ids):
             self.baskets.remove(basket)
-            return
-        left = np.ones(len(basket.order_ids), dtype=bool)
-        left[rows] = False
-        basket.keep(np.flatnonzero(left))
+        else:
+            left = np.ones(len(basket.order_ids), dtype=bool)
+            left[rows] = False
+            basket.keep(left.nonzero()[0])
+        return order_ids
 
     def unpack(self) -> None:
         """Turn open baskets into single orders: somebody wants to look at or touch one."""

@@ -10,7 +10,7 @@ from ml4t.backtest.types.bars import Universe
 from ml4t.backtest.types.order import OrderStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.types.bars import Bars
@@ -38,6 +38,7 @@ class Broker(ABC):
         leverage: Largest sum of absolute weights that `rebalance_to_weights` accepts.
         blotter: The book of the run's orders.
         portfolio: Read-only for a broker; None before a run.
+        on_news: Where the plain calls report news; set by the engine.
         is_running: Between `start` and `stop`; a broker is in one run at a time.
     """
 
@@ -47,6 +48,7 @@ class Broker(ABC):
     instruments: Mapping[str, Instrument] = {}
     portfolio: Portfolio | None = None
     is_running: bool = False
+    on_news: Callable[[News], None] | None = None
 
     def __init__(self) -> None:
         self.blotter = Blotter(Universe())
@@ -94,6 +96,7 @@ class Broker(ABC):
     def stop(self) -> None:
         """The run is over, be it by an error; nothing of it can trade any more."""
         self.is_running = False
+        self.on_news = None
 
     def cancel(self, order_id: int, reason: str = "canceled by the strategy") -> bool:
         """Take an open order out of the book.
@@ -127,7 +130,9 @@ class Broker(ABC):
         Returns:
             Its id. Whether it was accepted shows in the blotter, the hooks and the result.
         """
-        self.submit((order,))
+        news = self.submit((order,))
+        if news and self.on_news is not None:
+            self.on_news(news)
         return self.blotter.count
 
     def get_position(self, asset_id: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -133,6 +134,15 @@ class Table:
         self.objects = {name: frame[name] for name in objects}
         self.asset_step: int | None = None
 
+    @cached_property
+    def shortest_steps(self) -> np.ndarray:
+        """As of `checks.ShortestSteps`, of all rows."""
+        block, found = self.block, checks.ShortestSteps()
+        if len(block.codes) == len(block.times) * len(self.ids) and len(block.times) > 1:
+            return np.full(len(self.ids), np.diff(block.times).min())
+        found.add(block.row_times(), block.codes, len(self.ids))
+        return found.steps
+
     def blocks(self, rows: int = CHUNK_ROWS) -> Iterator[Block]:
         """Consecutive blocks of about `rows` rows."""
         offsets, start, last = self.block.offsets, 0, len(self.block.times)
@@ -197,6 +207,8 @@ class Reading(msgspec.Struct):
         base = 0 if self.row_column else base
         times, axis = self.times(frame, base)
         codes, ids = self.codes(frame, base)
+        if not is_checked:
+            self._refuse_text(frame, base)
         order = sorting_order(times, codes)
         if order is not None:
             frame, times, codes = frame[order], times[order], codes[order]
@@ -206,14 +218,10 @@ class Reading(msgspec.Struct):
             self._refuse_repeats(place)
         starts = stamp_starts(times)
         offsets = np.append(starts, len(times)).astype(np.int64)
-        block = Block(
-            times=times[starts], offsets=offsets, codes=codes, prices=self._prices(frame, place)
-        )
+        block = Block(times=times[starts], offsets=offsets, codes=codes, prices=self._prices(frame))
         self._add_columns(frame, place, block)
         table = Table(axis, ids, block, frame, self._objects(frame.schema))
         if not is_checked:
-            for name in (*self.layout.signals, *self.layout.context):
-                refuse_numbers_as_text(frame[name], self.source, base)
             table.asset_step = self._check(place, block)
             table.check_meta()
         return table
@@ -243,20 +251,23 @@ class Reading(msgspec.Struct):
             repeats = np.append(False, same)
             checks.refuse_duplicates(place, repeats, (self.layout.time, self.layout.asset))
 
-    def _prices(self, frame: pl.DataFrame, place: checks.Place) -> dict[str, np.ndarray]:
+    def _prices(self, frame: pl.DataFrame) -> dict[str, np.ndarray]:
         columns = {name: self.layout.prices[name] for name in PRICES}
-        read = {c: self._numbers(frame[c], place) for c in dict.fromkeys(columns.values())}
+        read = {c: to_floats(frame[c]) for c in dict.fromkeys(columns.values())}
         prices = {name: read[column] for name, column in columns.items()}
         if self.layout.volume is None:
             prices["volume"] = np.full(frame.height, np.nan)
         else:
-            prices["volume"] = self._numbers(frame[self.layout.volume], place)
+            prices["volume"] = to_floats(frame[self.layout.volume])
         return prices
 
-    def _numbers(self, series: pl.Series, place: checks.Place) -> np.ndarray:
-        if series.dtype == pl.String:
-            refuse_text(series, self.source, place.base)
-        return to_floats(series)
+    def _refuse_text(self, frame: pl.DataFrame, base: int) -> None:
+        volume = [] if self.layout.volume is None else [self.layout.volume]
+        for name in (*self.layout.prices.values(), *volume):
+            if frame.schema[name] == pl.String:
+                refuse_text(frame[name], self.source, base)
+        for name in (*self.layout.signals, *self.layout.context):
+            refuse_numbers_as_text(frame[name], self.source, base)
 
     def _check(self, place: checks.Place, block: Block) -> int | None:
         checks.check_prices(place, block.prices, self.layout.prices)

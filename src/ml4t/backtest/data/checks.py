@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from ml4t.backtest.errors import DataError
-from ml4t.backtest.types.time import TimeAxis, format_times
+from ml4t.backtest.types.time import DAY_US, TimeAxis, format_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,11 @@ _NOISE = 1e-9
 _FEW_STEPS, _MANY_STEPS = 10, 20
 _REGULAR = 0.6
 _SLOWER, _MUCH_SLOWER = 2, 10
+_CLEARLY_LONGER = 2
+_LONG_LABEL = 5 * DAY_US  # holidays do not part the bars of days by more, those of weeks do
 _NONE = np.array(None, dtype=object)  # compared with entry by entry
+LONG_AGO = np.iinfo(np.int64).min
+NO_STEP = np.iinfo(np.int64).max
 
 
 class Place(msgspec.Struct):
@@ -144,9 +148,7 @@ def check_volume(place: Place, volume: np.ndarray, column: str) -> None:
         )
 
 
-def refuse_duplicates(
-    place: Place, repeats: np.ndarray, columns: tuple[str, str | None]
-) -> None:
+def refuse_duplicates(place: Place, repeats: np.ndarray, columns: tuple[str, str | None]) -> None:
     """Raise for rows that repeat the (timestamp, asset) of the row before them.
 
     Args:
@@ -297,6 +299,80 @@ def check_one_frequency(place: Place, offsets: np.ndarray) -> int | None:
             f"bar_duration= to both."
         )
     return step
+
+
+class ShortestSteps:
+    """The shortest step between two bars of each asset, of rows that come in parts.
+
+    Attributes:
+        steps: By code, microseconds; `NO_STEP` for an asset with fewer than two bars.
+    """
+
+    def __init__(self) -> None:
+        self.steps = np.empty(0, dtype=np.int64)
+        self._latest = np.empty(0, dtype=np.int64)
+
+    def add(self, times: np.ndarray, codes: np.ndarray, assets: int) -> np.ndarray:
+        """Take rows in order of time, of assets with codes below `assets`.
+
+        Returns:
+            The time of the bar before, of the same asset, of each row; `LONG_AGO` without one.
+        """
+        missing = assets - len(self.steps)
+        if missing > 0:
+            self.steps = np.append(self.steps, np.full(missing, NO_STEP))
+            self._latest = np.append(self._latest, np.full(missing, LONG_AGO))
+        is_few = assets <= np.iinfo(np.uint16).max  # then sorting is several times as fast
+        order = np.argsort(codes.astype(np.uint16) if is_few else codes, kind="stable")
+        sorted_codes, sorted_times = codes[order], times[order]
+        heads = np.diff(sorted_codes, prepend=-1) != 0
+        before = np.empty(len(codes), dtype=np.int64)
+        before[1:] = sorted_times[:-1]
+        before[heads] = self._latest[sorted_codes[heads]]
+        steps = np.where(before == LONG_AGO, NO_STEP, sorted_times - before)
+        starts = np.flatnonzero(heads)
+        present = sorted_codes[starts]
+        least = np.minimum.reduceat(steps, starts)
+        self.steps[present] = np.minimum(self.steps[present], least)
+        self._latest[codes] = times  # of repeated codes the last, and latest, stays
+        previous = np.empty_like(before)
+        previous[order] = before
+        return previous
+
+
+def unknown_lengths(shortest: np.ndarray, axis: TimeAxis) -> np.ndarray:
+    """The assets of one source whose bars may be longer than those of the others, bool by code.
+
+    Bars of one asset do not overlap, so its shortest step is the longest that its bars can be.
+    An asset that had two bars as close to each other as the fastest asset has bars of that
+    length, however rarely it trades. Of an asset that never had, and of a lone bar, the length is
+    unknown: rare minutes or bars of hours look alike. Such a bar may have begun as soon as its
+    asset's last one ended. An order decided since then does not fill in it, but waits for the
+    asset's next bar, which began later: it loses one bar, and never waits for longer.
+
+    Labels of sessions are days unless they are at least five days apart; a lone one is a day.
+
+    Args:
+        shortest: As of `ShortestSteps`.
+        axis: How the source's times are read.
+    """
+    longest = _CLEARLY_LONGER * min(int(shortest.min(initial=NO_STEP)), NO_STEP // 2)
+    if not axis.is_session:
+        slow: np.ndarray = (shortest >= longest) | (shortest == NO_STEP)
+        return slow
+    slow = (shortest >= max(longest, _LONG_LABEL)) & (shortest < NO_STEP)
+    return slow
+
+
+def known_length(shortest: np.ndarray, axis: TimeAxis) -> int | None:
+    """The longest that bars of known length can be; None when all are unknown.
+
+    Labels of sessions that miss days are no longer for it, so of labels it is the shortest step.
+    """
+    known = shortest[~unknown_lengths(shortest, axis) & (shortest < NO_STEP)]
+    if not len(known):
+        return None
+    return int(known.min() if axis.is_session else known.max())
 
 
 def _regular_steps(codes: np.ndarray, steps: np.ndarray) -> list[tuple[int, int, int]]:

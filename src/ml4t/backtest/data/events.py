@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from ml4t.backtest.data.block import Block
@@ -42,6 +44,7 @@ class EventReader:
         self._feed = feed
         self._request = request
         self._codes: dict[str, int] = {}
+        self._count = 0
         self._columns = _Columns(self._name, request)
         event = self._pull()
         if event is None:
@@ -54,6 +57,8 @@ class EventReader:
         self._last: int | None = None
         first = self._time(event)
         self._group = self._next_group()
+        for member in self._group:  # so that they can be ordered before the run
+            self._code(member.asset_id)
         second = self._time_ahead()
         self._axis = TimeAxis(zone=self._axis.zone, is_session=self._is_session(first, second))
         self.survey = self._survey(first, second)
@@ -80,11 +85,16 @@ class EventReader:
             first=first,
             last=None,
             step=None if second is None else second - first,
-            is_staggered=False,
+            is_staggered=True,
             duration=None if duration is None else read_duration(duration, "bar_duration"),
             rows=None,
             is_streaming=True,
-            source={"kind": "events", "feed": type(self._feed).__name__},
+            source={
+                "kind": "events",
+                "feed": type(self._feed).__name__,
+                "price_column": None,
+                "columns_left_out": {},
+            },
         )
 
     def _is_session(self, first: int, second: int | None) -> bool:
@@ -94,16 +104,38 @@ class EventReader:
         return bool((self._axis.to_wall(times) % DAY_US == 0).all())
 
     def _pull(self) -> MarketEvent | None:
-        event = None if self._feed.is_exhausted() else self._feed.get_next_event()
-        if event is not None:
-            self._check_kind(event)
-        return event
+        if self._feed.is_exhausted():
+            return None
+        event = self._feed.get_next_event()
+        if event is None:
+            self._refuse_early_end()
+            return None
+        self._check_kind(event)
+        self._count += 1
+        given: Any = event.signals
+        return event if given is not None else msgspec.structs.replace(event, signals={})
+
+    def _refuse_early_end(self) -> None:
+        """None ends the feed, so it must say that it is exhausted; it may have found out now."""
+        if not self._feed.is_exhausted():
+            raise DataError(
+                f"{self._name}.get_next_event() gave None after {self._count} events while "
+                f"is_exhausted() is False: the run would end early without a word. Give None only "
+                f"when there are no more bars, and let is_exhausted() be True then; a feed that "
+                f"waits for its next bar must wait inside get_next_event()."
+            )
 
     def _check_kind(self, event: Any) -> None:
         if not isinstance(event, MarketEvent):
             raise DataError(
                 f"{self._name}.get_next_event() gave a {type(event).__name__}; it must give a "
                 f"MarketEvent, or None at the end."
+            )
+        signals: Any = event.signals
+        if not isinstance(signals, Mapping | None):
+            raise DataError(
+                f"{self._name}: the signals of {event.asset_id!r} at {event.timestamp} are a "
+                f"{type(signals).__name__}. Give a dict of values by name, or None without any."
             )
         asset_id: Any = event.asset_id
         if not isinstance(asset_id, str) or not asset_id:
@@ -237,7 +269,7 @@ class _Columns:
         elif name in self._contexts or value is None:
             pass
         elif self._is_context(name):
-            refuse_labels([name], self._name)
+            refuse_labels([name], self._name, is_context=True)
             self._contexts.add(name)
         elif self._wanted is None or name in self._wanted:
             self._learn_kind(name, value)

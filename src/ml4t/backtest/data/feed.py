@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator
 
+    import numpy as np
+
     from ml4t.backtest.data.block import Block
     from ml4t.backtest.types.bars import MarketEvent
 
@@ -50,8 +52,11 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         columns: Names of all its columns, for suggestions.
         first: Earliest time, microseconds.
         last: Latest time; None when it shows as the feed goes.
-        step: Usual step between bars of an asset, microseconds; None when unknown.
+        step: Usual step between bars of an asset, microseconds; None when unknown. Of a feed that
+            shows as it goes the first one, so that bars are no longer than that.
         is_staggered: Assets have their bars at different times.
+        slow: The assets whose bars may be longer than the others', bool by code; None when there
+            is none, or when it shows as the feed goes.
         duration: Declared length of a bar, microseconds.
         rows: Number of bars, when known.
         is_streaming: Only a part is in memory at a time.
@@ -72,6 +77,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     rows: int | None
     is_streaming: bool
     source: dict[str, Any]
+    slow: np.ndarray | None = None
 
 
 class Reader(Protocol):

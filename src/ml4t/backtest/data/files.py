@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
-from ml4t.backtest.data.layout import has_asset_column
+from ml4t.backtest.data.layout import has_asset_column, is_key
+from ml4t.backtest.data.text import MISSING
 from ml4t.backtest.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -21,6 +22,27 @@ _SMALL_TEXT = 64_000_000  # bytes; below it all rows decide on a column's type
 _SAMPLE_LINES = 10_000
 _SHOWN_FILES = 20
 _PATH = "__path"
+_SEPARATORS = (",", ";", "\t", "|")
+_SHOWN_HEADER = 60
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """How a CSV file is written.
+
+    Args:
+        separator: Between fields; None means a comma, and a tab in `.tsv` files.
+        decimal_comma: Numbers are written 100,25.
+    """
+
+    separator: str | None = None
+    decimal_comma: bool = False
+
+    def separator_of(self, path: Path) -> str:
+        """What stands between the fields of a file."""
+        return self.separator or ("\t" if _suffix(path) == ".tsv" else ",")
+
+
+_PLAIN = Dialect()
 
 
 class Files(msgspec.Struct, frozen=True):
@@ -96,22 +118,37 @@ def list_files(path: str | os.PathLike[str], kind: str | None = None) -> Files:
 
 
 def scan_files(
-    files: Files, columns: Mapping[str, str], *, asset_id: str | None, separator: str | None = None
+    files: Files,
+    columns: Mapping[str, str],
+    *,
+    asset_id: str | None,
+    dialect: Dialect = _PLAIN,
 ) -> pl.LazyFrame:
     """All files as one lazy table, in order of their paths.
 
     Several files without a column of assets are one asset each, named by the file's stem, unless
-    `asset_id` says they are all one.
+    `asset_id` says they are all one. In a CSV column of numbers, NA and its like are nulls.
 
     Raises:
         DataError: A file cannot be read, or two files disagree on the type of a column.
     """
-    scans = [_scan([path], files, separator) for path in files.paths]
+    scans = [_scan([path], files, dialect) for path in files.paths]
     schemas = [_schema(scan, path) for scan, path in zip(scans, files.paths, strict=True)]
+    if files.kind == "csv":
+        for path, schema in zip(files.paths, schemas, strict=True):
+            _refuse_one_field(path, schema)
+    numbers = [
+        _numbers_with_gaps(scan, schema, path, files, dialect, columns)
+        for scan, schema, path in zip(scans, schemas, files.paths, strict=True)
+    ]
+    is_alike = all(schema == schemas[0] for schema in schemas) and numbers[1:] == numbers[:-1]
+    scans = [_with_gaps(scan, found, dialect) for scan, found in zip(scans, numbers, strict=True)]
+    schemas = [pl.Schema(s | found) for s, found in zip(schemas, numbers, strict=True)]
     if len(scans) == 1:
         return scans[0]
-    if all(schema == schemas[0] for schema in schemas):  # much faster than one by one
-        table = _scan(files.paths, files, separator, path_column=_PATH)
+    if is_alike:  # much faster than one by one
+        table = _scan(files.paths, files, dialect, path_column=_PATH)
+        table = _with_gaps(table, numbers[0], dialect)
     else:
         table = _join(scans, schemas, files.paths)
     if asset_id is None and not any(has_asset_column(schema, columns) for schema in schemas):
@@ -149,11 +186,78 @@ def _nearest(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"There is no folder {str(folder)!r} either."
-    return did_you_mean(path.name, sorted(p.name for p in folder.iterdir()))
+    seen = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    data = [p for p in seen if _suffix(p) in _KINDS]
+    folders = [p for p in seen if p.is_dir()]
+    return did_you_mean(path.name, [p.name for p in [*data, *folders] or seen])
+
+
+def _refuse_one_field(path: Path, schema: Mapping[str, pl.DataType]) -> None:
+    """Refuse a file whose header is one field because its separator is another."""
+    if len(schema) != 1:
+        return
+    header = next(iter(schema))
+    counts = {mark: header.count(mark) for mark in _SEPARATORS}
+    mark = max(counts, key=lambda m: counts[m])
+    if counts[mark]:
+        shown = header if len(header) <= _SHOWN_HEADER else f"{header[:_SHOWN_HEADER]}..."
+        raise DataError(
+            f"{path.name} has a single column, {shown!r}: its fields are separated by {mark!r}. "
+            f"Say so with CSVDataFeed({str(path)!r}, separator={mark!r}), or read a table of "
+            f"predictions first with pl.read_csv(..., separator={mark!r})."
+        )
+
+
+def _numbers_with_gaps(
+    scan: pl.LazyFrame,
+    schema: pl.Schema,
+    path: Path,
+    files: Files,
+    dialect: Dialect,
+    columns: Mapping[str, str],
+) -> dict[str, pl.DataType]:
+    """Columns that are text only for words such as NA, and their types without these.
+
+    A column of assets is as it is: NA is the ticker of a bank.
+    """
+    texts = [n for n, dtype in schema.items() if dtype == pl.String and not is_key(n, columns)]
+    if files.kind != "csv" or not texts:
+        return {}
+    without = _schema(_scan([path], files, dialect, null_values=MISSING), path)
+    found = {name: without[name] for name in texts if without[name] != pl.String}
+    rest = [name for name in texts if name not in found]
+    if rest and path.stat().st_size <= _SMALL_TEXT:
+        column = pl.col(rest)
+        is_empty = column.is_in(MISSING).all() & column.is_not_null().any()
+        row = scan.select(is_empty).collect().row(0, named=True)
+        found |= {name: pl.Null() for name in rest if row[name]}
+    return found
+
+
+def _with_gaps(
+    scan: pl.LazyFrame, numbers: Mapping[str, pl.DataType], dialect: Dialect
+) -> pl.LazyFrame:
+    """The same with nulls for words such as NA in these columns."""
+    return scan.with_columns(_with_nulls(n, dtype, dialect) for n, dtype in numbers.items())
+
+
+def _with_nulls(name: str, dtype: pl.DataType, dialect: Dialect) -> pl.Expr:
+    if dtype == pl.Null:
+        return pl.lit(None).alias(name)
+    text = pl.col(name)
+    value = text.str.replace(",", ".", literal=True) if dialect.decimal_comma else text
+    value = value.str.to_lowercase() == "true" if dtype == pl.Boolean else value
+    kept = pl.when(~text.is_in(MISSING)).then(value)
+    return kept.cast(dtype).alias(name)
 
 
 def _scan(
-    paths: Sequence[Path], files: Files, separator: str | None, path_column: str | None = None
+    paths: Sequence[Path],
+    files: Files,
+    dialect: Dialect,
+    *,
+    path_column: str | None = None,
+    null_values: Sequence[str] | None = None,
 ) -> pl.LazyFrame:
     """Files of one schema as one lazy table."""
     first = paths[0]
@@ -165,11 +269,11 @@ def _scan(
             include_file_paths=path_column,
         )
     lines = None if first.stat().st_size <= _SMALL_TEXT else _SAMPLE_LINES
-    if separator is None:
-        separator = "\t" if _suffix(first) == ".tsv" else ","
     return pl.scan_csv(
         list(paths),
-        separator=separator,
+        separator=dialect.separator_of(first),
+        decimal_comma=dialect.decimal_comma,
+        null_values=None if null_values is None else list(null_values),
         infer_schema_length=lines,
         glob=False,
         include_file_paths=path_column,

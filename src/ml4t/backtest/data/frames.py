@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from ml4t.backtest.data import checks
 from ml4t.backtest.data.block import CHUNK_ROWS, Block, Reading, Table, Timing
 from ml4t.backtest.data.feed import DataFeed, Request, Survey
-from ml4t.backtest.data.files import Files, is_path, list_files, scan_files
+from ml4t.backtest.data.files import Dialect, Files, is_path, list_files, scan_files
 from ml4t.backtest.data.layout import Layout, Naming, recognise
+from ml4t.backtest.data.spare import find_row_counts, refuse_doubles
 from ml4t.backtest.data.stream import Scan, read_blocks, read_lazy
 from ml4t.backtest.data.tables import to_frame
 from ml4t.backtest.data.times import read_duration
@@ -57,7 +59,7 @@ class FrameFeed(DataFeed):
     """
 
     _kind: str | None = None
-    _separator: str | None = None
+    _dialect = Dialect()
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class FrameFeed(DataFeed):
         self._files = list_files(data, self._kind) if is_path(data) else None
         self._data = data
         self._opened: dict[object, tuple[Table | Scan, dict[str, Any]]] = {}
+        self._row_counts: dict[object, list[str]] = {}
         self._events: Iterator[MarketEvent] | None = None
         self._next: MarketEvent | None = None
 
@@ -116,12 +119,13 @@ class FrameFeed(DataFeed):
         )
         source = request.name or self.name
         key = (msgspec.json.encode(naming), self._files and self._files.fingerprint())
-        frame = self._frame(naming, source)
+        frame = self._without_row_counts(self._frame(naming, source), naming, source, key)
         layout = recognise(frame.collect_schema(), naming, source)
         reading = Reading(source, layout, self._timing, self._asset_id(layout, naming, source))
         if key not in self._opened:  # the latest is kept, so that another run need not read anew
             table = self._read(frame, reading, key)
-            self._opened = {key: (table, _describe(self._files, frame, layout))}
+            refuse_doubles(frame, layout.doubles, source)
+            self._opened = {key: (table, _describe(self._files, frame, layout, naming))}
         reader = TableReader(reading, *self._opened[key], tuple(frame.collect_schema()))
         _check_asset(reader.ids, request.asset_id or self._naming.asset_id, source)
         return reader
@@ -129,13 +133,27 @@ class FrameFeed(DataFeed):
     def _frame(self, naming: Naming, source: str) -> pl.DataFrame | pl.LazyFrame:
         if self._files is not None:
             return scan_files(
-                self._files, naming.columns, asset_id=naming.asset_id, separator=self._separator
+                self._files, naming.columns, asset_id=naming.asset_id, dialect=self._dialect
             )
         if isinstance(self._data, pl.DataFrame | pl.LazyFrame):
             return self._data
         frame = to_frame(self._data, source=source)
         self._data = frame  # converted once
         return frame
+
+    def _without_row_counts(
+        self, frame: pl.DataFrame | pl.LazyFrame, naming: Naming, source: str, key: object
+    ) -> pl.DataFrame | pl.LazyFrame:
+        """The table without columns that only count its rows, unless the user names signals."""
+        if naming.signal_columns is not None or naming.wanted is not None:
+            return frame
+        if key not in self._row_counts:
+            named = {*naming.columns.values(), naming.price_column or ""}
+            named -= {""} - set(naming.columns.values())
+            restarts = self._files is not None and len(self._files.paths) > 1
+            found = find_row_counts(frame, named, source, restarts=restarts)
+            self._row_counts = {key: found}
+        return frame.drop(self._row_counts[key])
 
     def _read(
         self, frame: pl.DataFrame | pl.LazyFrame, reading: Reading, key: object
@@ -205,20 +223,26 @@ class CSVDataFeed(FrameFeed):
     Args:
         path: A file, a folder, or a pattern.
         separator: Between fields; default is a comma, and a tab in `.tsv` files.
+        decimal_comma: Numbers are written 100,25, as in `separator=";"` files of many countries.
         options: As of `FrameFeed`.
     """
 
     _kind = "csv"
 
     def __init__(
-        self, path: str | os.PathLike[str], *, separator: str | None = None, **options: Any
+        self,
+        path: str | os.PathLike[str],
+        *,
+        separator: str | None = None,
+        decimal_comma: bool = False,
+        **options: Any,
     ) -> None:
         if not is_path(path):
             raise ConfigError(
                 f"CSVDataFeed takes a path, not a {type(path).__name__}. A table in memory goes "
                 f"into ParquetDataFeed, or to the engine as data=."
             )
-        self._separator = separator
+        self._dialect = Dialect(separator, decimal_comma)
         super().__init__(path, **options)
 
 
@@ -258,11 +282,18 @@ def _survey(
     if isinstance(table, Table):
         times = table.block.times
         first, last, axis = int(times[0]), int(times[-1]), table.axis
-        step, rows = checks.usual_step(checks.count_steps(times)), len(table.block.codes)
+        steps = checks.count_steps(times)
+        step, rows = checks.usual_step(steps), len(table.block.codes)
+        least = min(steps, default=None)
     else:
         bounds = pl.Series([table.first, table.last]).to_numpy()
         (first, last), axis = reading.timing.apply(bounds, table.axis, reading.source)
-        step, rows = table.step, table.rows
+        step, rows, least = table.step, table.rows, table.least_step
+    slow, own = np.zeros(0, dtype=bool), None
+    if reading.timing.duration is None:
+        slow = checks.unknown_lengths(table.shortest_steps, axis)
+        own = checks.known_length(table.shortest_steps, axis)
+    usual = max(step or 0, table.asset_step or 0, own or 0)
     return Survey(
         name=reading.source,
         axis=axis,
@@ -272,8 +303,9 @@ def _survey(
         columns=columns,
         first=int(first),
         last=int(last),
-        step=max(step or 0, table.asset_step or 0) or None,
-        is_staggered=step is not None and (table.asset_step or 0) > step,
+        step=usual or None,
+        is_staggered=bool(slow.any()) or (least is not None and usual > least),
+        slow=slow if slow.any() else None,
         duration=reading.timing.duration,
         rows=rows,
         is_streaming=isinstance(table, Scan),
@@ -317,19 +349,23 @@ def _check_asset(ids: list[str], asset_id: str | None, source: str) -> None:
 
 
 def _describe(
-    files: Files | None, frame: pl.DataFrame | pl.LazyFrame, layout: Layout
+    files: Files | None, frame: pl.DataFrame | pl.LazyFrame, layout: Layout, naming: Naming
 ) -> dict[str, Any]:
     """Where bars come from, ready for JSON."""
-    columns = {
-        "prices": layout.prices,
-        "volume": layout.volume,
-        "signals": list(layout.signals),
-        "context": list(layout.context),
+    meaning = {
+        "columns": {
+            "prices": layout.prices,
+            "volume": layout.volume,
+            "signals": list(layout.signals),
+            "context": list(layout.context),
+        },
+        "columns_left_out": layout.left_out,
+        "price_column": naming.price_column,
     }
     if files is not None:
-        return files.describe() | {"columns": columns}
+        return files.describe() | meaning
     if isinstance(frame, pl.LazyFrame):
-        return {"kind": "lazy frame", "columns": columns}
+        return {"kind": "lazy frame"} | meaning
     plain = [n for n in layout.needed() if frame.schema[n] != pl.Object]
     content = int(frame.select(plain).hash_rows(seed=0).sum() or 0)
-    return {"kind": "frame", "content": f"{content:016x}", "columns": columns}
+    return {"kind": "frame", "content": f"{content:016x}"} | meaning

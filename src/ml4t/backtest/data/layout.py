@@ -24,6 +24,11 @@ _SPELLINGS = {
     "volume": ("volume",),
 }
 _LABELS = re.compile(r"target|label|y|(fwd|forward|future|next)_.*", re.IGNORECASE | re.DOTALL)
+_SIGNAL_LABELS = re.compile(  # y_pred and y_hat are predictions
+    r"y_(true|train|test|val|valid|actual)|.+_(target|label)|.+_fwd(_.*)?"
+    r"|.+_(forward|future)(_?\d.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class Naming(msgspec.Struct, frozen=True):
@@ -47,7 +52,19 @@ class Naming(msgspec.Struct, frozen=True):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """The columns of one table by their meaning; those in none of these are not read."""
+    """The columns of one table by their meaning; those in none of these are not read.
+
+    Args:
+        time: When.
+        asset: Of what; None when all rows are of one asset.
+        prices: The column of each price.
+        volume: None when there is none.
+        signals: In the order of the table.
+        context: In the order of the table.
+        meta: `_meta`, when there is one.
+        doubles: What a column means, the column taken, and another one that could mean the same.
+        left_out: Columns that would be signals were they of another type, and their types.
+    """
 
     time: str
     asset: str | None
@@ -56,6 +73,8 @@ class Layout(msgspec.Struct, frozen=True):
     signals: tuple[str, ...]
     context: tuple[str, ...]
     meta: str | None
+    doubles: tuple[tuple[str, str, str], ...] = ()
+    left_out: dict[str, str] = {}  # msgspec copies the empty default
 
     def needed(self) -> list[str]:
         """Every column that is read, each once."""
@@ -75,7 +94,8 @@ def recognise(schema: Mapping[str, pl.DataType], naming: Naming, source: str) ->
     prices = _price_columns(roles, schema, naming, source)
     volume = roles.get("volume")
     _check_types(schema, roles, prices, volume, source)
-    keys = {*roles.values(), *prices.values(), META}
+    doubles = _doubles(roles, list(schema), naming)
+    keys = {*roles.values(), *prices.values(), META, *(other for _, _, other in doubles)}
     context = _context_columns(schema, naming, keys, source)
     taken = {*keys, *context}
     return Layout(
@@ -86,17 +106,27 @@ def recognise(schema: Mapping[str, pl.DataType], naming: Naming, source: str) ->
         signals=_signal_columns(schema, naming, taken, source),
         context=context,
         meta=META if META in schema else None,
+        doubles=doubles,
+        left_out=_left_out(schema, naming, taken),
     )
 
 
-def refuse_labels(names: Iterable[str], source: str) -> None:
+def refuse_labels(names: Iterable[str], source: str, *, is_context: bool = False) -> None:
     """Refuse columns that are named like what a model was trained to predict.
+
+    Args:
+        names: Names of columns.
+        source: What the user calls the table.
+        is_context: The columns were asked for as context, where `ES_future` is a market.
 
     Raises:
         DataError: At least one name is `target`, `label`, `y`, or starts with `fwd_`, `forward_`,
-            `future_` or `next_`, in any case.
+            `future_` or `next_`, in any case; of signals, also `y_true` and its like, names with
+            `_fwd`, and names that end with `_forward`, `_future` (and a number), `_target` or
+            `_label`.
     """
-    labels = [name for name in names if _LABELS.fullmatch(name)]
+    patterns = (_LABELS,) if is_context else (_LABELS, _SIGNAL_LABELS)
+    labels = [name for name in names if any(p.fullmatch(name.strip()) for p in patterns)]
     if labels:
         shown = ", ".join(repr(name) for name in labels)
         raise DataError(
@@ -109,6 +139,23 @@ def refuse_labels(names: Iterable[str], source: str) -> None:
 def has_asset_column(names: Iterable[str], columns: Mapping[str, str]) -> bool:
     """Whether one of the columns says which asset a row is about."""
     return "asset_id" in columns or any(_plain(name) in ASSET_NAMES for name in names)
+
+
+def is_key(name: str, columns: Mapping[str, str]) -> bool:
+    """Whether a column says when, or of which asset, by its name or as the user said."""
+    named = (columns.get("timestamp"), columns.get("asset_id"))
+    return name in named or _plain(name) in (*TIME_NAMES, *ASSET_NAMES)
+
+
+def other_spellings(role: str, taken: str, names: Iterable[str]) -> list[str]:
+    """Columns beside `taken` whose names mean the same.
+
+    A ticker beside an asset does not: it is what the asset traded as then, and changes.
+    """
+    others = [name for name in names if _plain(name) in _SPELLINGS[role] and name != taken]
+    if _plain(taken) in ("asset_id", "asset"):
+        others = [name for name in others if _plain(name) != "ticker"]
+    return others
 
 
 def _plain(name: str) -> str:
@@ -160,6 +207,34 @@ def _find(names: list[str], spellings: tuple[str, ...], role: str, source: str) 
         if matches:
             return matches[0]
     return None
+
+
+def _doubles(
+    roles: dict[str, str], names: list[str], naming: Naming
+) -> tuple[tuple[str, str, str], ...]:
+    """Columns with another usual name of what was found, unless the user said which is which."""
+    named = {*naming.columns.values(), *(naming.signal_columns or ()), *(naming.wanted or ())}
+    named |= {naming.price_column or ""}
+    return tuple(
+        (role, roles[role], name)
+        for role in _SPELLINGS
+        if role in roles and role not in naming.columns
+        if naming.price_column is None or role not in PRICES
+        for name in other_spellings(role, roles[role], names)
+        if name not in named
+    )
+
+
+def _left_out(schema: Mapping[str, pl.DataType], naming: Naming, taken: set[str]) -> dict[str, str]:
+    """Columns that are no signals for their type alone."""
+    if naming.signal_columns is not None or naming.wanted is not None:
+        return {}
+    free = (name for name in schema if not _is_taken(name, taken))
+    return {
+        name: str(schema[name])
+        for name in free
+        if not is_signal_type(schema[name]) or schema[name] == pl.Null
+    }
 
 
 def _near(role: str, names: list[str]) -> str:
@@ -242,7 +317,7 @@ def _context_columns(
         ) from None
     names = tuple(n for n in schema if pattern.fullmatch(n) and not _is_taken(n, keys))
     _refuse_types(names, schema, source, "context")
-    refuse_labels(names, source)
+    refuse_labels(names, source, is_context=True)
     return names
 
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml4t.backtest.data.block import Block, stamp_starts
-from ml4t.backtest.data.checks import is_absent
+from ml4t.backtest.data.checks import (
+    LONG_AGO,
+    ShortestSteps,
+    is_absent,
+    known_length,
+    unknown_lengths,
+)
 from ml4t.backtest.data.times import add_delay, known_times, midnights
 from ml4t.backtest.errors import DataError
 from ml4t.backtest.types.time import DAY_US
@@ -21,11 +27,10 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.time import TimeAxis
 
 _LEAST_ROWS = 4_096
-_LONG_AGO = np.iinfo(np.int64).min
 
 
 class Lane:
-    """One feed on its way into a run: its blocks in the run's asset codes and times.
+    """One feed on its way into a run: its blocks in the run's times and, admitted, its codes.
 
     Args:
         reader: The opened feed.
@@ -51,18 +56,17 @@ class Lane:
         self._calendar = calendar
         self._has_begins = has_begins
         self._codes = np.empty(0, dtype=np.int32)
-        self._latest = np.empty(0, dtype=np.int64)
+        self._own = ShortestSteps()
 
     def blocks(self, rows: int) -> Iterator[Block]:
-        """The feed's blocks from its start."""
-        self._latest = np.empty(0, dtype=np.int64)
+        """The feed's blocks from its start, assets in the feed's own codes."""
+        self._own = ShortestSteps()
         for block in self._reader.blocks(rows):
-            self._extend_codes()
             begins = self._begins(block) if self._has_begins else None
             yield Block(
                 times=self._times(block.times),
                 offsets=block.offsets,
-                codes=self._codes_of(block.codes),
+                codes=block.codes,
                 prices=block.prices,
                 signals=block.signals,
                 meta=block.meta,
@@ -70,26 +74,45 @@ class Lane:
                 begins=begins,
             )
 
-    def _extend_codes(self) -> None:
+    def newcomers(self, block: Block) -> dict[str, int]:
+        """Assets of a block that the run does not know, and when each comes first."""
         ids, known = self._reader.ids, len(self._codes)
         if len(ids) > known:
-            new = [self._universe.add(name) for name in ids[known:]]
+            new = [self._universe.codes.get(name, -1) for name in ids[known:]]
             self._codes = np.append(self._codes, np.array(new, dtype=np.int32))
+        if not (self._codes < 0).any():
+            return {}
+        rows = np.flatnonzero(self._codes[block.codes] < 0)[::-1]  # the first is kept
+        pairs = zip(block.codes[rows].tolist(), block.row_times()[rows].tolist(), strict=True)
+        return {ids[code]: time for code, time in pairs}
 
-    def _codes_of(self, codes: np.ndarray) -> np.ndarray:
+    def in_run_codes(self, block: Block) -> Block:
+        """A block whose assets the run knows, in the run's codes."""
+        for code in np.flatnonzero(self._codes < 0).tolist():
+            self._codes[code] = self._universe.codes.get(self._reader.ids[code], -1)
         is_same = len(self._codes) == len(self._universe) and bool(
             (self._codes == np.arange(len(self._codes))).all()
         )
-        return codes if is_same else self._codes[codes]
+        if not is_same:
+            block.codes = self._codes[block.codes]
+        return block
 
     def _times(self, times: np.ndarray) -> np.ndarray:
         return to_run_times(times, self._reader.survey.axis, self._axis, self._calendar)
 
     def _begins(self, block: Block) -> np.ndarray:
-        """When each bar began: its length before its end, but not before its asset's last bar."""
+        """When each bar began: its length before its end, but not before its asset's last bar.
+
+        A bar of unknown length may have begun when its asset's last bar ended; see
+        `unknown_lengths`. Of a feed that shows as it goes, what it has shown so far decides.
+        """
         survey = self._reader.survey
-        length = survey.duration or survey.step
-        previous = self._previous(block)
+        times = np.repeat(self._times(block.times), np.diff(block.offsets))
+        previous = self._own.add(times, block.codes, len(self._reader.ids))
+        length, slow = survey.duration or survey.step, survey.slow
+        if survey.duration is None and self._reader.is_growing:
+            length = known_length(self._own.steps, survey.axis)
+            slow = unknown_lengths(self._own.steps, survey.axis)
         if length is None:
             return previous  # a lone bar: it may have begun at any time
         if survey.axis.is_session and not self._axis.is_session:
@@ -97,7 +120,7 @@ class Lane:
         else:
             starts = self._times(add_delay(block.times, survey.axis, -length)[0])
         begins: np.ndarray = np.maximum(np.repeat(starts, np.diff(block.offsets)), previous)
-        return begins
+        return begins if slow is None else np.where(slow[block.codes], previous, begins)
 
     def _session_starts(self, labels: np.ndarray, length: int) -> np.ndarray:
         """The opens of the first sessions of bars labelled with their last."""
@@ -106,22 +129,6 @@ class Lane:
         if self._calendar is not None and self._axis.zone is not None:
             return self._calendar.opens(days)
         return _labels(days, axis.zone or self._axis.zone)
-
-    def _previous(self, block: Block) -> np.ndarray:
-        """The time of the bar before, of the same asset, in the run's times."""
-        missing = len(self._reader.ids) - len(self._latest)
-        self._latest = np.append(self._latest, np.full(missing, _LONG_AGO))
-        times = np.repeat(self._times(block.times), np.diff(block.offsets))
-        order = np.argsort(block.codes, kind="stable")
-        codes = block.codes[order]
-        heads = np.diff(codes, prepend=-1) != 0
-        before = np.empty(len(codes), dtype=np.int64)
-        before[1:] = times[order][:-1]
-        before[heads] = self._latest[codes[heads]]
-        self._latest[block.codes] = times  # of repeated codes the last, and latest, stays
-        previous = np.empty_like(before)
-        previous[order] = before
-        return previous
 
 
 def to_run_times(
@@ -151,23 +158,36 @@ def merge(lanes: Sequence[Lane], universe: Universe, rows: int) -> Iterator[Bloc
         DataError: Two feeds have a bar of one asset at one time.
     """
     if len(lanes) == 1:
-        yield from lanes[0].blocks(rows)
+        for block in lanes[0].blocks(rows):
+            ((_, admitted),) = _admit([(lanes[0], block)], universe)
+            yield admitted
         return
     share = max(_LEAST_ROWS, rows // len(lanes))
     streams = [lane.blocks(share) for lane in lanes]
     waiting: list[Block | None] = [next(stream, None) for stream in streams]
     while any(block is not None for block in waiting):
         ready = min(int(block.times[-1]) for block in waiting if block is not None)
-        parts: list[tuple[str, Block]] = []
+        parts: list[tuple[Lane, Block]] = []
         for i, block in enumerate(waiting):
             if block is None:
                 continue
             cut = int(np.searchsorted(block.times, ready, side="right"))
             if cut:
-                parts.append((lanes[i].name, block.part(0, cut)))
+                parts.append((lanes[i], block.part(0, cut)))
             rest = block.part(cut, len(block.times)) if cut < len(block.times) else None
             waiting[i] = next(streams[i], None) if rest is None else rest
-        yield combine(parts, universe)
+        yield combine(_admit(parts, universe), universe)
+
+
+def _admit(parts: Sequence[tuple[Lane, Block]], universe: Universe) -> list[tuple[str, Block]]:
+    """Blocks in the run's codes; new assets get theirs by time and then name, in any lane."""
+    newcomers: dict[str, int] = {}
+    for lane, block in parts:
+        for name, time in lane.newcomers(block).items():
+            newcomers[name] = min(time, newcomers.get(name, time))
+    for name in sorted(newcomers, key=lambda name: (newcomers[name], name)):
+        universe.add(name)
+    return [(lane.name, lane.in_run_codes(block)) for lane, block in parts]
 
 
 def combine(parts: Sequence[tuple[str, Block]], universe: Universe) -> Block:

@@ -8,8 +8,17 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.data.block import encode, to_dicts, to_values
-from ml4t.backtest.data.layout import META, PRICES, is_signal_type, refuse_labels
+from ml4t.backtest.data.files import is_path
+from ml4t.backtest.data.layout import (
+    META,
+    PRICES,
+    is_signal_type,
+    other_spellings,
+    refuse_labels,
+)
+from ml4t.backtest.data.spare import find_row_counts, refuse_doubles
 from ml4t.backtest.data.tables import find_column, require_column, to_frame
+from ml4t.backtest.data.text import refuse_numbers_as_text
 from ml4t.backtest.data.times import add_delay, read_times, show_times
 from ml4t.backtest.errors import DataError, did_you_mean
 
@@ -42,6 +51,7 @@ class Predictions:
         present: By name, bool[M + 1].
         meta: object[M + 1] of dict or None; None without a column `_meta`.
         content: A hash of the table.
+        left_out: Columns that would be signals were they of another type, and their types.
 
     Raises:
         DataError: No rows, no column of times, no signal, a column named like a label or a price,
@@ -52,13 +62,21 @@ class Predictions:
         self, table: Any, *, source: str, wanted: Sequence[str] | None = None, delay: int = 0
     ) -> None:
         frame = to_frame(table, source=source)
+        if wanted is None:
+            frame = frame.drop(find_row_counts(frame, (), source, restarts=is_path(table)))
         if frame.height == 0:
             raise DataError(f"{source}: there are no rows.")
         self.source = source
         self._keys: list[str] = []
         self._read_times(frame, delay)
         self._read_assets(frame)
-        self.names = _signal_names(frame, source, wanted, self._keys)
+        doubles = self._doubles(frame.columns, wanted or ())
+        refuse_doubles(frame, doubles, source)
+        others = [other for _, _, other in doubles]
+        self.names = _signal_names(frame.drop(others), source, wanted, self._keys)
+        known = {*self._keys, *self.names, *others, META}
+        free = [] if wanted is not None else set(frame.columns) - known
+        self.left_out = {n: str(t) for n, t in frame.schema.items() if n in free}
         self._refuse_repeats()
         self._read_values(frame)
 
@@ -94,6 +112,18 @@ class Predictions:
             )
         self.codes, self.asset_ids = encode(assets)
 
+    def _doubles(self, columns: list[str], wanted: Sequence[str]) -> list[tuple[str, str, str]]:
+        """As `Layout.doubles`, of the columns of times and assets."""
+        roles = [("timestamp", find_column(columns, "timestamp"))]
+        roles.append(("asset_id", find_column(columns, "asset_id")))
+        return [
+            (role, taken, other)
+            for role, taken in roles
+            if taken is not None
+            for other in other_spellings(role, taken, columns)
+            if other not in wanted and other not in self._keys
+        ]
+
     def _refuse_repeats(self) -> None:
         steps = np.diff(self.times)
         if ((steps > 0) | ((steps == 0) & (np.diff(self.codes) > 0))).all():
@@ -116,6 +146,7 @@ class Predictions:
         self.values: dict[str, np.ndarray] = {}
         self.present: dict[str, np.ndarray] = {}
         for name in self.names:
+            refuse_numbers_as_text(frame[name], self.source)
             column = self.values[name] = _with_absent(to_values(frame[name]))
             absent = np.isnan(column) if column.dtype != object else column == _NONE
             self.present[name] = ~absent.astype(bool)

@@ -86,6 +86,7 @@ class SignalFrame:
             "assets": len(table.asset_ids),
             "columns": self.names,
             "content": table.content,
+            "columns_left_out": table.left_out,
         }
 
     def bind(

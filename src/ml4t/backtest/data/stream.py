@@ -24,6 +24,7 @@ from ml4t.backtest.data.block import (
     Timing,
     stamp_starts,
 )
+from ml4t.backtest.data.text import refuse_numbers_as_text
 from ml4t.backtest.errors import DataError
 from ml4t.backtest.types.time import TimeAxis
 
@@ -58,6 +59,8 @@ class Scan(msgspec.Struct):
         last: Latest time as written.
         step: Usual step between timestamps, microseconds.
         asset_step: As of `Table`.
+        least_step: Shortest step between timestamps, microseconds.
+        shortest_steps: As of `Table`.
         schema: Types of its columns.
         folder: Holds the sorted copy when the table was not in order of time; goes with this.
     """
@@ -70,6 +73,8 @@ class Scan(msgspec.Struct):
     last: int
     step: int | None
     asset_step: int | None
+    least_step: int | None
+    shortest_steps: np.ndarray
     schema: Any
     folder: Any = None
 
@@ -90,20 +95,24 @@ def read_lazy(lazy: pl.LazyFrame, reading: Reading, key: object | None) -> Table
         DataError: Anything `checks` refuses, or no rows.
     """
     lazy = lazy.select(reading.layout.needed())
-    rows = _collect(lazy.select(pl.len()), reading.source).item()
+    rows = collect(lazy.select(pl.len()), reading.source).item()
     if rows == 0:
         raise DataError(f"{reading.source}: there are no rows.")
     if rows * len(reading.layout.needed()) <= _WHOLE_CELLS:
-        return reading.table(_collect(lazy, reading.source))
+        return reading.table(collect(lazy, reading.source))
     known = (key, msgspec.json.encode([reading.layout, reading.timing]), reading.asset_id)
     if key is not None and known in _SCANS:
         _SCANS.move_to_end(known)
         return _SCANS[known]
+    schema = lazy.collect_schema()
+    words = [n for n in reading.layout.signals if schema[n] == pl.String]  # context is read below
+    for column in collect(lazy.select(words).head(SAMPLE_ROWS), reading.source):
+        refuse_numbers_as_text(column, reading.source)
     try:
         found = look_through(lazy, reading)
     except _NotSortedError:
         if rows <= _SORTED_IN_MEMORY:
-            return reading.table(_collect(lazy, reading.source))
+            return reading.table(collect(lazy, reading.source))
         found = _look_through_sorted(lazy, reading)
     if key is not None:
         _SCANS[known] = found
@@ -121,7 +130,7 @@ def look_through(lazy: pl.LazyFrame, reading: Reading) -> Scan:
     plain = msgspec.structs.replace(reading, layout=layout, timing=Timing(), is_part=True)
     names: set[str] = set()
     steps: Counter[int] = Counter()
-    sample = _Sample(reading)
+    sample, own = _Sample(reading), _OwnSteps()
     is_session, rows, first, last = True, 0, None, None
     columns = [*layout.needed(), *([reading.row_column] if reading.row_column else [])]
     for frame in whole_timestamps(lazy.select(columns), layout.time, CHUNK_ROWS):
@@ -137,6 +146,7 @@ def look_through(lazy: pl.LazyFrame, reading: Reading) -> Scan:
         names.update(table.ids)
         is_session &= table.axis.is_session
         sample.add(table, rows)
+        own.add(table)
         axis = table.axis
     axis = msgspec.structs.replace(axis, is_session=is_session)
     return Scan(
@@ -148,6 +158,8 @@ def look_through(lazy: pl.LazyFrame, reading: Reading) -> Scan:
         last=last or 0,
         step=checks.usual_step(steps),
         asset_step=sample.asset_step(axis),
+        least_step=min(steps, default=None),
+        shortest_steps=own.of(sorted(names)),
         schema=lazy.collect_schema(),
     )
 
@@ -158,6 +170,25 @@ class _Folder:
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="ml4t-sorted-"))
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+class _OwnSteps:
+    """The shortest step of each asset, of all rows."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, int] = {}
+        self._shortest = checks.ShortestSteps()
+
+    def add(self, table: Table) -> None:
+        """The next rows."""
+        codes = [self._index.setdefault(name, len(self._index)) for name in table.ids]
+        rows = np.array(codes, dtype=np.int32)[table.block.codes]
+        self._shortest.add(table.block.row_times(), rows, len(self._index))
+
+    def of(self, ids: list[str]) -> np.ndarray:
+        """By asset, in this order."""
+        found: np.ndarray = self._shortest.steps[[self._index[name] for name in ids]]
+        return found
 
 
 class _Sample:
@@ -247,7 +278,12 @@ def _look_through_sorted(lazy: pl.LazyFrame, reading: Reading) -> Scan:
     return found
 
 
-def _collect(lazy: pl.LazyFrame, source: str) -> pl.DataFrame:
+def collect(lazy: pl.LazyFrame, source: str) -> pl.DataFrame:
+    """A lazy table, read.
+
+    Raises:
+        DataError: It cannot be.
+    """
     try:
         return lazy.collect()
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -16,6 +16,7 @@ _DOTTED = r"^\s*[-+]?\d{1,3}(\.\d{3})+,\d+\s*$"  # 1.234,56
 _GROUPED = r"^\s*[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*$"  # 1,234 and 1,234.56
 _MARK = r"\d[.,]\d"
 _MOSTLY = 0.5
+_SAMPLE = 10_000
 
 
 def refuse_text(series: pl.Series, source: str, base: int = 0) -> None:
@@ -46,10 +47,11 @@ def refuse_numbers_as_text(series: pl.Series, source: str, base: int = 0) -> Non
     """
     if series.dtype != pl.String:
         return
+    if _count_numbers(series.drop_nulls().head(_SAMPLE)) <= _MOSTLY * _SAMPLE < len(series):
+        return  # words, surely
     unread = _unread(series)
-    alike = ~unread | _like_number(series)
     count = len(series) - series.null_count()
-    numbers = int((alike & series.is_not_null()).sum())
+    numbers = _count_numbers(series)
     odd = unread if unread.any() else series.str.contains(_MARK).fill_null(value=False)
     if numbers <= _MOSTLY * count or not odd.any():
         return
@@ -59,6 +61,12 @@ def refuse_numbers_as_text(series: pl.Series, source: str, base: int = 0) -> Non
         f"values are numbers; {series[row]!r} in row {base + row} makes it text. "
         f"{_remedy(series, unread)}"
     )
+
+
+def _count_numbers(series: pl.Series) -> int:
+    """How many values are numbers, in whatever way of writing."""
+    alike = ~_unread(series) | _like_number(series)
+    return int((alike & series.is_not_null()).sum())
 
 
 def _unread(series: pl.Series) -> pl.Series:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.data.calendar import TradingCalendar
 
 _DATE_LENGTH = len("2020-01-31")
-_DIGITS = r"^(19|20)\d{6}$"  # yyyymmdd
+_DIGITS = r"^(19\d\d|20\d\d|2100)\d{4}$"  # yyyymmdd
 _FIRST_DIGITS, _LAST_DIGITS = 1900_01_01, 2100_12_31
 _UNIT_US = {"d": DAY_US, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")

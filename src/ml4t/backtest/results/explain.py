@@ -68,7 +68,8 @@ class _Window(msgspec.Struct, frozen=True):
 
     def is_before(self) -> pl.Expr:
         """Orders from earlier bars, or from before the first one (which have no time)."""
-        return (pl.col("created_at") < self.first).fill_null(value=True)
+        earlier: pl.Expr = pl.col("created_at") < self.first
+        return earlier.fill_null(value=True)
 
     def when(self, moment: dt.date | None) -> str:
         """The time as a clause, where the label has not told it."""

@@ -116,7 +116,13 @@ def close_only(result: BacktestResult, asset_id: str | None = None) -> tuple[int
     feeds = _feeds(result)
     own = [feed for feed in feeds if feed.get("name") == f"feeds[{asset_id!r}]"]
     among = own or feeds
-    return sum(feed.get("price_column") is not None for feed in among), len(among)
+    return sum(map(_has_one_price, among)), len(among)
+
+
+def _has_one_price(feed: dict[str, Any]) -> bool:
+    """By the feed's option, or because one column was named for all four prices."""
+    prices = (feed.get("columns") or {}).get("prices") or {}
+    return feed.get("price_column") is not None or len(set(prices.values())) == 1 < len(prices)
 
 
 # -- one line ----------------------------------------------------------------------------------

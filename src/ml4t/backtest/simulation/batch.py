@@ -15,6 +15,8 @@ from msgspec import structs
 from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.portfolio.portfolio import position_after
 from ml4t.backtest.portfolio.valuation import total
+from ml4t.backtest.simulation.commission import column_form as column_commission
+from ml4t.backtest.simulation.slippage import column_form as column_slippage
 from ml4t.backtest.types.bars import ExecutionBar
 from ml4t.backtest.types.events import FillEvent
 from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType
@@ -79,8 +81,8 @@ class BatchSettlement:
         self.commission = commission
         self.slippage = slippage
         # What works on columns too needs nothing but these numbers.
-        self._charge: Any = getattr(commission, "charge", None)
-        self._price_of: Any = getattr(slippage, "price", None)
+        self._charge: Any = column_commission(commission)
+        self._price_of: Any = column_slippage(slippage)
         self.account = account
         self.funding = funding
         self.cash = portfolio.cash
@@ -267,13 +269,11 @@ class BatchSettlement:
         return money + self._commission(candidate, quantity, price)
 
     def _price(self, candidate: Candidate, quantity: float) -> float:
-        order, chunk, row = candidate.working.order, self.bars.chunk, candidate.row
+        order = candidate.working.order
         if self._price_of is not None:
             price = float(self._price_of(candidate.working.sign, candidate.reference))
         else:
-            fields = structs.asdict(chunk.event(row))
-            bar = ExecutionBar(**fields, reference=candidate.reference)
-            price = self.slippage(order, bar, quantity)
+            price = self.slippage(order, self._bar(candidate), quantity)
             if not (_is_finite(price) and price > 0):
                 raise ConfigError(
                     f"The slippage {self.slippage!r} returned {price!r} for {order.asset_id!r} at "
@@ -283,6 +283,16 @@ class BatchSettlement:
         if limit is None:
             return price
         return min(price, limit) if candidate.working.sign > 0 else max(price, limit)
+
+    def _bar(self, candidate: Candidate) -> ExecutionBar:
+        """The bar a slippage sees; of an asset without one now, its price alone."""
+        reference = candidate.reference
+        if candidate.row >= 0:
+            fields = structs.asdict(self.bars.chunk.event(candidate.row))
+            return ExecutionBar(**fields, reference=reference)
+        asset_id = candidate.working.order.asset_id
+        prices = (reference,) * 4
+        return ExecutionBar(self._now, asset_id, *prices, math.nan, {}, reference)
 
     def _commission(self, candidate: Candidate, quantity: float, price: float) -> float:
         instrument = candidate.instrument

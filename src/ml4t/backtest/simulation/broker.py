@@ -11,22 +11,22 @@ from ml4t.backtest.broker.basket import Basket
 from ml4t.backtest.broker.blotter import refusal, unknown_asset
 from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.errors import ConfigError, did_you_mean
-from ml4t.backtest.portfolio.valuation import running_cash, total
 from ml4t.backtest.simulation.account import UnleveragedAccount
-from ml4t.backtest.simulation.batch import NOISE, BatchSettlement, Candidate, is_market
+from ml4t.backtest.simulation.batch import BatchSettlement, Candidate, is_market
+from ml4t.backtest.simulation.columns import BasketMatch, ready_orders
 from ml4t.backtest.simulation.commission import NoCommission
-from ml4t.backtest.simulation.matching import match_behind, match_inside, match_open
+from ml4t.backtest.simulation.commission import column_form as column_commission
 from ml4t.backtest.simulation.slippage import NoSlippage
+from ml4t.backtest.simulation.slippage import column_form as column_slippage
 from ml4t.backtest.simulation.stale import StaleWatch
-from ml4t.backtest.types.events import FillBatch
+from ml4t.backtest.simulation.trading import BarTrading
 from ml4t.backtest.types.instrument import Instrument, round_to_lot
-from ml4t.backtest.types.order import Order, OrderSide, OrderStatus, OrderType, TimeInForce
+from ml4t.backtest.types.order import Order, OrderSide, OrderStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from ml4t.backtest.broker.basket import OpenBasket
-    from ml4t.backtest.broker.blotter import Working
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.commission import Commission
@@ -154,40 +154,34 @@ class SimulationBroker(Broker):
         news = self._vanish(bars)
         if blotter.is_empty:
             return news
-        if not blotter.open and len(blotter.baskets) == 1 and not news:
-            batches = self._match_basket(bars, blotter.baskets[0])
+        if self._takes_baskets and not blotter.open and len(blotter.baskets) == 1 and not news:
+            batches = self._match_basket(bars, blotter.baskets[0], portfolio)
             if batches is not None:
                 return batches
-        live = self._tradable(bars)
+        trading = self._trading(bars, news)
+        live = trading.tradable()
         if not live:
             return news
-        settlement = self._settlement(bars, news)
-        self._match_open(live, settlement)
-        self._match_inside(live, settlement)
+        markets = [(w, row) for w, row in live if is_market(w)]
+        resting = [(w, row) for w, row in live if not is_market(w)]
+        trading.at_open(live if self.fill_at == "next_open" else resting)
+        trading.inside(resting)
         if self.fill_at == "next_close":
-            self._match_close([(w, row) for w, row in live if is_market(w)], settlement)
-        self._drop([w for w, _ in live if self.fill_at != "close" or not is_market(w)])
-        self._counts["clipped_orders"] += settlement.clipped
-        return settlement.news
+            trading.at_close(markets)
+        trading.drop(resting if self.fill_at == "close" else live)
+        return self._settled(trading)
 
     def finish(self, bars: Bars) -> News:
         """With `fill_at="close"`, market orders fill at the close they were decided on."""
         if self.fill_at != "close" or self.blotter.is_empty:
             return []
-        now, begins = self.blotter.now_us, bars.chunk.begins
-        orders = [w for w in self.blotter.working() if is_market(w)]
-        rows = bars.rows_of([w.code for w in orders])
-        live = [
-            (w, row)
-            for w, row in zip(orders, rows, strict=True)
-            if row >= 0 and (w.decided_at == now or begins is None or begins[row] >= w.decided_at)
-        ]
-        settlement = self._settlement(bars)
-        self._match_close(live, settlement)
-        self._drop([w for w, _ in live])
-        self._counts["clipped_orders"] += settlement.clipped
-        self._counts["same_close_fills"] += len(settlement.news)
-        return settlement.news
+        trading = self._trading(bars)
+        live = [(w, row) for w, row in trading.tradable(at_once=True) if is_market(w)]
+        trading.at_close(live)
+        trading.drop(live)
+        news = self._settled(trading)
+        self._counts["same_close_fills"] += len(news)
+        return news
 
     def end(self, bars: Bars) -> News:
         """With `close_at_end`, every position is closed at its last close."""
@@ -253,149 +247,33 @@ class SimulationBroker(Broker):
             return
         self.blotter.accept(order, code, quantity)
 
-    # -- matching -----------------------------------------------------------------------------
+    # -- what a bar's settlement is made of ----------------------------------------------------
 
-    def _tradable(self, bars: Bars) -> list[tuple[Working, int]]:
-        """Open orders whose asset has a bar now that began at or after their decision."""
-        self._expire(bars)
-        orders = self.blotter.working()
-        rows = bars.rows_of([w.code for w in orders])
-        begins = bars.chunk.begins
-        session = int(bars.chunk.sessions[bars.index])
-        live = []
-        for working, row in zip(orders, rows, strict=True):
-            if row < 0 or (begins is not None and begins[row] < working.decided_at):
-                continue
-            if working.session is None:
-                working.session = session
-            live.append((working, row))
-        return live
+    def _match_basket(self, bars: Bars, basket: OpenBasket, portfolio: Portfolio) -> News | None:
+        """Fill a whole basket as columns; None when it has to go order by order."""
+        ready, rows = ready_orders(basket, bars)
+        if len(ready) == 0:
+            return []
+        match = BasketMatch(basket, ready, rows, bars, portfolio, self.commission, self.slippage)
+        if not match.affords(self.account):
+            return None
+        order = match.order()
+        order_ids = self.blotter.fill_basket(basket, ready[order], match.price[order])
+        return [match.fills(order_ids, order)]
 
-    def _expire(self, bars: Bars) -> None:
-        session = int(bars.chunk.sessions[bars.index])
-        for working in self.blotter.working():
-            if (
-                working.time_in_force is TimeInForce.DAY
-                and working.session is not None
-                and working.session < session
-            ):
-                self.blotter.end(
-                    working, OrderStatus.EXPIRED, "day order: not filled in its session"
-                )
+    @property
+    def _takes_baskets(self) -> bool:
+        """Whether a basket can be matched as columns."""
+        is_column = column_commission(self.commission) and column_slippage(self.slippage)
+        return self.fill_at == "next_open" and bool(is_column)
 
-    def _match_open(self, live: Sequence[tuple[Working, int]], settlement: BatchSettlement) -> None:
-        opens = settlement.bars.chunk.opens
-        at_open = self.fill_at == "next_open"
-        candidates = []
-        for working, row in live:
-            if working.type is OrderType.MARKET and not at_open:
-                continue
-            match = match_open(working, opens[row])
-            if match is not None:
-                candidates.append(Candidate(working, row, *match))
-        if candidates:
-            settlement.settle(candidates, settlement.bars.chunk.open)
-            self._protect(candidates, settlement)
+    def _trading(self, bars: Bars, news: News | None = None) -> BarTrading:
+        return BarTrading(self._settlement(bars, news), limit_fill=self.limit_fill)
 
-    def _match_inside(
-        self, live: Sequence[tuple[Working, int]], settlement: BatchSettlement
-    ) -> None:
-        resting = [(w, row) for w, row in live if not is_market(w) and self._is_open(w)]
-        if not resting:
-            return
-        touched = self._touched(resting, settlement)
-        exits = [c for c in touched if settlement.position(c.working.code) * c.working.sign < 0.0]
-        self._count_ambiguous(exits)
-        opens = settlement.bars.chunk.opens
-        # The worse of two touches comes first, stops before limits; of two stops, or two limits,
-        # the one that a price on its way from the open reaches first.
-        exits.sort(
-            key=lambda c: (c.working.type is OrderType.LIMIT, abs(c.reference - opens[c.row]))
-        )
-        entries = [c for c in touched if c not in exits and not c.working.order.reduce_only]
-        chunk = settlement.bars.chunk
-        settlement.settle(exits, chunk.open)
-        self._protect(exits, settlement)
-        entries = [c for c in entries if self._is_open(c.working)]
-        settlement.settle(entries, chunk.open)
-        if entries:
-            stops = self._stops_behind(entries, resting, settlement)
-            settlement.settle(stops, chunk.open)
-            self._protect(stops, settlement)
-
-    def _stops_behind(
-        self,
-        entries: list[Candidate],
-        resting: list[tuple[Working, int]],
-        settlement: BatchSettlement,
-    ) -> list[Candidate]:
-        """Protective stops that trade after entries inside the bar."""
-        chunk = settlement.bars.chunk
-        entered = {c.working.code: c.reference for c in entries}
-        stops = []
-        for working, row in resting:
-            entry = entered.get(working.code)
-            is_stop = working.type is OrderType.STOP and working.order.reduce_only
-            if entry is None or not is_stop or not self._is_open(working):
-                continue
-            match = match_behind(working, entry, chunk.highs[row], chunk.lows[row])
-            if match is not None:
-                stops.append(Candidate(working, row, *match))
-        return stops
-
-    def _touched(
-        self, resting: list[tuple[Working, int]], settlement: BatchSettlement
-    ) -> list[Candidate]:
-        chunk = settlement.bars.chunk
-        through = self.limit_fill == "through"
-        touched = []
-        for working, row in resting:
-            # A protective stop behind an entry at this open may already be passed by it.
-            match = match_open(working, chunk.opens[row]) or match_inside(
-                working, chunk.highs[row], chunk.lows[row], chunk.closes[row], through=through
-            )
-            if match is not None:
-                touched.append(Candidate(working, row, *match))
-        return touched
-
-    def _count_ambiguous(self, exits: list[Candidate]) -> None:
-        stops = {c.working.code for c in exits if c.working.type is not OrderType.LIMIT}
-        limits = {c.working.code for c in exits if c.working.type is OrderType.LIMIT}
-        self._counts["ambiguous_bars"] += len(stops & limits)
-
-    def _match_close(self, live: list[tuple[Working, int]], settlement: BatchSettlement) -> None:
-        closes = settlement.bars.chunk.closes
-        candidates = [
-            Candidate(w, row, closes[row], "close") for w, row in live if self._is_open(w)
-        ]
-        if candidates:
-            settlement.settle(candidates, settlement.bars.chunk.close)
-            self._protect(candidates, settlement)
-
-    def _protect(self, traded: list[Candidate], settlement: BatchSettlement) -> None:
-        """Orders that may only reduce a position end with it, be it closed or flipped."""
-        assert self.portfolio is not None
-        for code in {c.working.code for c in traded if c.exit}:
-            now = settlement.position(code)
-            if now != 0.0 and now * self.portfolio.quantity[code] > 0.0:
-                continue
-            for working in self.blotter.working(code):
-                if working.order.reduce_only and working.sign * now >= 0.0:
-                    self.blotter.end(working, OrderStatus.CANCELED, "position closed")
-
-    def _drop(self, tried: Sequence[Working]) -> None:
-        """End what has had its only chance."""
-        for working in tried:
-            if not self._is_open(working):
-                continue
-            if working.time_in_force is TimeInForce.IOC:
-                text = "immediate or cancel: not filled in its bar"
-                self.blotter.end(working, OrderStatus.CANCELED, text)
-            elif is_market(working) and working.order.reduce_only:
-                self.blotter.end(working, OrderStatus.CANCELED, "nothing to reduce")
-
-    def _is_open(self, working: Working) -> bool:
-        return working.order_id in self.blotter.open
+    def _settled(self, trading: BarTrading) -> News:
+        self._counts["ambiguous_bars"] += trading.ambiguous
+        self._counts["clipped_orders"] += trading.settlement.clipped
+        return trading.settlement.news
 
     def _settlement(self, bars: Bars, news: News | None = None) -> BatchSettlement:
         assert self.portfolio is not None
@@ -409,89 +287,6 @@ class SimulationBroker(Broker):
             account=self.account,
             funding=self.funding,
         )
-
-    # -- many market orders at once -----------------------------------------------------------
-
-    def _match_basket(self, bars: Bars, basket: OpenBasket) -> News | None:
-        """A whole basket at the next open as columns; None when it needs the order-wise path."""
-        charge: Any = getattr(self.commission, "charge", None)
-        price_of: Any = getattr(self.slippage, "price", None)
-        if charge is None or price_of is None or self.fill_at != "next_open":
-            return None
-        portfolio, chunk = self.portfolio, bars.chunk
-        assert portfolio is not None
-        rows = bars.rows_of_codes(basket.codes)
-        ready = rows >= 0
-        if chunk.begins is not None:
-            ready &= chunk.begins[rows] >= basket.decided_at
-        index = ready.nonzero()[0]
-        if len(index) == 0:
-            return []
-        rows, codes, quantity = rows[index], basket.codes[index], basket.quantities[index]
-        sign = np.sign(quantity)
-        reference = chunk.open[rows]
-        price = price_of(sign, reference)
-        size, multiplier = np.abs(quantity), portfolio.multiplier[codes]
-        commission = charge(size, price, multiplier)
-        held = portfolio.quantity[codes]
-        exits = np.where(held * sign < 0.0, np.minimum(size, np.abs(held)), 0.0)
-        if not self._affords(bars, codes, sign, size, exits, reference, price):
-            return None
-        is_exit = exits == size
-        first = np.concatenate([is_exit.nonzero()[0], (~is_exit).nonzero()[0]])
-        self.blotter.fill_basket(basket, index[first], price[first])
-        return [
-            FillBatch(
-                portfolio.universe,
-                bars.timestamp,
-                order_ids=np.asarray(self.blotter.ended_baskets[-1][1]),
-                codes=codes[first],
-                quantities=quantity[first],
-                prices=price[first],
-                commissions=commission[first],
-                slippages=(sign * (price - reference) * size * multiplier)[first],
-                reason="open",
-            )
-        ]
-
-    def _affords(  # noqa: PLR0917  one column each
-        self,
-        bars: Bars,
-        codes: np.ndarray,
-        sign: np.ndarray,
-        size: np.ndarray,
-        exits: np.ndarray,
-        reference: np.ndarray,
-        price: np.ndarray,
-    ) -> bool:
-        """Whether all entries of a basket can be paid after its exits, as columns."""
-        portfolio, charge = self.portfolio, self.commission.charge  # type: ignore[attr-defined]
-        assert portfolio is not None
-        entry = size - exits
-        opens = entry.nonzero()[0]
-        if len(opens) == 0:
-            return True
-        multiplier = portfolio.multiplier[codes]
-        closing = np.where(exits > 0.0, charge(exits, price, multiplier), 0.0)
-        flows = sign * exits * price * multiplier + closing
-        cash = running_cash(portfolio.cash, flows[entry == 0.0])
-        freed = -total(flows[opens][exits[opens] > 0.0])
-        unit = np.where(sign > 0.0, price, 2.0 * reference - price) * multiplier
-        extra = charge(size, price, multiplier) - closing
-        needs = total((entry * unit + extra)[opens])
-        free = self.account.free(cash + freed, self._short_value(bars, codes, sign * exits))
-        return needs <= free + NOISE * abs(needs)
-
-    def _short_value(self, bars: Bars, codes: np.ndarray, moved: np.ndarray) -> float:
-        portfolio = self.portfolio
-        assert portfolio is not None
-        quantity = portfolio.quantity.copy()
-        quantity[codes] += moved
-        if not (quantity < 0.0).any():
-            return 0.0
-        now = portfolio.last_prices().copy()
-        now[bars.codes] = bars.open
-        return portfolio.short_value(quantity, now)
 
     # -- positions that end without a decision --------------------------------------------------
 

@@ -41,7 +41,7 @@ class Commission(Protocol):
     ) -> float: ...
 
 
-class _ColumnCommission:
+class ColumnCommission:
     """A commission that needs quantity, price and multiplier only, so also works on columns."""
 
     def __call__(
@@ -70,7 +70,17 @@ class _ColumnCommission:
         return f"{type(self).__name__}({given})"
 
 
-class NoCommission(_ColumnCommission):
+def column_form(commission: Commission) -> Any:
+    """The commission's `charge` where calling the commission would give the same, else None."""
+    if (
+        isinstance(commission, ColumnCommission)
+        and type(commission).__call__ is ColumnCommission.__call__
+    ):
+        return commission.charge
+    return None
+
+
+class NoCommission(ColumnCommission):
     """Nothing is charged."""
 
     def charge(self, quantity: Any, price: Any, multiplier: Any) -> Any:
@@ -79,7 +89,7 @@ class NoCommission(_ColumnCommission):
         return quantity * 0.0
 
 
-class PercentCommission(_ColumnCommission):
+class PercentCommission(ColumnCommission):
     """A fraction of the traded notional.
 
     Args:
@@ -102,7 +112,7 @@ class PercentCommission(_ColumnCommission):
         return self.rate * quantity * price * multiplier
 
 
-class PerShareCommission(_ColumnCommission):
+class PerShareCommission(ColumnCommission):
     """Money per unit, with a minimum per fill.
 
     Args:

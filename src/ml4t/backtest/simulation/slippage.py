@@ -28,7 +28,7 @@ class Slippage(Protocol):
     def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float: ...  # noqa: D102
 
 
-class _ColumnSlippage:
+class ColumnSlippage:
     """A slippage that needs side and reference price only, so also works on columns."""
 
     def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float:
@@ -46,7 +46,14 @@ class _ColumnSlippage:
         return f"{type(self).__name__}({given})"
 
 
-class NoSlippage(_ColumnSlippage):
+def column_form(slippage: Slippage) -> Any:
+    """The slippage's `price` where calling the slippage would give the same, else None."""
+    if isinstance(slippage, ColumnSlippage) and type(slippage).__call__ is ColumnSlippage.__call__:
+        return slippage.price
+    return None
+
+
+class NoSlippage(ColumnSlippage):
     """Every fill gets the reference price."""
 
     def price(self, sign: Any, reference: Any) -> Any:
@@ -55,7 +62,7 @@ class NoSlippage(_ColumnSlippage):
         return reference
 
 
-class BasisPointSlippage(_ColumnSlippage):
+class BasisPointSlippage(ColumnSlippage):
     """A fixed fraction of the price, against the order.
 
     Args:

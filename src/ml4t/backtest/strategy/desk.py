@@ -187,8 +187,11 @@ class Desk:
         if code is None:
             side = OrderSide.BUY if units >= 0 else OrderSide.SELL
             return self.reject(asset_id, side, unknown_asset(asset_id, self.universe), tag)
+        tolerance = check_tolerance(tolerance)
         self.supersede(code)
         held = self.quantities[asset_id]
+        if units != held:
+            units = round_to_lot(units, self.portfolio.instruments[code].lot_size)
         change = units - held
         if is_noise(change, units, held) or self._is_below(tolerance, change, asset_id, code):
             return None
@@ -198,7 +201,6 @@ class Desk:
     def _is_below(self, tolerance: float, change: float, asset_id: str, code: int) -> bool:
         if not tolerance:
             return False
-        tolerance = check_tolerance(tolerance)
         portfolio = self.portfolio
         worth = abs(change) * portfolio.last_price(asset_id) * portfolio.multiplier[code]
         return bool(worth < tolerance * portfolio.equity)
@@ -222,6 +224,7 @@ class Desk:
         """Bring the whole portfolio to target weights; the number of orders."""
         portfolio, broker = self.portfolio, self.broker
         column = weights_by_code(weights, self.universe, self.bars, broker.leverage)
+        tolerance = check_tolerance(tolerance)
         self.supersede(None)
         n, prices = len(column), portfolio.last_prices()
         wanted = column.nonzero()[0]
@@ -234,7 +237,6 @@ class Desk:
         units = round_to_lots(column * portfolio.equity / unit, portfolio.lots[:n])
         change = changes_to(units, portfolio.quantity[:n], portfolio.lots[:n])
         if tolerance:
-            tolerance = check_tolerance(tolerance)
             worth = np.abs(change) * np.nan_to_num(prices[:n]) * portfolio.multiplier[:n]
             change[worth < tolerance * portfolio.equity] = 0.0
         codes = change.nonzero()[0]

@@ -80,7 +80,7 @@ def _check_misspelt(strategy: Strategy) -> None:
     for name in dir(strategy):
         if not name.startswith("on_") or hasattr(Strategy, name):
             continue
-        begun = [hook for hook in _NAMES if hook.startswith(name) or name.startswith(hook)]
+        begun = [hook for hook in _NAMES if hook.startswith(name)]
         near = begun or get_close_matches(name, _NAMES, n=1, cutoff=_SURELY)
         if near:
             raise ConfigError(

@@ -1,0 +1,121 @@
+"""A whole basket of market orders at the next open, as columns.
+
+The same rules as `batch.py` has for single orders, and the same numbers to the bit; a test
+compares the two. Where a basket needs more than this (a cost that is no column, an order that
+must be cut), it goes the order-wise way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml4t.backtest.portfolio.valuation import running_cash, total
+from ml4t.backtest.simulation.batch import NOISE
+from ml4t.backtest.simulation.commission import column_form as column_commission
+from ml4t.backtest.simulation.slippage import column_form as column_slippage
+from ml4t.backtest.types.events import FillBatch
+
+if TYPE_CHECKING:
+    from ml4t.backtest.broker.basket import OpenBasket
+    from ml4t.backtest.portfolio.portfolio import Portfolio
+    from ml4t.backtest.simulation.account import Account
+    from ml4t.backtest.simulation.commission import Commission
+    from ml4t.backtest.simulation.slippage import Slippage
+    from ml4t.backtest.types.bars import Bars
+
+
+class BasketMatch:
+    """The orders of one basket that can trade at this open, one column each.
+
+    Args:
+        basket: Market orders, each asset at most once; at least one is `ready`.
+        ready: Positions of the orders whose asset has a bar that can fill them.
+        rows: The chunk's rows of those bars.
+        bars: The timestamp's bars.
+        portfolio: Read only.
+        commission: What a fill costs.
+        slippage: How much worse than the open a fill is.
+    """
+
+    def __init__(  # noqa: PLR0917  what a match is made of
+        self,
+        basket: OpenBasket,
+        ready: np.ndarray,
+        rows: np.ndarray,
+        bars: Bars,
+        portfolio: Portfolio,
+        commission: Commission,
+        slippage: Slippage,
+    ) -> None:
+        self.bars = bars
+        self.portfolio = portfolio
+        self.charge = column_commission(commission)
+        self.codes = basket.codes[ready]
+        self.quantity = basket.quantities[ready]
+        self.sign = np.sign(self.quantity)
+        self.size = np.abs(self.quantity)
+        self.multiplier = portfolio.multiplier[self.codes]
+        self.reference = bars.chunk.open[rows]
+        self.price = column_slippage(slippage)(self.sign, self.reference)
+        self.commission = self.charge(self.size, self.price, self.multiplier)
+        held = portfolio.quantity[self.codes]
+        is_opposite = held * self.sign < 0.0
+        self.exits = np.where(is_opposite, np.minimum(self.size, np.abs(held)), 0.0)
+
+    def affords(self, account: Account) -> bool:
+        """Whether all entries can be paid after the exits."""
+        entry = self.size - self.exits
+        opens = entry.nonzero()[0]
+        if len(opens) == 0:
+            return True
+        exits, price, multiplier = self.exits, self.price, self.multiplier
+        closing = np.where(exits > 0.0, self.charge(exits, price, multiplier), 0.0)
+        flows = self.sign * exits * price * multiplier + closing
+        cash = running_cash(self.portfolio.cash, flows[entry == 0.0])
+        freed = -total(flows[opens][exits[opens] > 0.0])
+        unit = np.where(self.sign > 0.0, price, 2.0 * self.reference - price) * multiplier
+        needs = total((entry * unit + (self.commission - closing))[opens])
+        free = account.free(cash + freed, self._short_value())
+        return bool(needs <= free + NOISE * abs(needs))
+
+    def _short_value(self) -> float:
+        portfolio, bars = self.portfolio, self.bars
+        quantity = portfolio.quantity.copy()
+        quantity[self.codes] += self.sign * self.exits
+        if not (quantity < 0.0).any():
+            return 0.0
+        now = portfolio.last_prices().copy()
+        now[bars.codes] = bars.open
+        return portfolio.short_value(quantity, now)
+
+    def order(self) -> np.ndarray:
+        """Positions of the orders as they fill: exits first."""
+        is_exit = self.exits == self.size
+        return np.concatenate([is_exit.nonzero()[0], (~is_exit).nonzero()[0]])
+
+    def fills(self, order_ids: np.ndarray, order: np.ndarray) -> FillBatch:
+        """All of them filled whole, in this order."""
+        slippage = self.sign * (self.price - self.reference) * self.size * self.multiplier
+        return FillBatch(
+            self.portfolio.universe,
+            self.bars.timestamp,
+            order_ids=order_ids,
+            codes=self.codes[order],
+            quantities=self.quantity[order],
+            prices=self.price[order],
+            commissions=self.commission[order],
+            slippages=slippage[order],
+            reason="open",
+        )
+
+
+def ready_orders(basket: OpenBasket, bars: Bars) -> tuple[np.ndarray, np.ndarray]:
+    """Which orders can trade in these bars, and the rows of their assets."""
+    rows, begins = bars.rows_of_codes(basket.codes), bars.chunk.begins
+    can = rows >= 0
+    if begins is not None:
+        can &= begins[rows] >= basket.decided_at
+    ready = can.nonzero()[0]
+    return ready, rows[ready]
