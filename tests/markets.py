@@ -53,6 +53,9 @@ class Market:
         self.present &= np.arange(steps)[:, None] >= starts
         self.present[np.flatnonzero(~self.present.any(axis=1)), 0] = True  # no empty timestamps
         self.present[-1, ~self.present.any(axis=0)] = True  # every asset shows at least once
+        for asset in self.present.T:  # two bars in a row, which tell how long bars are
+            if asset.sum() > 1 and not (asset[1:] & asset[:-1]).any():
+                asset[np.argmax(asset) + 1] = True
         self.signal = rng.normal(size=(steps, n))
 
     def frame(self, *, shuffled: bool = False, signal: str | None = None) -> pl.DataFrame:

@@ -235,7 +235,7 @@ def test_naive_and_zoned_feeds_are_refused() -> None:
 
 
 def test_a_feed_of_events_and_a_table_are_merged() -> None:
-    """As both become known; new assets join in order of appearance."""
+    """As both become known; the assets of the feed's first time are known before the run."""
     made = [
         MarketEvent(t, a, 10.0, 11.0, 9.0, 10.0, 1.0, {"p": 0.5})
         for t in minutes(4)
@@ -249,7 +249,7 @@ def test_a_feed_of_events_and_a_table_are_merged() -> None:
     assert found[1].signals == {"p": 0.5}
     assert clock.is_growing
     assert clock.is_streaming
-    assert clock.universe.ids == ["A", "C", "B", "Z"]
+    assert clock.universe.ids == ["A", "B", "C", "Z"]
 
 
 # -- frequencies -------------------------------------------------------------------------------

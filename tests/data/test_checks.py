@@ -152,6 +152,46 @@ def test_assets_that_trade_rarely_are_not_taken_for_slow_bars(seed: int) -> None
     assert checks.check_one_frequency(place, offsets) == 60_000_000
 
 
+@pytest.mark.parametrize(
+    ("steps", "is_session", "unknown"),
+    [
+        ([60, 60, 90], False, [False, False, False]),
+        ([60, 120, 3_600], False, [False, True, True]),
+        ([60, checks.NO_STEP], False, [False, True]),
+        ([checks.NO_STEP, checks.NO_STEP], False, [True, True]),
+        ([3_600, 3_600], False, [False, False]),
+        ([86_400, 3 * 86_400, 7 * 86_400, checks.NO_STEP], True, [False, False, True, False]),
+        ([7 * 86_400], True, [False]),
+    ],
+)
+def test_an_asset_with_longer_steps_than_others_may_have_longer_bars(
+    steps: list[int], is_session: bool, unknown: list[bool]
+) -> None:
+    """Two bars in a row settle it, however rarely an asset trades otherwise."""
+    shortest = np.array([s if s == checks.NO_STEP else s * 1_000_000 for s in steps])
+    axis = TimeAxis(is_session=is_session)
+    assert checks.unknown_lengths(shortest, axis).tolist() == unknown
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 50))
+def test_the_shortest_steps_are_those_of_a_walk_over_all_rows(seed: int, cut: int) -> None:
+    """However the rows are cut, and with assets that show later."""
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.integers(0, 200, 60))
+    codes = rng.integers(0, 1 + np.arange(60) // 12).astype(np.int32)
+    found, previous = checks.ShortestSteps(), []
+    for part in (slice(0, cut), slice(cut, None)):
+        previous += found.add(times[part], codes[part], 5).tolist()
+    latest: dict[int, int] = {}
+    shortest: dict[int, int] = {}
+    for time, code, before in zip(times.tolist(), codes.tolist(), previous, strict=True):
+        assert before == latest.get(code, checks.LONG_AGO)
+        if code in latest:
+            shortest[code] = min(time - latest[code], shortest.get(code, checks.NO_STEP))
+        latest[code] = time
+    assert found.steps.tolist() == [shortest.get(code, checks.NO_STEP) for code in range(5)]
+
+
 def test_context_must_be_the_same_for_all_assets() -> None:
     """A column that differs between assets at one time is no context; absent values are ignored."""
     same = bars(VIX=[1.0, 1.0, None, 2.0, math.nan, None], mood=list("aabbcc"))

@@ -202,6 +202,59 @@ def test_a_feed_is_walked_once() -> None:
         Clock(ListFeed([])).prepare()
 
 
+def test_the_assets_of_the_first_time_are_known_before_the_run() -> None:
+    """Orders before the first bar can name them."""
+    clock = Clock(ListFeed([bar(NINE, "B"), bar(NINE, "A"), bar(NINE + MINUTE, "0")]))
+    clock.prepare()
+    assert clock.universe.ids == ["A", "B"]
+    assert [chunk.codes.tolist() for chunk in clock.chunks()] == [[0, 1], [2]]
+
+
+@pytest.mark.parametrize("names", ["ABCDE", "EDCBA", "CAEBD"])
+def test_the_order_of_feeds_does_not_show(names: str) -> None:
+    """Assets that appear later get their codes by time and name, not by feed."""
+    times = [NINE + i * MINUTE for i in range(4)]
+    feeds = [
+        ListFeed([bar(times[0], f"{n}0"), bar(times[2 - (n == "E")], f"{n}1"), bar(times[3], n)])
+        for n in names
+    ]
+    clock = Clock(*feeds)
+    rows = [(c.times.tolist(), c.codes.tolist()) for c in clock.chunks()]
+    late = ["E1", "A1", "B1", "C1", "D1", *"ABCDE"]
+    assert clock.universe.ids == ["A0", "B0", "C0", "D0", "E0", *late]
+    assert [codes for _, codes in rows] == [[0, 1, 2, 3, 4], [5], [6, 7, 8, 9], [*range(10, 15)]]
+
+
+@pytest.mark.parametrize("hour", [0, 16])
+def test_feeds_that_start_before_a_weekend_and_after_it_are_of_one_frequency(hour: int) -> None:
+    """The first step of a feed is a weekend or a day; its bars are days."""
+    days = [dt.datetime(2024, 1, d, hour) for d in (5, 8, 9, 10)]
+    friday = ListFeed([bar(day, "A") for day in days])
+    monday = ListFeed([bar(day, "B") for day in days[1:]])
+    assert len(list(Clock(friday, monday).chunks())) == 4
+
+
+def test_labels_among_minutes_are_clearly_longer() -> None:
+    """Whatever the first step of a feed is, a label is a day at least."""
+    days = ListFeed([bar(dt.datetime(2024, 1, d), "A") for d in (2, 3)])
+    fast = ListFeed([bar(NINE + i * MINUTE, "B") for i in range(3)])
+    with pytest.raises(DataError, match="one every 1d"):
+        Clock(days, fast).prepare()
+
+
+def test_what_a_feed_has_shown_decides_when_its_bars_began() -> None:
+    """Minutes of A and rare minutes of B: once B had two in a row, its bars are minutes too."""
+    traded = {"A": range(9), "B": (1, 4, 5, 8)}
+    found = chunks(*(bar(NINE + i * MINUTE, a) for i in range(9) for a in "AB" if i in traded[a]))
+    began = [
+        None if c.begins is None else c.axis.to_datetimes(c.begins)[-1]
+        for c in found
+        if len(c.codes) == 2
+    ]
+    assert began[1] == NINE + MINUTE  # since B's last bar
+    assert [began[0] is None, *began[2:]] == [False, None, None]
+
+
 def test_a_feed_for_one_asset_refuses_another() -> None:
     """`feeds={'A': feed}` is a promise about every event."""
     clock = Clock()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml4t.backtest.data import history as history_module
 from ml4t.backtest.data.history import History
 from ml4t.backtest.errors import DataError
 from ml4t.backtest.types.bars import Chunk, Universe
@@ -216,10 +218,39 @@ def _runs(draw: st.DrawFn) -> tuple[list[list[list[str]]], int | None]:
     return parts, draw(st.none() | st.integers(1, 6))
 
 
-@given(_runs(), st.integers(1, 6))
-def test_history_agrees_with_lists(run: tuple[list[list[list[str]]], int | None], n: int) -> None:
+def test_many_small_chunks_are_bundled() -> None:
+    """A feed of single events brings a chunk a timestamp; walking all of them takes too long."""
+    history, chunks = story(100, *[[IDS] if i % 9 else [["A", "C"]] for i in range(1_000)])
+    now = chunks[-1]
+    assert len(history._parts) < 80
+    assert sum(len(part.chunk) for part in history._parts) < 600
+    assert history.last(now, 3, 0, 100).tolist() == [100.0 * t for t in range(901, 1_001)]
+    expected = [100.0 * t + 1 for t in range(1, 1_001) if (t - 1) % 9][-100:]
+    assert history.last(now, 2, 1, 100).tolist() == expected
+    assert history.matrix(now, 0, 100)[:, 0].tolist() == [100.0 * t for t in range(901, 1_001)]
+
+
+def test_bundled_chunks_lack_signals_where_they_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes later is absent before."""
+    monkeypatch.setattr(history_module, "_BUNDLE", 2)
+    universe = Universe(IDS)
+    history = History(universe, 9)
+    for i in range(5):
+        history.push(latest := chunk(universe, i, [IDS], flag=i > 2))
+    assert len(history._parts) == 3
+    assert history.last(latest, 3, 1, 4, "flag").tolist()[1:] == [None, True, True]
+
+
+@given(_runs(), st.integers(1, 6), st.sampled_from([1, 2, 64]))
+def test_history_agrees_with_lists(
+    run: tuple[list[list[list[str]]], int | None], n: int, bundle: int
+) -> None:
     """At every timestamp, for every asset and for all, however the data were cut and let go."""
-    parts, limit = run
+    with mock.patch.object(history_module, "_BUNDLE", bundle):
+        _agrees_with_lists(*run, n)
+
+
+def _agrees_with_lists(parts: list[list[list[str]]], limit: int | None, n: int) -> None:
     n = n if limit is None else min(n, limit)
     universe = Universe(IDS)
     history = History(universe, limit)

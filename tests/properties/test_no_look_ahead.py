@@ -16,18 +16,21 @@ from ml4t.backtest import (
     BacktestEngine,
     BacktestResult,
     Context,
+    DataFeed,
+    MarketEvent,
     ParquetDataFeed,
     PercentCommission,
     SimulationBroker,
     Strategy,
 )
+from ml4t.backtest.data import block, stream
 from tests.examples import examples
 from tests.markets import FIELDS, Market
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ml4t.backtest import Bars, MarketEvent
+    from ml4t.backtest import Bars
 
 SEEDS = st.integers(0, 2**32 - 1)
 HOLES = st.sampled_from([0.0, 0.2])
@@ -347,6 +350,55 @@ def test_a_daily_bar_does_not_fill_what_was_decided_during_it() -> None:
     feeds = {**by_asset(fast, "30m"), **by_asset(slow, "1d")}
     result = BacktestEngine(feeds=feeds, strategy=Once()).run()
     assert result.fills["timestamp"].to_list() == [dt.datetime(2021, 3, 3, 16, 0)]
+
+
+class Rows(DataFeed):
+    """Gives the rows of a frame as events."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.rows = list(frame.sort("timestamp", "asset_id").iter_rows(named=True))
+
+    def get_next_event(self) -> MarketEvent | None:
+        """The next row."""
+        return MarketEvent(**self.rows.pop(0)) if self.rows else None
+
+    def is_exhausted(self) -> bool:
+        """Whether all rows were given."""
+        return not self.rows
+
+
+@pytest.mark.parametrize("kind", ["few", "large", "streamed", "custom"])
+def test_a_long_bar_of_one_source_does_not_fill_what_was_decided_during_it(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half hours and days in one source, whose lengths nothing declares."""
+    fast, slow = minutes_and_days(1)
+    slow = slow.with_columns(timestamp=pl.col("timestamp").cast(pl.Datetime("us")) + DAY * (2 / 3))
+    if kind == "large":
+        later = pl.concat(
+            slow.with_columns(pl.col("timestamp") + DAY * (3 * i)) for i in range(1, 10)
+        )
+        slow = pl.concat([slow, later])
+        monkeypatch.setattr(block, "SAMPLE_ROWS", 50)
+    columns = ["timestamp", "asset_id", "open", "high", "low", "close", "volume"]
+    fast = fast.with_columns(timestamp=pl.col("timestamp").cast(pl.Datetime("us")))
+    frame = pl.concat([fast.select(columns), slow.select(columns)])
+    if kind == "streamed":
+        monkeypatch.setattr(stream, "_WHOLE_CELLS", 0)
+    data = {"streamed": frame.lazy(), "custom": Rows(frame)}.get(kind, frame)
+
+    class Once(Strategy):
+        def on_bars(self, bars: Bars) -> None:
+            """Buy at ten."""
+            if bars.timestamp == dt.datetime(2021, 3, 2, 10, 0):
+                self.buy("D1", 10.0)
+                self.buy("M1", 10.0)
+
+    feed = {"feed": data} if isinstance(data, Rows) else {"data": data}
+    result = BacktestEngine(strategy=Once(), **feed).run()
+    filled = dict(result.fills.select("asset_id", "timestamp").iter_rows())
+    assert filled["D1"] == dt.datetime(2021, 3, 3, 16, 0)
+    assert filled["M1"] == dt.datetime(2021, 3, 2, 10, 30)
 
 
 @pytest.mark.breaks_laws("a control: it looks ahead")

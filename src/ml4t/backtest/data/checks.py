@@ -31,7 +31,7 @@ _SLOWER, _MUCH_SLOWER = 2, 10
 _CLEARLY_LONGER = 2
 _LONG_LABEL = 5 * DAY_US  # holidays do not part the bars of days by more, those of weeks do
 _NONE = np.array(None, dtype=object)  # compared with entry by entry
-LONG_AGO = np.iinfo(np.int64).min
+LONG_AGO = -(2**62)  # when decisions before the run were made: any bar may fill them
 NO_STEP = np.iinfo(np.int64).max
 
 
@@ -357,11 +357,11 @@ def unknown_lengths(shortest: np.ndarray, axis: TimeAxis) -> np.ndarray:
         axis: How the source's times are read.
     """
     longest = _CLEARLY_LONGER * min(int(shortest.min(initial=NO_STEP)), NO_STEP // 2)
-    if not axis.is_session:
-        slow: np.ndarray = (shortest >= longest) | (shortest == NO_STEP)
-        return slow
-    slow = (shortest >= max(longest, _LONG_LABEL)) & (shortest < NO_STEP)
-    return slow
+    if axis.is_session:
+        longest = max(longest, _LONG_LABEL)
+    is_lone = shortest == NO_STEP
+    slow: np.ndarray = (shortest >= longest) & ~is_lone
+    return slow if axis.is_session else slow | is_lone
 
 
 def known_length(shortest: np.ndarray, axis: TimeAxis) -> int | None:

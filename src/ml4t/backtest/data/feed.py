@@ -10,14 +10,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+import numpy as np
 
 from ml4t.backtest.types.time import TimeAxis
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator
-
-    import numpy as np
 
     from ml4t.backtest.data.block import Block
     from ml4t.backtest.types.bars import MarketEvent

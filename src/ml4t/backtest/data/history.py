@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml4t.backtest.errors import DataError, did_you_mean
+from ml4t.backtest.types.bars import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ml4t.backtest.types.bars import Chunk, Universe
+    from ml4t.backtest.types.bars import Universe
 
 _PRICES = ("open", "high", "low", "close", "volume")
 _PATIENCE = 4  # times the limit of timestamps, and a quarter of a chunk's rows
+_BUNDLE = 64  # so many small chunks in a row are made one
+_SMALL_ROWS = 8_192
 
 
 class History:
@@ -36,12 +39,38 @@ class History:
         self._limit = limit
         self._parts: deque[_Part] = deque()
         self._carried: _Carried | None = None
+        self._timestamps = 0  # of all parts
+        self._counts = np.zeros(len(universe), dtype=np.int64)  # rows of each asset in all parts
+        self._small = 0  # small parts at the end, in a row
 
     def push(self, chunk: Chunk) -> None:
         """Take the next chunk of the run, and let go what is too old to be asked for."""
-        self._parts.append(_Part(chunk))
-        while self._limit is not None and self._can_spare(self._limit):
+        part = _Part(chunk)
+        self._parts.append(part)
+        if self._limit is None:
+            return
+        self._total(part, 1)
+        self._small = self._small + 1 if len(chunk.codes) < _SMALL_ROWS else 0
+        if self._small > _BUNDLE:
+            self._bundle()
+        while self._can_spare(self._limit):
             self._let_go(self._limit)
+
+    def _total(self, part: _Part, sign: int) -> None:
+        """Keep the totals of what a part brings or takes with it."""
+        missing = len(self._universe) - len(self._counts)
+        if missing > 0:
+            self._counts = np.append(self._counts, np.zeros(missing, dtype=np.int64))
+        rows = part.counts()
+        self._counts[: len(rows)] += sign * rows
+        self._timestamps += sign * len(part.chunk)
+
+    def _bundle(self) -> None:
+        """Make the small parts before the newest one: many are slow to walk."""
+        newest = self._parts.pop()
+        parts = [self._parts.pop() for _ in range(_BUNDLE)][::-1]
+        self._parts += [_Part(_one_chunk([part.chunk for part in parts])), newest]
+        self._small = 1
 
     def _can_spare(self, limit: int) -> bool:
         """Whether the chunks after the oldest hold enough; the newest does not count yet.
@@ -49,20 +78,22 @@ class History:
         Assets that lack bars in them need copies of older ones. Rather than copy much, the oldest
         chunk is kept, until there are several times as many timestamps as can be asked for.
         """
-        later = list(self._parts)[1:-1]
-        timestamps = sum(len(part.chunk) for part in later)
+        oldest, newest = self._parts[0], self._parts[-1]
+        timestamps = self._timestamps - len(oldest.chunk) - len(newest.chunk)
         if timestamps < limit:
             return False
         if timestamps >= _PATIENCE * limit:
             return True
-        rows = self._parts[0].counts()
-        copied = int(rows[self._sparse(later, limit)[: len(rows)]].sum())
+        rows = oldest.counts()
+        copied = int(rows[self._sparse([oldest, newest], limit)[: len(rows)]].sum())
         return copied * _PATIENCE <= int(rows.sum())
 
     def _let_go(self, limit: int) -> None:
         """Drop the oldest chunk, but for what assets with few bars may still be asked for."""
         gone = self._parts.popleft()
-        sparse = self._sparse(list(self._parts)[:-1], limit)
+        self._total(gone, -1)
+        self._small = min(self._small, len(self._parts))
+        sparse = self._sparse([self._parts[-1]], limit)
         if not sparse.any():
             self._carried = None
             return
@@ -71,12 +102,12 @@ class History:
         older = nothing if self._carried is None else self._carried.of(sparse)
         self._carried = older.then(rows, limit)
 
-    def _sparse(self, parts: list[_Part], limit: int) -> np.ndarray:
-        """The assets with fewer bars than the limit in these chunks, bool by code."""
-        counts = np.zeros(len(self._universe), dtype=np.int64)
-        for part in parts:
+    def _sparse(self, without: list[_Part], limit: int) -> np.ndarray:
+        """The assets with fewer bars than the limit in all chunks but these, bool by code."""
+        counts = self._counts.copy()
+        for part in without:
             known = part.counts()
-            counts[: len(known)] += known
+            counts[: len(known)] -= known
         return counts < limit
 
     def last(
@@ -265,6 +296,32 @@ class _Carried:
             for name, column in later.columns.items()
         }
         return _Carried(codes[kept], {name: column[kept] for name, column in columns.items()})
+
+
+def _one_chunk(chunks: Sequence[Chunk]) -> Chunk:
+    """Consecutive chunks as one, without what history does not ask for."""
+    names = dict.fromkeys(name for chunk in chunks for name in chunk.signals)
+    counts = np.concatenate([np.diff(chunk.offsets) for chunk in chunks])
+    return Chunk(
+        chunks[0].universe,
+        chunks[0].axis,
+        times=np.concatenate([chunk.times for chunk in chunks]),
+        sessions=np.concatenate([chunk.sessions for chunk in chunks]),
+        offsets=np.append(0, np.cumsum(counts)),
+        codes=np.concatenate([chunk.codes for chunk in chunks]),
+        prices={n: np.concatenate([getattr(chunk, n) for chunk in chunks]) for n in _PRICES},
+        signals={name: _one_column(chunks, name) for name in names},
+    )
+
+
+def _one_column(chunks: Sequence[Chunk], name: str) -> np.ndarray:
+    like = next(chunk.signals[name] for chunk in chunks if name in chunk.signals)
+    return np.concatenate(
+        [
+            chunk.signals[name] if name in chunk.signals else _absent(len(chunk.codes), like)
+            for chunk in chunks
+        ]
+    )
 
 
 def _rows(chunk: Chunk) -> _Carried:

@@ -8,7 +8,6 @@ import numpy as np
 
 from ml4t.backtest.data.block import Block, stamp_starts
 from ml4t.backtest.data.checks import (
-    LONG_AGO,
     ShortestSteps,
     is_absent,
     known_length,
@@ -158,9 +157,8 @@ def merge(lanes: Sequence[Lane], universe: Universe, rows: int) -> Iterator[Bloc
         DataError: Two feeds have a bar of one asset at one time.
     """
     if len(lanes) == 1:
-        for block in lanes[0].blocks(rows):
-            ((_, admitted),) = _admit([(lanes[0], block)], universe)
-            yield admitted
+        for lone in lanes[0].blocks(rows):
+            yield combine(_admit([(lanes[0], lone)], universe), universe)
         return
     share = max(_LEAST_ROWS, rows // len(lanes))
     streams = [lane.blocks(share) for lane in lanes]

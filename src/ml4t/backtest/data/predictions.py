@@ -71,7 +71,7 @@ class Predictions:
         self._read_times(frame, delay)
         self._read_assets(frame)
         doubles = self._doubles(frame.columns, wanted or ())
-        refuse_doubles(frame, doubles, source)
+        refuse_doubles(frame, doubles, source, has_option=False)
         others = [other for _, _, other in doubles]
         self.names = _signal_names(frame.drop(others), source, wanted, self._keys)
         known = {*self._keys, *self.names, *others, META}
