@@ -198,8 +198,8 @@ class Blotter:
     def end(self, working: Working, status: OrderStatus, reason: str) -> None:
         """An order's life is over."""
         self._move(working, status)
-        del self.open[working.order_id]
-        del self._of_asset[working.code][working.order_id]
+        order_id = working.order_id
+        del self.open[order_id], self._of_asset[working.code][order_id]
         self.ended.append(self._row(working, reason))
         if self.is_watched:
             self._note(working, reason)

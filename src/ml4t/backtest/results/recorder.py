@@ -7,6 +7,7 @@ all its bars are at hand.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class Recorder:
         self.signals: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         self.contexts: list[tuple[int, dict[str, Any]]] = []
         self._chunk: Chunk | None = None
-        self._rows: list[tuple[Any, ...]] = []
+        self._rows = array("d")  # single fills, one after the other
         self._row_reasons: list[str] = []
         self._cash: list[tuple[int, float]] = []
         self._chunk_blocks = 0
@@ -100,7 +101,7 @@ class Recorder:
         for item, position in zip(news, positions, strict=True):
             if isinstance(item, FillEvent):
                 signed = item.quantity if item.side == OrderSide.BUY else -item.quantity
-                self._rows.append(
+                self._rows.extend(
                     (
                         item.order_id,
                         codes[item.asset_id],
@@ -139,13 +140,13 @@ class Recorder:
     def _close_rows(self) -> None:
         if not self._rows:
             return
-        columns = list(zip(*self._rows, strict=True))
+        columns = np.frombuffer(self._rows).reshape(-1, len(FILL_COLUMNS)).T
         kinds = (np.int64,) * 3 + (np.float64,) * 5 + (np.bool_,)
         self.fill_blocks.append(
-            tuple(np.array(c, dtype=k) for c, k in zip(columns, kinds, strict=True))
+            tuple(column.astype(kind) for column, kind in zip(columns, kinds, strict=True))
         )
-        self.fill_reasons.append((self._row_reasons, len(self._rows)))
-        self._rows, self._row_reasons = [], []
+        self.fill_reasons.append((self._row_reasons, len(self._row_reasons)))
+        self._rows, self._row_reasons = array("d"), []
 
     # -- at the end of a chunk ----------------------------------------------------------------
 

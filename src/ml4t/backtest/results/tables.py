@@ -118,9 +118,9 @@ def _singles_frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
             "asset_id": [str(order.asset_id) for order in orders],
             "side": [str(order.side) for order in orders],
             "type": [str(order.type) for order in orders],
-            "quantity": [_float(order.quantity) for order in orders],
-            "limit_price": [_float(order.limit_price) for order in orders],
-            "stop_price": [_float(order.stop_price) for order in orders],
+            "quantity": _floats([order.quantity for order in orders]),
+            "limit_price": _floats([order.limit_price for order in orders]),
+            "stop_price": _floats([order.stop_price for order in orders]),
             "time_in_force": [str(order.time_in_force) for order in orders],
             "status": [status.value for status in statuses],
             "filled_quantity": filled,
@@ -130,6 +130,14 @@ def _singles_frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
         },
         schema=_ORDER_SCHEMA,
     ).with_columns(pl.col("average_fill_price").fill_nan(None))  # NaN: nothing was filled
+
+
+def _floats(values: list[Any]) -> pl.Series:
+    """Numbers as asked for; what is none is null."""
+    try:
+        return pl.Series(values, dtype=pl.Float64)
+    except (TypeError, OverflowError):
+        return pl.Series([_float(value) for value in values], dtype=pl.Float64)
 
 
 def _float(value: Any) -> float | None:

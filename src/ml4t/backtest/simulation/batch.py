@@ -138,8 +138,8 @@ class BatchSettlement:
 
     def _project(self, working: Working, quantity: float) -> None:
         if quantity:
-            before = self.position(working.code)
-            self.positions[working.code] = position_after(before, working.sign * quantity)
+            code = working.code
+            self.positions[code] = position_after(self.position(code), working.sign * quantity)
 
     # -- entries ------------------------------------------------------------------------------
 
@@ -150,7 +150,9 @@ class BatchSettlement:
                 freed -= self._flow(candidate, candidate.exit)
         free = self.account.free(self.cash + freed, self._short_value(prices))
         needs = [self._need(candidate, candidate.entry) for candidate in entries]
-        together = total(np.array(needs))
+        together = 0.0
+        for need in needs:  # from left to right, as everywhere
+            together += need
         if together <= free + NOISE * abs(together):
             for candidate in entries:
                 self._trade(candidate, candidate.units(candidate.entry), candidate.entry)

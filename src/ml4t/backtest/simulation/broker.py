@@ -162,8 +162,9 @@ class SimulationBroker(Broker):
         live = trading.tradable()
         if not live:
             return news
-        markets = [(w, row) for w, row in live if is_market(w)]
-        resting = [(w, row) for w, row in live if not is_market(w)]
+        markets, resting = [], []
+        for working, row in live:
+            (markets if is_market(working) else resting).append((working, row))
         trading.at_open(live if self.fill_at == "next_open" else resting)
         trading.inside(resting)
         if self.fill_at == "next_close":

@@ -48,7 +48,9 @@ class BarTrading:
         orders = self.blotter.working()
         live = []
         for working, row in zip(orders, bars.rows_of([w.code for w in orders]), strict=True):
-            if self._is_over(working, session) or row < 0:
+            if working.time_in_force is TimeInForce.DAY and self._is_over(working, session):
+                continue
+            if row < 0:
                 continue
             decided = working.decided_at
             if begins is not None and begins[row] < decided and not (at_once and decided == now):
@@ -59,8 +61,7 @@ class BarTrading:
         return live
 
     def _is_over(self, working: Working, session: int) -> bool:
-        is_day = working.time_in_force is TimeInForce.DAY
-        if not is_day or working.session is None or working.session >= session:
+        if working.session is None or working.session >= session:
             return False
         self.blotter.end(working, OrderStatus.EXPIRED, "day order: not filled in its session")
         return True
@@ -162,8 +163,9 @@ class BarTrading:
 
     def drop(self, tried: Sequence[Live]) -> None:
         """End what has had its only chance."""
+        is_open = self.blotter.open
         for working, _ in tried:
-            if not self._is_open(working):
+            if working.order_id not in is_open:
                 continue
             if working.time_in_force is TimeInForce.IOC:
                 text = "immediate or cancel: not filled in its bar"
