@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from array import array
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,8 +95,8 @@ class Blotter:
         self._next_id = 1
         self._changes: list[OrderEvent] = []
         # One entry an order, by id: what the orders' frame is made of.
-        self.codes: list[int] = []
-        self.steps: list[int] = []
+        self.codes = array("q")
+        self.steps = array("q")
         self.ended: list[tuple[Any, ...]] = []
         self.ended_baskets: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
 
@@ -154,7 +156,7 @@ class Blotter:
         first = self._next_id
         self._next_id += n
         self.codes.extend(basket.codes.tolist())
-        self.steps.extend([self.step] * n)
+        self.steps.extend(repeat(self.step, n))
         self.baskets.append(OpenBasket(basket, first, self.now_us, self.step))
         if self.is_watched:
             self.unpack()
@@ -200,7 +202,8 @@ class Blotter:
         self._move(working, status)
         order_id = working.order_id
         del self.open[order_id], self._of_asset[working.code][order_id]
-        self.ended.append(self._row(working, reason))
+        filled, average = working.filled, working.average_price
+        self.ended.append((order_id, working.order, status, filled, average, reason))
         if self.is_watched:
             self._note(working, reason)
 

@@ -69,7 +69,7 @@ class Portfolio:
             if old:
                 column[:old] = getattr(self, name)[:old]
             setattr(self, name, column)
-        self._quantity: Any = self.quantity.data
+        self.units: Any = self.quantity.data
         self._entry: Any = self.entry_price.data
 
     quantity: np.ndarray
@@ -113,10 +113,10 @@ class Portfolio:
     def _book(self, fill: FillEvent) -> float:
         code = self.universe.codes[fill.asset_id]
         signed = fill.quantity if fill.side == OrderSide.BUY else -fill.quantity
-        before = self._quantity[code]
+        before = self.units[code]
         after = position_after(before, signed)
         self._entry[code] = entry_price_after(before, self._entry[code], signed, after, fill.price)
-        self._quantity[code] = after
+        self.units[code] = after
         flow = signed * fill.price * self.instruments[code].multiplier + fill.commission
         self.cash -= flow
         self.quantities[fill.asset_id] = after

@@ -110,7 +110,7 @@ class Recorder:
                         item.price,
                         item.commission,
                         item.slippage,
-                        position,
+                        float(position),
                         item.reason in _AT_CLOSE,
                     )
                 )
@@ -284,16 +284,21 @@ class Recorder:
 
     def _excursions_frame(self) -> pl.DataFrame:
         schema = {"fill_id": pl.Int64, "high": pl.Float64, "low": pl.Float64, "bars": pl.Int64}
-        parts = [
-            pl.DataFrame(dict(zip(schema, columns, strict=True)), schema=schema)
-            for columns in self.excursions
-        ]
-        frame = pl.concat([pl.DataFrame(schema=schema), *parts])
-        return (
-            frame.group_by("fill_id")
-            .agg(pl.col("high").max(), pl.col("low").min(), pl.col("bars").sum())
-            .sort("fill_id")
+        if not self.excursions:
+            return pl.DataFrame(schema=schema)
+        parts = (np.concatenate(columns) for columns in zip(*self.excursions, strict=True))
+        fill_id, high, low, bars = parts
+        order = np.argsort(fill_id, kind="stable")
+        fill_id = fill_id[order]
+        # A stretch that went on in the next chunk has several rows.
+        first = np.diff(fill_id, prepend=0).nonzero()[0]
+        columns = (
+            fill_id[first],
+            np.maximum.reduceat(high[order], first),
+            np.minimum.reduceat(low[order], first),
+            np.add.reduceat(bars[order], first),
         )
+        return pl.DataFrame(dict(zip(schema, columns, strict=True)), schema=schema)
 
 
 def rows_at(chunk: Chunk, t: np.ndarray, codes: np.ndarray) -> np.ndarray:

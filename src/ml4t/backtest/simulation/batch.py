@@ -96,7 +96,7 @@ class BatchSettlement:
     def position(self, code: int) -> float:
         """Signed units of an asset after what was settled so far."""
         held = self.positions.get(code)
-        return self.portfolio.quantity.item(code) if held is None else held
+        return float(self.portfolio.units[code]) if held is None else held
 
     def _take(self, fill: FillEvent | FillBatch) -> None:
         """What was settled before at this moment counts."""
@@ -121,7 +121,8 @@ class BatchSettlement:
             if candidate.entry == 0.0 and candidate.exit:
                 self._trade(candidate, candidate.exit)
             elif candidate.entry:
-                self._project(candidate.working, candidate.exit)
+                if candidate.exit:
+                    self._project(candidate.working, candidate.exit)
                 entries.append(candidate)
         if entries:
             self._fund(entries, prices)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.commission import Commission
     from ml4t.backtest.simulation.slippage import Slippage
+    from ml4t.backtest.simulation.trading import Live
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import News
 
@@ -154,7 +155,7 @@ class SimulationBroker(Broker):
         news = self._vanish(bars)
         if blotter.is_empty:
             return news
-        if self._takes_baskets and not blotter.open and len(blotter.baskets) == 1 and not news:
+        if not blotter.open and len(blotter.baskets) == 1 and not news and self._takes_baskets:
             batches = self._match_basket(bars, blotter.baskets[0], portfolio)
             if batches is not None:
                 return batches
@@ -162,7 +163,8 @@ class SimulationBroker(Broker):
         live = trading.tradable()
         if not live:
             return news
-        markets, resting = [], []
+        markets: list[Live] = []
+        resting: list[Live] = []
         for working, row in live:
             (markets if is_market(working) else resting).append((working, row))
         trading.at_open(live if self.fill_at == "next_open" else resting)
