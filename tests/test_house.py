@@ -563,3 +563,14 @@ def test_wheel_shares_the_namespace(tmp_path: Path) -> None:
     done = _run(sys.executable, "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert all(path.startswith(str(site)) for path in done.stdout.split()), done.stdout
+
+
+def test_nothing_large_is_kept() -> None:
+    """Generated data does not belong in the repository; the largest file is the demo's prices."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout, so what is kept cannot be listed")
+    names = [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    assert [name for name in names if (ROOT / name).stat().st_size > 1_000_000] == []
