@@ -168,7 +168,8 @@ class SimulationBroker(Broker):
         for working, row in live:
             (markets if is_market(working) else resting).append((working, row))
         trading.at_open(live if self.fill_at == "next_open" else resting)
-        trading.inside(resting)
+        if resting:
+            trading.inside(resting)
         if self.fill_at == "next_close":
             trading.at_close(markets)
         trading.drop(resting if self.fill_at == "close" else live)

@@ -82,6 +82,8 @@ class BasketMatch:
 
     def _short_value(self) -> float:
         portfolio, bars = self.portfolio, self.bars
+        if portfolio.quantity.min() >= 0.0:
+            return 0.0  # exits leave nothing short
         quantity = portfolio.quantity.copy()
         quantity[self.codes] += self.sign * self.exits
         if not (quantity < 0.0).any():
