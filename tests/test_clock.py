@@ -18,7 +18,7 @@ from ml4t.backtest.data import block, merge
 from ml4t.backtest.data.context import Context
 from ml4t.backtest.data.frames import ParquetDataFeed
 from ml4t.backtest.errors import ConfigError, DataError
-from ml4t.backtest.types.bars import Bars, Chunk, MarketEvent
+from ml4t.backtest.types.bars import Chunk, MarketEvent
 from tests.data.conftest import DAYS, bars
 from tests.data.test_events import ListFeed
 
@@ -455,7 +455,7 @@ def test_a_streamed_run_is_the_run_in_memory(
 def test_bars_are_views_of_chunks() -> None:
     """What a strategy sees of one timestamp."""
     (chunk,) = Clock(bars(p=[0.1, 0.9, 0.2, 0.8, 0.3, 0.7])).chunks()
-    now = Bars(chunk, 1)
+    now = chunk.bars(1)
     assert now.top("p", 1) == ["MSFT"]
     assert now.close.base is not None
     assert not now.close.flags.writeable

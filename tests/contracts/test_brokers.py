@@ -14,7 +14,6 @@ from ml4t.backtest import (
     PerShareCommission,
     SimulationBroker,
 )
-from ml4t.backtest.broker.blotter import refusal
 from ml4t.backtest.testing.contracts import BrokerContract
 
 if TYPE_CHECKING:
@@ -97,14 +96,13 @@ class TinyBroker(Broker):
     def submit(self, orders: Iterable[Order]) -> News:
         """Accept market orders for known assets."""
         for order in orders:
-            code = self.blotter.universe.codes.get(order.asset_id, -1)
-            reason = refusal(order) or ("unknown asset" if code < 0 else "")
-            if not reason and OrderType(order.type) is not OrderType.MARKET:
+            plain, code, reason = self.blotter.check(order)
+            if not reason and plain.type is not OrderType.MARKET:
                 reason = "market orders only"
             if reason:
                 self.blotter.reject(order, reason, code)
             else:
-                self.blotter.accept(order, code, float(order.quantity))
+                self.blotter.accept(plain, code, plain.quantity)
         return []
 
 

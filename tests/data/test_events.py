@@ -12,7 +12,7 @@ import pytest
 from ml4t.backtest.clock import Clock
 from ml4t.backtest.data.feed import DataFeed
 from ml4t.backtest.errors import ConfigError, DataError
-from ml4t.backtest.types.bars import Bars, Chunk, MarketEvent
+from ml4t.backtest.types.bars import Chunk, MarketEvent
 
 NINE = dt.datetime(2024, 1, 2, 9, 0)
 MINUTE = dt.timedelta(minutes=1)
@@ -109,7 +109,7 @@ def test_signals_become_columns_and_absent_ones_stay_absent() -> None:
     assert next(second.events()).signals == {"tag": "x"}
     assert next(third.events()).signals == {}
     assert set(third.signals) == {"p", "up", "tag"}
-    assert np.isnan(Bars(third, 0).signal("p")).all()
+    assert np.isnan(third.bars(0).signal("p")).all()
 
 
 def test_signal_columns_and_context_pattern_apply() -> None:

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ml4t.backtest.broker.basket import Basket
 from ml4t.backtest.broker.blotter import Blotter
 from ml4t.backtest.portfolio.portfolio import Portfolio
-from ml4t.backtest.types.bars import Bars, Chunk, Universe
+from ml4t.backtest.types.bars import Chunk, Universe
 from ml4t.backtest.types.events import FillBatch, FillEvent
 from ml4t.backtest.types.instrument import Instrument
 from ml4t.backtest.types.order import Order, OrderSide, OrderStatus, may_follow
@@ -155,17 +155,17 @@ class BlotterMachine(RuleBasedStateMachine):
     def every_order_is_somewhere_once(self) -> None:
         """Ended, open, in a basket or filled as part of one; never twice, never nowhere."""
         blotter = self.blotter
-        single = list(blotter.rows())
+        single = blotter.singles
         waiting = [n for basket in blotter.baskets for n in basket.order_ids.tolist()]
         filled = [n for _, numbers, _, _ in blotter.ended_baskets for n in numbers.tolist()]
-        everywhere = sorted([row[0] for row in single] + waiting + filled)
+        everywhere = sorted([order.order_id for order in single] + waiting + filled)
         assert everywhere == list(self.model)
         assert blotter.count == len(self.model)
         assert blotter.is_empty == (not self._open())
-        for number, _, status, units, _, reason in single:
-            order = self.model[number]
-            assert (status, reason) == (order["status"], order["reason"])
-            assert units == pytest.approx(order["filled"])
+        for working in single:
+            order = self.model[working.order_id]
+            assert (working.status, working.reason) == (order["status"], order["reason"])
+            assert working.filled == pytest.approx(order["filled"])
         assert all(self.model[n]["status"] is OrderStatus.FILLED for n in filled)
         assert all(self.model[n]["status"] is OrderStatus.ACCEPTED for n in waiting)
 
@@ -266,7 +266,7 @@ class PortfolioMachine(RuleBasedStateMachine):
             prices={n: column.copy() for n in ("open", "high", "low", "close", "volume")},
         )
         for portfolio in (self.portfolio, self.twin):
-            portfolio.mark(Bars(chunk, 0))
+            portfolio.mark(chunk.bars(0))
         self.last.update({ASSETS[code]: price for code, price in closes.items()})
 
     @invariant()

@@ -1,5 +1,6 @@
 """ml4t.backtest: honest backtests of trading on model predictions."""
 
+from ml4t.backtest._version import __version__
 from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.clock import Clock
 from ml4t.backtest.data.context import Context
@@ -67,4 +68,5 @@ __all__ = [
     "StrategyError",
     "TimeInForce",
     "UnleveragedAccount",
+    "__version__",
 ]

@@ -7,7 +7,6 @@ import math
 import platform
 from bdb import BdbQuit
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from ml4t.backtest._version import __version__
 from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.clock import Clock
 from ml4t.backtest.data.calendar import TradingCalendar
@@ -36,7 +36,6 @@ from ml4t.backtest.strategy.desk import Desk
 from ml4t.backtest.strategy.hooks import Hooks, adapted
 from ml4t.backtest.strategy.schedule import Schedule
 from ml4t.backtest.strategy.strategy import Strategy
-from ml4t.backtest.types.bars import Bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.data.context import Context
     from ml4t.backtest.data.feed import DataFeed
-    from ml4t.backtest.types.bars import Chunk, MarketEvent
+    from ml4t.backtest.types.bars import Bars, Chunk, MarketEvent
     from ml4t.backtest.types.events import News
 
 
@@ -200,7 +199,6 @@ class _Run:
         if self.hooks.on_order_event is not None:
             self.blotter.watch()
         self.schedules: list[tuple[Schedule, Callable[[Bars, dict[str, Any]], Any]]] = []
-        self.step_number = -1
         self.bars: Bars | None = None
         self._fills: list[Any] = []
         self._has_started = False
@@ -235,19 +233,19 @@ class _Run:
         self.recorder.begin(chunk)
         self.history.push(chunk)
         events = chunk.events() if self.hooks.on_market_data is not None else None
-        for index in range(len(chunk)):
-            self._step(Bars(chunk, index), events)
+        step = self._step
+        for bars in chunk.windows():
+            step(bars, events)
 
     def _step(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
         """Everything that happens at one timestamp, in order."""
-        broker, portfolio = self.broker, self.portfolio
-        self.bars = self.desk.bars = bars
-        self.step_number += 1
-        self.blotter.at(bars, self.step_number)
+        broker, blotter = self.broker, self.blotter
+        self.bars = self.desk.bars = blotter.bars = bars
+        blotter.step += 1
         idle = broker.is_idle(bars)
         if not idle:
             self._book(broker.advance(bars))
-        portfolio.mark(bars)
+        self.portfolio.mark(bars)
         if not idle:
             self._book(broker.check_margin(bars))
         self._run_hooks(bars, events)
@@ -527,13 +525,9 @@ def _parameters(strategy: Strategy) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    try:
-        own = version("ml4t-backtest")
-    except PackageNotFoundError:
-        own = "unknown"
     return {
         "python": platform.python_version(),
-        "ml4t-backtest": own,
+        "ml4t-backtest": __version__,
         "polars": pl.__version__,
         "numpy": np.__version__,
         "msgspec": msgspec.__version__,

@@ -7,6 +7,7 @@ from array import array
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from ml4t.backtest.broker.basket import OpenBasket
@@ -23,7 +24,7 @@ from ml4t.backtest.types.order import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from datetime import datetime
 
     from ml4t.backtest.broker.basket import Basket
@@ -33,45 +34,34 @@ if TYPE_CHECKING:
 _HUGE = 1e300
 # What float noise may leave of a quantity that was filled in parts.
 _DUST = 1e-12
+# What of a quantity may be missing in whole lots before it counts as cut to lots.
+_LOT_NOISE = 1e-9
+_BUY, _MARKET, _FILLED = OrderSide.BUY, OrderType.MARKET, OrderStatus.FILLED
 
 
-class Working:
-    """One open order and how far it has come. Owned by the blotter."""
+class Working(msgspec.Struct, gc=False):
+    """One order in the book, and how far it has come. Owned by the blotter.
 
-    __slots__ = (
-        "average_price",
-        "code",
-        "decided_at",
-        "filled",
-        "order",
-        "order_id",
-        "remaining",
-        "session",
-        "sign",
-        "status",
-        "step",
-        "time_in_force",
-        "triggered",
-        "type",
-    )
+    `sign` is 1 for a buy and -1 for a sale; `remaining` units are still to be filled;
+    `decided_at` is in microseconds, `step` the number of the run's timestamp; `session` is the
+    first one it could trade in. `reason` says why it ended without filling whole.
+    """
 
-    def __init__(
-        self, order_id: int, order: Order, code: int, quantity: float, decided_at: int, step: int
-    ) -> None:
-        self.order_id = order_id
-        self.order = order
-        self.code = code
-        self.sign = 1.0 if order.side == OrderSide.BUY else -1.0
-        self.type = order.type
-        self.time_in_force = order.time_in_force
-        self.remaining = quantity
-        self.filled = 0.0
-        self.average_price = math.nan
-        self.status = OrderStatus.ACCEPTED
-        self.decided_at = decided_at
-        self.step = step
-        self.session: int | None = None
-        self.triggered = False
+    order_id: int
+    order: Order
+    code: int
+    sign: float
+    type: OrderType
+    time_in_force: TimeInForce
+    remaining: float
+    decided_at: int
+    step: int
+    status: OrderStatus = OrderStatus.ACCEPTED
+    filled: float = 0.0
+    average_price: float = math.nan
+    reason: str = ""
+    session: int | None = None
+    triggered: bool = False
 
 
 class Blotter:
@@ -87,6 +77,7 @@ class Blotter:
     def __init__(self, universe: Universe) -> None:
         self.universe = universe
         self.open: dict[int, Working] = {}
+        self.singles: list[Working] = []  # all that came one by one, open or over
         self.baskets: list[OpenBasket] = []
         self.is_watched = False
         self.bars: Bars | None = None
@@ -94,10 +85,9 @@ class Blotter:
         self._of_asset: dict[int, dict[int, Working]] = {}
         self._next_id = 1
         self._changes: list[OrderEvent] = []
-        # One entry an order, by id: what the orders' frame is made of.
+        # One entry an order, by id.
         self.codes = array("q")
         self.steps = array("q")
-        self.ended: list[tuple[Any, ...]] = []
         self.ended_baskets: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
 
     @property
@@ -109,10 +99,6 @@ class Blotter:
     def is_empty(self) -> bool:
         """No order is open."""
         return not self.open and not self.baskets
-
-    def at(self, bars: Bars, step: int) -> None:
-        """Decisions from now on are made on these bars, the run's timestamp number `step`."""
-        self.bars, self.step = bars, step
 
     @property
     def now(self) -> datetime | None:
@@ -128,11 +114,25 @@ class Blotter:
     def watch(self) -> None:
         """Collect changes from now on; orders from before the run are changes too."""
         self.is_watched = True
-        rows = [*self.ended, *(self._row(working, "") for working in self.open.values())]
-        for order_id, order, status, filled, average, reason in sorted(rows, key=lambda r: r[0]):
-            self._changes.append(
-                OrderEvent(order_id, order, status, self.now, filled, average, reason)
-            )
+        for working in self.singles:
+            self._note(working)
+
+    def check(self, order: Order) -> tuple[Order, int, str]:
+        """Look at an order before it is taken or refused.
+
+        Returns:
+            The order with enumerations for its words and plain floats for its numbers, the code
+            of its asset (-1 when unknown), and why it cannot be meant, whatever the market: an
+            empty string when it can. An order that cannot be meant is returned as it was asked.
+        """
+        asset_id: object = order.asset_id
+        code = self.universe.codes.get(asset_id, -1) if isinstance(asset_id, str) else -1
+        if code >= 0 and _is_usual(order):
+            return order, code, ""
+        reason = _bad_word(order) or _bad_quantity(order.quantity) or _bad_price(order)
+        if not reason and code < 0:
+            reason = unknown_asset(asset_id, self.universe)
+        return (order if reason else plain_order(order)), code, reason
 
     # -- an order's life ----------------------------------------------------------------------
 
@@ -140,12 +140,35 @@ class Blotter:
         """Take an order into the book, to work `quantity` units of it."""
         if self.baskets:
             self.unpack()  # so that `open` stays in order of submission
-        order = plain_order(order)
-        working = Working(self._new_id(code), order, code, quantity, self.now_us, self.step)
-        self.open[working.order_id] = working
-        self._of_asset.setdefault(code, {})[working.order_id] = working
+        order_id, step = self._next_id, self.step
+        self._next_id = order_id + 1
+        self.codes.append(code)
+        self.steps.append(step)
+        return self._enter(order_id, plain_order(order), code, quantity, self.now_us, step)
+
+    def _enter(
+        self, order_id: int, order: Order, code: int, quantity: float, decided_at: int, step: int
+    ) -> Working:
+        working = Working(
+            order_id,
+            order,
+            code,
+            1.0 if order.side == _BUY else -1.0,
+            order.type,  # type: ignore[arg-type]  # plain, as everything accepted
+            order.time_in_force,  # type: ignore[arg-type]
+            quantity,
+            decided_at,
+            step,
+        )
+        self.singles.append(working)
+        self.open[order_id] = working
+        of_asset = self._of_asset.get(code)
+        if of_asset is None:
+            self._of_asset[code] = {order_id: working}
+        else:
+            of_asset[order_id] = working
         if self.is_watched:
-            self._note(working, "")
+            self._note(working)
         return working
 
     def accept_basket(self, basket: Basket) -> None:
@@ -167,45 +190,57 @@ class Blotter:
         Returns:
             The id it is known by in the results.
         """
-        order_id = self._new_id(code)
-        self.ended.append((order_id, order, OrderStatus.REJECTED, 0.0, math.nan, reason))
+        order_id = self._next_id
+        self._next_id = order_id + 1
+        self.codes.append(code)
+        self.steps.append(self.step)
+        working = Working(
+            order_id,
+            order,
+            code,
+            0.0,
+            order.type,  # type: ignore[arg-type]  # as it was asked, wrong words included
+            order.time_in_force,  # type: ignore[arg-type]
+            0.0,
+            self.now_us,
+            self.step,
+            OrderStatus.REJECTED,
+            reason=reason,
+        )
+        self.singles.append(working)
         if self.is_watched:
-            self._changes.append(
-                OrderEvent(order_id, order, OrderStatus.REJECTED, self.now, reason=reason)
-            )
+            self._note(working)
         return order_id
 
     def fill(self, working: Working, quantity: float, price: float) -> None:
         """Some of an order was executed."""
         before = working.filled
-        working.filled = before + quantity
+        working.filled = filled = before + quantity
         working.average_price = (
-            price
-            if before == 0.0
-            else (working.average_price * before + price * quantity) / working.filled
+            price if before == 0.0 else (working.average_price * before + price * quantity) / filled
         )
-        working.remaining -= quantity
-        if working.remaining <= _DUST * working.order.quantity:
-            working.remaining = 0.0
-            below_lot = working.order.quantity - working.filled
-            if below_lot > 0.0 and below_lot > 1e-9 * working.order.quantity:
-                self.end(working, OrderStatus.CANCELED, f"below one lot: {below_lot:g} units")
-            else:
-                self.end(working, OrderStatus.FILLED, "")
+        working.remaining = remaining = working.remaining - quantity
+        asked = working.order.quantity
+        if remaining > _DUST * asked:
+            working.status = OrderStatus.PARTIALLY_FILLED
+            if self.is_watched:
+                self._note(working)
             return
-        self._move(working, OrderStatus.PARTIALLY_FILLED)
-        if self.is_watched:
-            self._note(working, "")
+        working.remaining = 0.0
+        below_lot = asked - filled
+        if below_lot > 0.0 and below_lot > _LOT_NOISE * asked:
+            self.end(working, OrderStatus.CANCELED, f"below one lot: {below_lot:g} units")
+        else:
+            self.end(working, _FILLED, "")
 
     def end(self, working: Working, status: OrderStatus, reason: str) -> None:
         """An order's life is over."""
-        self._move(working, status)
+        assert may_follow(working.status, status), f"{working.status} -> {status}"
+        working.status, working.reason = status, reason
         order_id = working.order_id
         del self.open[order_id], self._of_asset[working.code][order_id]
-        filled, average = working.filled, working.average_price
-        self.ended.append((order_id, working.order, status, filled, average, reason))
         if self.is_watched:
-            self._note(working, reason)
+            self._note(working)
 
     def fill_basket(self, basket: OpenBasket, rows: np.ndarray, prices: np.ndarray) -> np.ndarray:
         """The orders at `rows` of an open basket were filled whole, at `prices`.
@@ -235,13 +270,7 @@ class Blotter:
             ):
                 side = OrderSide.BUY if quantity > 0 else OrderSide.SELL
                 order = Order(ids[code], side, abs(quantity), tag=basket.tag)
-                working = Working(
-                    order_id, order, code, abs(quantity), basket.decided_at, basket.step
-                )
-                self.open[order_id] = working
-                self._of_asset.setdefault(code, {})[order_id] = working
-                if self.is_watched:
-                    self._note(working, "")
+                self._enter(order_id, order, code, abs(quantity), basket.decided_at, basket.step)
         self.baskets.clear()
 
     # -- looking ------------------------------------------------------------------------------
@@ -266,8 +295,8 @@ class Blotter:
             self.unpack()
         return self.open.get(order_id)
 
-    def event(self, working: Working, reason: str = "") -> OrderEvent:
-        """An open order as users see it."""
+    def event(self, working: Working) -> OrderEvent:
+        """An order as users see it."""
         return OrderEvent(
             working.order_id,
             working.order,
@@ -275,7 +304,7 @@ class Blotter:
             self.now,
             working.filled,
             working.average_price,
-            reason,
+            working.reason,
         )
 
     def take_changes(self) -> list[OrderEvent]:
@@ -283,38 +312,10 @@ class Blotter:
         changes, self._changes = self._changes, []
         return changes
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """(id, order, status, filled, average price, reason) of every single order."""
-        yield from self.ended
-        for working in self.open.values():
-            yield self._row(working, "")
-
     # -- inside -------------------------------------------------------------------------------
 
-    def _new_id(self, code: int) -> int:
-        order_id = self._next_id
-        self._next_id += 1
-        self.codes.append(code)
-        self.steps.append(self.step)
-        return order_id
-
-    def _move(self, working: Working, status: OrderStatus) -> None:
-        assert may_follow(working.status, status), f"{working.status} -> {status}"
-        working.status = status
-
-    def _note(self, working: Working, reason: str) -> None:
-        self._changes.append(self.event(working, reason))
-
-    @staticmethod
-    def _row(working: Working, reason: str) -> tuple[Any, ...]:
-        return (
-            working.order_id,
-            working.order,
-            working.status,
-            working.filled,
-            working.average_price,
-            reason,
-        )
+    def _note(self, working: Working) -> None:
+        self._changes.append(self.event(working))
 
 
 def unknown_asset(asset_id: object, universe: Universe) -> str:
@@ -334,13 +335,6 @@ def _is_finite(value: object) -> bool:
         return math.isfinite(value)
     except (OverflowError, TypeError):  # a whole number beyond all floats; a complex number
         return False
-
-
-def refusal(order: Order) -> str:
-    """Why an order cannot be meant, whatever the market: an empty string when it can."""
-    if _is_usual(order):
-        return ""
-    return _bad_word(order) or _bad_quantity(order.quantity) or _bad_price(order)
 
 
 def _bad_word(order: Order) -> str:
@@ -380,12 +374,11 @@ def _bad_price(order: Order) -> str:
 def _is_usual(order: Order) -> bool:
     """A market order as the helpers make them: nearly all orders are, and nothing can be wrong."""
     return (
-        order.type is OrderType.MARKET
+        order.type is _MARKET
+        and type(order.quantity) is float
+        and 0.0 < order.quantity < _HUGE
         and type(order.side) is OrderSide
         and type(order.time_in_force) is TimeInForce
-        and type(order.asset_id) is str
-        and type(order.quantity) in {int, float}
-        and 0 < order.quantity < _HUGE
         and order.limit_price is None
         and order.stop_price is None
     )

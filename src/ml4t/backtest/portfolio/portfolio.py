@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # What is left of a position after fills that should cancel out, relative to what moved.
 _DUST = 1e-12
+_BUY = OrderSide.BUY
 
 
 class Portfolio:
@@ -111,22 +112,24 @@ class Portfolio:
         ]
 
     def _book(self, fill: FillEvent) -> float:
-        code = self.universe.codes[fill.asset_id]
-        signed = fill.quantity if fill.side == OrderSide.BUY else -fill.quantity
-        before = self.units[code]
-        after = position_after(before, signed)
-        self._entry[code] = entry_price_after(before, self._entry[code], signed, after, fill.price)
-        self.units[code] = after
-        flow = signed * fill.price * self.instruments[code].multiplier + fill.commission
-        self.cash -= flow
-        self.quantities[fill.asset_id] = after
-        self.entry_prices[fill.asset_id] = self._entry[code] if after else math.nan
+        asset_id, price = fill.asset_id, fill.price
+        code = self.universe.codes[asset_id]
+        signed = fill.quantity if fill.side == _BUY else -fill.quantity
+        before = self.quantities[asset_id]
+        after = position_after(before, signed) if before else signed
+        self.cash -= signed * price * self.instruments[code].multiplier + fill.commission
+        self.units[code] = self.quantities[asset_id] = after
         if after:
-            self.held[fill.asset_id] = after
+            entry = self._entry[code]
+            entry = entry_price_after(before, entry, signed, after, price) if before else price
+            self._entry[code] = self.entry_prices[asset_id] = entry
+            self.held[asset_id] = after
         else:
-            self.held.pop(fill.asset_id, None)
+            self._entry[code] = 0.0
+            self.entry_prices[asset_id] = math.nan
+            self.held.pop(asset_id, None)
         self.fill_count += 1
-        return float(after)
+        return after
 
     def _book_batch(self, batch: FillBatch) -> np.ndarray:
         codes, signed, price = batch.codes, batch.quantities, batch.prices

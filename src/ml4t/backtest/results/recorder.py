@@ -196,7 +196,8 @@ class Recorder:
             last, quantity = prices[-1], positions[-1]
             worth = np.where(positions == 0.0, 0.0, positions * prices * multiplier)
             value[start:stop] = row_totals(worth)
-            gross[start:stop] = row_totals(np.abs(worth))
+            is_long = positions.min() >= 0.0  # the usual case: nothing to turn round
+            gross[start:stop] = value[start:stop] if is_long else row_totals(np.abs(worth))
         self.equity_columns.append((cash + value, cash, gross, value))
 
     def _cash_by_time(self, steps: int) -> np.ndarray:

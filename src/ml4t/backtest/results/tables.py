@@ -10,7 +10,7 @@ import polars as pl
 from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:
-    from ml4t.backtest.broker.blotter import Blotter
+    from ml4t.backtest.broker.blotter import Blotter, Working
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.results.recorder import Recorder
     from ml4t.backtest.types.time import TimeAxis
@@ -89,7 +89,7 @@ def orders_frame(
     axis: TimeAxis,
 ) -> pl.DataFrame:
     """Every order as it stood at the end, by id, with the signals of its decision."""
-    single = _singles_frame(list(blotter.rows()))
+    single = _singles_frame(blotter.singles)
     baskets = [
         _basket_frame(blotter, ids, quantities, prices, tag)
         for tag, ids, quantities, prices in _joined_baskets(blotter)
@@ -107,33 +107,51 @@ def orders_frame(
     return _with_signals(frame, signals)
 
 
-def _singles_frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
-    """Single orders as the blotter keeps them: (id, order, status, filled, average, reason)."""
-    if not rows:
+def _singles_frame(singles: list[Working]) -> pl.DataFrame:
+    """The orders that came one by one."""
+    if not singles:
         return pl.DataFrame(schema=_ORDER_SCHEMA)
-    order_ids, orders, statuses, filled, averages, reasons = zip(*rows, strict=True)
+    orders = [working.order for working in singles]
     return pl.DataFrame(
         {
-            "order_id": order_ids,
-            "asset_id": [str(order.asset_id) for order in orders],
-            "side": [str(order.side) for order in orders],
-            "type": [str(order.type) for order in orders],
+            "order_id": [working.order_id for working in singles],
+            "asset_id": _words([order.asset_id for order in orders]),
+            "side": _words([order.side for order in orders]),
+            "type": _words([order.type for order in orders]),
             "quantity": _floats([order.quantity for order in orders]),
             "limit_price": _floats([order.limit_price for order in orders]),
             "stop_price": _floats([order.stop_price for order in orders]),
-            "time_in_force": [str(order.time_in_force) for order in orders],
-            "status": [status.value for status in statuses],
-            "filled_quantity": filled,
-            "average_fill_price": averages,
-            "reason": [reason or None for reason in reasons],
-            "tag": [str(order.tag) or None for order in orders],
+            "time_in_force": _words([order.time_in_force for order in orders]),
+            "status": _words([working.status for working in singles]),
+            "filled_quantity": [working.filled for working in singles],
+            "average_fill_price": [working.average_price for working in singles],
+            "reason": _words([working.reason for working in singles]),
+            "tag": _words([order.tag for order in orders]),
         },
         schema=_ORDER_SCHEMA,
-    ).with_columns(pl.col("average_fill_price").fill_nan(None))  # NaN: nothing was filled
+    ).with_columns(
+        pl.col("average_fill_price").fill_nan(None),  # NaN: nothing was filled
+        pl.col("reason", "tag").replace("", None),
+    )
+
+
+def _words(values: list[Any]) -> pl.Series:
+    """Few different words, or whatever a rejected order had for them, as strings."""
+    try:
+        kinds = dict.fromkeys(values)
+    except TypeError:  # not even hashable
+        return pl.Series([str(value) for value in values], dtype=pl.String)
+    if len(kinds) == 1:
+        return pl.repeat(str(values[0]), len(values), dtype=pl.String, eager=True)
+    places = {value: place for place, value in enumerate(kinds)}
+    codes = np.fromiter(map(places.__getitem__, values), dtype=np.int64, count=len(values))
+    return _ids([str(value) for value in kinds], codes)
 
 
 def _floats(values: list[Any]) -> pl.Series:
     """Numbers as asked for; what is none is null."""
+    if values.count(None) == len(values):
+        return pl.repeat(None, len(values), dtype=pl.Float64, eager=True)
     try:
         return pl.Series(values, dtype=pl.Float64)
     except (TypeError, OverflowError):

@@ -6,18 +6,12 @@ together need more than the account has after the exits, every one is cut by the
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from msgspec import structs
 
-from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.portfolio.portfolio import position_after
 from ml4t.backtest.portfolio.valuation import total
-from ml4t.backtest.simulation.commission import column_form as column_commission
-from ml4t.backtest.simulation.slippage import column_form as column_slippage
-from ml4t.backtest.types.bars import ExecutionBar
 from ml4t.backtest.types.events import FillEvent
 from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType
 
@@ -27,34 +21,13 @@ if TYPE_CHECKING:
     from ml4t.backtest.broker.blotter import Blotter, Working
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.simulation.account import Account
-    from ml4t.backtest.simulation.commission import Commission
-    from ml4t.backtest.simulation.slippage import Slippage
+    from ml4t.backtest.simulation.costs import Candidate, Costs
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import FillBatch, News
-    from ml4t.backtest.types.instrument import Instrument
 
 SCALED = "scaled: buying power"
 # Float noise allowed when comparing what is needed with what is there, relative to the need.
 NOISE = 1e-12
-
-
-class Candidate:
-    """One order about to trade: how much of it closes, how much opens."""
-
-    __slots__ = ("entry", "exit", "instrument", "reason", "reference", "row", "working")
-
-    def __init__(self, working: Working, row: int, reference: float, reason: str) -> None:
-        self.working = working
-        self.row = row
-        self.reference = reference
-        self.reason = reason
-        self.instrument: Instrument
-        self.exit = 0.0
-        self.entry = 0.0
-
-    def units(self, entry: float) -> float:
-        """Units of a fill that opens `entry` of them; exactly what is left if it opens all."""
-        return self.working.remaining if entry == self.entry else self.exit + entry
 
 
 class BatchSettlement:
@@ -70,19 +43,14 @@ class BatchSettlement:
         portfolio: Portfolio,
         blotter: Blotter,
         *,
-        commission: Commission,
-        slippage: Slippage,
+        costs: Costs,
         account: Account,
         funding: str,
     ) -> None:
         self.bars = bars
         self.portfolio = portfolio
         self.blotter = blotter
-        self.commission = commission
-        self.slippage = slippage
-        # What works on columns too needs nothing but these numbers.
-        self._charge: Any = column_commission(commission)
-        self._price_of: Any = column_slippage(slippage)
+        self.costs = costs
         self.account = account
         self.funding = funding
         self.cash = portfolio.cash
@@ -96,7 +64,7 @@ class BatchSettlement:
     def position(self, code: int) -> float:
         """Signed units of an asset after what was settled so far."""
         held = self.positions.get(code)
-        return float(self.portfolio.units[code]) if held is None else held
+        return self.portfolio.units[code] if held is None else held
 
     def _take(self, fill: FillEvent | FillBatch) -> None:
         """What was settled before at this moment counts."""
@@ -117,25 +85,20 @@ class BatchSettlement:
         """
         entries = []
         for candidate in candidates:
-            self._split(candidate)
-            if candidate.entry == 0.0 and candidate.exit:
-                self._trade(candidate, candidate.exit)
-            elif candidate.entry:
+            working = candidate.working
+            held = self.position(working.code)
+            if held * working.sign < 0.0:
+                candidate.exit = min(working.remaining, abs(held))
+            if not working.order.reduce_only:
+                candidate.entry = working.remaining - candidate.exit
+            if candidate.entry:
                 if candidate.exit:
-                    self._project(candidate.working, candidate.exit)
+                    self._project(working, candidate.exit)
                 entries.append(candidate)
+            elif candidate.exit:
+                self._trade(candidate, candidate.exit)
         if entries:
             self._fund(entries, prices)
-
-    # -- exits --------------------------------------------------------------------------------
-
-    def _split(self, candidate: Candidate) -> None:
-        working = candidate.working
-        candidate.instrument = self.portfolio.instruments[working.code]
-        held = self.position(working.code)
-        opposite = held * working.sign < 0.0
-        candidate.exit = min(working.remaining, abs(held)) if opposite else 0.0
-        candidate.entry = 0.0 if working.order.reduce_only else working.remaining - candidate.exit
 
     def _project(self, working: Working, quantity: float) -> None:
         if quantity:
@@ -166,15 +129,14 @@ class BatchSettlement:
         """Money an entry of `quantity` uses: notional, slippage, and what it adds to commission."""
         if quantity == 0.0:
             return 0.0
-        whole = candidate.units(quantity)
-        price = self._price(candidate, whole)
-        multiplier = candidate.instrument.multiplier
-        reference = candidate.reference
-        unit = price if candidate.working.sign > 0 else 2.0 * reference - price
-        commission = self._commission(candidate, whole, price)
+        costs, bars = self.costs, self.bars
+        instrument = self.portfolio.instruments[candidate.working.code]
+        costs.put(candidate, candidate.units(quantity), bars, instrument)
+        price, commission = candidate.price, candidate.commission
+        unit = price if candidate.working.sign > 0 else 2.0 * candidate.reference - price
         if candidate.exit:
-            commission -= self._commission(candidate, candidate.exit, price)
-        return quantity * (unit * multiplier) + commission
+            commission -= costs.money(candidate, candidate.exit, price, bars, instrument)
+        return quantity * (unit * instrument.multiplier) + commission
 
     def _short_value(self, prices: np.ndarray) -> float:
         portfolio = self.portfolio
@@ -210,7 +172,8 @@ class BatchSettlement:
 
     def _scale(self, entries: list[Candidate], free: float) -> None:
         wanted = np.array([candidate.entry for candidate in entries])
-        lots = np.array([candidate.instrument.lot_size for candidate in entries])
+        codes = np.array([candidate.working.code for candidate in entries])
+        lots = self.portfolio.lots[codes]
         scaled = largest_fit(self._needs(entries), wanted, lots, free).tolist()
         for candidate, quantity in zip(entries, scaled, strict=True):
             working = candidate.working
@@ -222,17 +185,17 @@ class BatchSettlement:
 
     def _needs(self, entries: list[Candidate]) -> Callable[[np.ndarray], float]:
         """The total need as a function of the entries' quantities, on columns if it can be."""
-        charge, price_of = self._charge, self._price_of
+        charge = self.costs.charge
         limited = any(c.working.order.limit_price is not None for c in entries)
-        if charge is None or price_of is None or limited:
+        if limited or not self.costs.has_columns:
             return lambda quantities: total(
                 np.array(list(map(self._need, entries, quantities.tolist())))
             )
         sign = np.array([candidate.working.sign for candidate in entries])
         reference = np.array([candidate.reference for candidate in entries])
         exits = np.array([candidate.exit for candidate in entries])
-        multiplier = np.array([candidate.instrument.multiplier for candidate in entries])
-        price = price_of(sign, reference)
+        multiplier = self.portfolio.multiplier[[candidate.working.code for candidate in entries]]
+        price = self.costs.worsen(sign, reference)
         unit = np.where(sign > 0.0, price, 2.0 * reference - price) * multiplier
         closing = np.where(exits > 0.0, charge(exits, price, multiplier), 0.0)
 
@@ -247,74 +210,32 @@ class BatchSettlement:
     def _trade(self, candidate: Candidate, quantity: float, opens: float | None = None) -> None:
         """Fill `quantity`; of it, `opens` units were not projected before."""
         working = candidate.working
-        price = self._price(candidate, quantity)
-        multiplier = candidate.instrument.multiplier
-        commission = self._commission(candidate, quantity, price)
-        slippage = working.sign * (price - candidate.reference) * quantity * multiplier
+        instrument = self.portfolio.instruments[working.code]
+        self.costs.put(candidate, quantity, self.bars, instrument)
+        sign, multiplier = working.sign, instrument.multiplier
+        price, commission = candidate.price, candidate.commission
         self.news.append(
             FillEvent(
                 working.order_id,
                 working.order.asset_id,
                 self._now,
-                OrderSide.BUY if working.sign > 0 else OrderSide.SELL,
+                working.order.side,  # type: ignore[arg-type]  # plain, as everything accepted
                 quantity,
                 price,
                 commission,
-                slippage,
+                sign * (price - candidate.reference) * quantity * multiplier,
                 candidate.reason,
             )
         )
-        self.cash -= working.sign * quantity * price * multiplier + commission
+        self.cash -= sign * quantity * price * multiplier + commission
         self._project(working, quantity if opens is None else opens)
         self.blotter.fill(working, quantity, price)
 
     def _flow(self, candidate: Candidate, quantity: float) -> float:
-        price = self._price(candidate, quantity)
-        money = candidate.working.sign * quantity * price * candidate.instrument.multiplier
-        return money + self._commission(candidate, quantity, price)
-
-    def _price(self, candidate: Candidate, quantity: float) -> float:
-        order = candidate.working.order
-        if self._price_of is not None:
-            price = float(self._price_of(candidate.working.sign, candidate.reference))
-        else:
-            price = self.slippage(order, self._bar(candidate), quantity)
-            if not (_is_finite(price) and price > 0):
-                raise ConfigError(
-                    f"The slippage {self.slippage!r} returned {price!r} for {order.asset_id!r} at "
-                    f"{self.bars.timestamp}; it must return a positive, finite price."
-                )
-        limit, price = order.limit_price, float(price)
-        if limit is None:
-            return price
-        return min(price, limit) if candidate.working.sign > 0 else max(price, limit)
-
-    def _bar(self, candidate: Candidate) -> ExecutionBar:
-        """The bar a slippage sees; of an asset without one now, its price alone."""
-        reference = candidate.reference
-        if candidate.row >= 0:
-            fields = structs.asdict(self.bars.chunk.event(candidate.row))
-            return ExecutionBar(**fields, reference=reference)
-        asset_id = candidate.working.order.asset_id
-        prices = (reference,) * 4
-        return ExecutionBar(self._now, asset_id, *prices, math.nan, {}, reference)
-
-    def _commission(self, candidate: Candidate, quantity: float, price: float) -> float:
-        instrument = candidate.instrument
-        if self._charge is not None:
-            return float(self._charge(quantity, price, instrument.multiplier))
-        order = candidate.working.order
-        money = self.commission(order, quantity, price, self.bars.timestamp, instrument)
-        if not _is_finite(money):
-            raise ConfigError(
-                f"The commission {self.commission!r} returned {money!r} for {order.asset_id!r} at "
-                f"{self.bars.timestamp}; it must return a finite amount of money."
-            )
-        return float(money)
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and math.isfinite(value)
+        instrument = self.portfolio.instruments[candidate.working.code]
+        self.costs.put(candidate, quantity, self.bars, instrument)
+        money = candidate.working.sign * quantity * candidate.price * instrument.multiplier
+        return money + candidate.commission
 
 
 def is_market(working: Working) -> bool:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ml4t.backtest.broker.basket import Basket
-from ml4t.backtest.broker.blotter import refusal, unknown_asset
 from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.errors import ConfigError, did_you_mean
 from ml4t.backtest.simulation.account import UnleveragedAccount
-from ml4t.backtest.simulation.batch import BatchSettlement, Candidate, is_market
+from ml4t.backtest.simulation.batch import BatchSettlement, is_market
 from ml4t.backtest.simulation.columns import BasketMatch, ready_orders
 from ml4t.backtest.simulation.commission import NoCommission
-from ml4t.backtest.simulation.commission import column_form as column_commission
+from ml4t.backtest.simulation.costs import Candidate, Costs
 from ml4t.backtest.simulation.slippage import NoSlippage
-from ml4t.backtest.simulation.slippage import column_form as column_slippage
 from ml4t.backtest.simulation.stale import StaleWatch
 from ml4t.backtest.simulation.trading import BarTrading
 from ml4t.backtest.types.instrument import Instrument, round_to_lot
@@ -105,6 +103,7 @@ class SimulationBroker(Broker):
         )
         self._staged: list[Order] = []
         self._stale: StaleWatch | None = None
+        self._costs = Costs(self.commission, self.slippage)
         self._counts: dict[str, int] = {}
 
     # -- the verbs ----------------------------------------------------------------------------
@@ -113,18 +112,21 @@ class SimulationBroker(Broker):
         """A run begins. Orders submitted before it count as decided before its first bar."""
         super().start(portfolio)
         self._stale = StaleWatch(portfolio, self.stale_after)
+        self._costs = Costs(self.commission, self.slippage)
         self._counts = {"ambiguous_bars": 0, "clipped_orders": 0, "same_close_fills": 0}
         self.submit(self._staged)
 
     def is_idle(self, bars: Bars) -> bool:
         """Nothing is open, and nothing held can have gone stale."""
-        if self.blotter.open or self.blotter.baskets:
+        blotter = self.blotter
+        if blotter.open or blotter.baskets:
             return False
-        assert self.portfolio is not None
-        assert self._stale is not None
         if bars.chunk.is_dense:
-            self._stale.pass_dense(bars)
+            if bars.index == 0:
+                assert self._stale is not None
+                self._stale.pass_dense(bars.chunk)
             return True
+        assert self.portfolio is not None
         return not self.portfolio.held
 
     def submit(self, orders: Iterable[Order]) -> News:
@@ -133,10 +135,7 @@ class SimulationBroker(Broker):
             self.blotter.accept_basket(orders)
             return []
         for order in orders:
-            if self.is_running:
-                self._submit_one(order)
-            else:
-                self._staged.append(order)
+            self.submit_order(order)
         return []
 
     def submit_order(self, order: Order) -> int:
@@ -145,8 +144,10 @@ class SimulationBroker(Broker):
         Returns:
             Its id.
         """
-        self.submit((order,))
-        return self.blotter.count if self.is_running else len(self._staged)
+        if self.is_running:
+            return self._submit_one(order)
+        self._staged.append(order)
+        return len(self._staged)
 
     def advance(self, bars: Bars) -> News:
         """Match everything that is open against `bars`."""
@@ -232,24 +233,18 @@ class SimulationBroker(Broker):
 
     # -- accepting ----------------------------------------------------------------------------
 
-    def _submit_one(self, order: Order) -> None:
-        portfolio = self.portfolio
+    def _submit_one(self, order: Order) -> int:
+        portfolio, blotter = self.portfolio, self.blotter
         assert portfolio is not None
-        reason = refusal(order)
-        code = portfolio.universe.codes.get(str(order.asset_id), -1)
-        if not reason and code < 0:
-            reason = unknown_asset(order.asset_id, portfolio.universe)
+        order, code, reason = blotter.check(order)
         if reason:
-            self.blotter.reject(order, reason, code)
-            return
-        lot = portfolio.instruments[code].lot_size
-        quantity = round_to_lot(float(order.quantity), lot)
-        if order.quantity == abs(portfolio.quantities[order.asset_id]):
-            quantity = float(order.quantity)  # a whole position can always be closed
+            return blotter.reject(order, reason, code)
+        quantity = order.quantity
+        if quantity != abs(portfolio.quantities[order.asset_id]):  # a whole position can be closed
+            quantity = round_to_lot(quantity, portfolio.instruments[code].lot_size)
         if quantity == 0.0:
-            self.blotter.reject(order, f"below one lot: {order.quantity:g} units", code)
-            return
-        self.blotter.accept(order, code, quantity)
+            return blotter.reject(order, f"below one lot: {order.quantity:g} units", code)
+        return blotter.accept(order, code, quantity).order_id
 
     # -- what a bar's settlement is made of ----------------------------------------------------
 
@@ -258,7 +253,7 @@ class SimulationBroker(Broker):
         ready, rows = ready_orders(basket, bars)
         if len(ready) == 0:
             return []
-        match = BasketMatch(basket, ready, rows, bars, portfolio, self.commission, self.slippage)
+        match = BasketMatch(basket, ready, rows, bars, portfolio, self._costs)
         if not match.affords(self.account):
             return None
         order = match.order()
@@ -268,8 +263,7 @@ class SimulationBroker(Broker):
     @property
     def _takes_baskets(self) -> bool:
         """Whether a basket can be matched as columns."""
-        is_column = column_commission(self.commission) and column_slippage(self.slippage)
-        return self.fill_at == "next_open" and bool(is_column)
+        return self.fill_at == "next_open" and self._costs.has_columns
 
     def _trading(self, bars: Bars, news: News | None = None) -> BarTrading:
         return BarTrading(self._settlement(bars, news), limit_fill=self.limit_fill)
@@ -286,8 +280,7 @@ class SimulationBroker(Broker):
             bars,
             self.portfolio,
             self.blotter,
-            commission=self.commission,
-            slippage=self.slippage,
+            costs=self._costs,
             account=self.account,
             funding=self.funding,
         )
@@ -298,7 +291,7 @@ class SimulationBroker(Broker):
         assert self._stale is not None
         assert self.portfolio is not None
         if bars.chunk.is_dense:
-            self._stale.pass_dense(bars)
+            self._stale.pass_dense(bars.chunk)
             return []
         stale = self._stale.newly_stale(bars)
         if not stale or self.on_vanish == "mark":

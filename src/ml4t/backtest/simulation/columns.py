@@ -13,16 +13,13 @@ import numpy as np
 
 from ml4t.backtest.portfolio.valuation import running_cash, total
 from ml4t.backtest.simulation.batch import NOISE
-from ml4t.backtest.simulation.commission import column_form as column_commission
-from ml4t.backtest.simulation.slippage import column_form as column_slippage
 from ml4t.backtest.types.events import FillBatch
 
 if TYPE_CHECKING:
     from ml4t.backtest.broker.basket import OpenBasket
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.simulation.account import Account
-    from ml4t.backtest.simulation.commission import Commission
-    from ml4t.backtest.simulation.slippage import Slippage
+    from ml4t.backtest.simulation.costs import Costs
     from ml4t.backtest.types.bars import Bars
 
 
@@ -35,30 +32,28 @@ class BasketMatch:
         rows: The chunk's rows of those bars.
         bars: The timestamp's bars.
         portfolio: Read only.
-        commission: What a fill costs.
-        slippage: How much worse than the open a fill is.
+        costs: What fills cost, with columns.
     """
 
-    def __init__(  # noqa: PLR0917  what a match is made of
+    def __init__(
         self,
         basket: OpenBasket,
         ready: np.ndarray,
         rows: np.ndarray,
         bars: Bars,
         portfolio: Portfolio,
-        commission: Commission,
-        slippage: Slippage,
+        costs: Costs,
     ) -> None:
         self.bars = bars
         self.portfolio = portfolio
-        self.charge = column_commission(commission)
+        self.charge = costs.charge
         self.codes = basket.codes[ready]
         self.quantity = basket.quantities[ready]
         self.sign = np.sign(self.quantity)
         self.size = np.abs(self.quantity)
         self.multiplier = portfolio.multiplier[self.codes]
         self.reference = bars.chunk.open[rows]
-        self.price = column_slippage(slippage)(self.sign, self.reference)
+        self.price = costs.worsen(self.sign, self.reference)
         self.commission = self.charge(self.size, self.price, self.multiplier)
         held = portfolio.quantity[self.codes]
         is_opposite = held * self.sign < 0.0

@@ -28,11 +28,11 @@ class StaleWatch:
         self._seen = np.zeros(len(portfolio.universe), dtype=np.int64)
         self._chunk: Chunk | None = None
         self._row = 0
-        self._dense: Bars | None = None
+        self._dense: Chunk | None = None
 
-    def pass_dense(self, bars: Bars) -> None:
-        """Every asset has a bar now: nothing to count, and no work until something is missing."""
-        self._dense = bars
+    def pass_dense(self, chunk: Chunk) -> None:
+        """Every asset has all its bars here: nothing to count until something is missing."""
+        self._dense = chunk
 
     def newly_stale(self, bars: Bars) -> list[str]:
         """Held assets that are stale at `bars`, noted with their share of equity.
@@ -70,11 +70,11 @@ class StaleWatch:
             self._see(len(self._chunk.codes))
             self._chunk = None
         if dense is not None:
-            session = int(dense.chunk.sessions[dense.index])
+            session = int(dense.sessions[-1])
             if session != self._session:
                 self._session = session
                 self._ordinal += 1
-            self._seen[: dense.chunk.width] = self._ordinal
+            self._seen[: dense.width] = self._ordinal
         if self._chunk is None:
             self._chunk, self._row = bars.chunk, bars.start
 

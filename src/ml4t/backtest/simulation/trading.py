@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml4t.backtest.simulation.batch import Candidate, is_market
+from ml4t.backtest.simulation.batch import is_market
+from ml4t.backtest.simulation.costs import Candidate
 from ml4t.backtest.simulation.matching import match_behind, match_inside, match_open
 from ml4t.backtest.types.order import OrderStatus, OrderType, TimeInForce
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.broker.blotter import Working
     from ml4t.backtest.simulation.batch import BatchSettlement
+
+_MARKET, _DAY = OrderType.MARKET, TimeInForce.DAY
 
 Live = tuple["Working", int]
 """An open order that can trade now, and its asset's row in the chunk."""
@@ -48,7 +51,7 @@ class BarTrading:
         orders = self.blotter.working()
         live = []
         for working, row in zip(orders, bars.rows_of([w.code for w in orders]), strict=True):
-            if working.time_in_force is TimeInForce.DAY and self._is_over(working, session):
+            if working.time_in_force is _DAY and self._is_over(working, session):
                 continue
             if row < 0:
                 continue
@@ -71,8 +74,9 @@ class BarTrading:
         opens = self.chunk.opens
         candidates = []
         for working, row in live:
-            match = match_open(working, opens[row])
-            if match is not None:
+            if working.type is _MARKET:
+                candidates.append(Candidate(working, row, opens[row], "open"))
+            elif match := match_open(working, opens[row]):
                 candidates.append(Candidate(working, row, *match))
         if candidates:
             self.settlement.settle(candidates, self.chunk.open)
@@ -153,6 +157,8 @@ class BarTrading:
 
     def _protect(self, traded: list[Candidate]) -> None:
         """Orders that may only reduce a position end with it, be it closed or flipped."""
+        if not self.blotter.open:
+            return
         for code in dict.fromkeys(c.working.code for c in traded if c.exit):
             now = self.settlement.position(code)
             if now != 0.0 and now * self.portfolio.quantity[code] > 0.0:
@@ -164,6 +170,8 @@ class BarTrading:
     def drop(self, tried: Sequence[Live]) -> None:
         """End what has had its only chance."""
         is_open = self.blotter.open
+        if not is_open:
+            return
         for working, _ in tried:
             if working.order_id not in is_open:
                 continue

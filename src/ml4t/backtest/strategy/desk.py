@@ -124,10 +124,7 @@ class Desk:
 
     def submit(self, order: Order) -> int:
         """Send one order; its id."""
-        news = self.broker.submit((order,))
-        if news:
-            self._book(news)
-        return self.broker.blotter.count
+        return self.broker.submit_order(order)
 
     def reject(self, asset_id: str, side: OrderSide, reason: str, tag: str) -> int:
         """Note an order that cannot even be sized."""
@@ -211,7 +208,8 @@ class Desk:
         if code is None:
             reason = unknown_asset(asset_id, self.universe)
             return self.reject(asset_id, OrderSide.SELL, reason, tag)
-        self.supersede(code)
+        if not self.broker.blotter.is_empty:
+            self.supersede(code)
         held = self.quantities[asset_id]
         if held == 0.0:
             return None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.bars import Bars, MarketEvent
     from ml4t.backtest.types.events import FillEvent
 
+_BUY, _SELL = OrderSide.BUY, OrderSide.SELL
+
 
 class _NotRunning:
     """Stands where the desk is during a run.
@@ -227,8 +229,8 @@ class Strategy:
         return self._desk.submit(
             Order(
                 asset_id,
-                OrderSide.BUY,
-                quantity,
+                _BUY,
+                float(quantity) if type(quantity) is int else quantity,
                 kind,
                 limit_price,
                 stop_price,
@@ -254,8 +256,8 @@ class Strategy:
         return self._desk.submit(
             Order(
                 asset_id,
-                OrderSide.SELL,
-                quantity,
+                _SELL,
+                float(quantity) if type(quantity) is int else quantity,
                 kind,
                 limit_price,
                 stop_price,

@@ -184,6 +184,14 @@ class Chunk:
         """`close` for reading single plain floats quickly."""
         return self.close.data
 
+    def bars(self, index: int) -> Bars:
+        """The window on one timestamp."""
+        return Bars(self, index, self.rows[index], self.rows[index + 1])
+
+    def windows(self) -> Iterator[Bars]:
+        """The windows on every timestamp, in order."""
+        return map(Bars, repeat(self), range(len(self)), self.rows, self.rows[1:])
+
     def asset_ids(self) -> list[str]:
         """The `asset_id` of every row."""
         if self.is_dense:
@@ -298,19 +306,17 @@ def as_numbers(column: np.ndarray) -> np.ndarray:
     return numbers.reshape(column.shape)
 
 
-class Bars:
+class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
     """All bars of one timestamp, in sorted `asset_id` order.
 
     Columns are read-only NumPy views aligned with `asset_ids`; `bars["AAPL"]` and iteration give
     `MarketEvent`. A `Bars` stays valid after its step.
     """
 
-    __slots__ = ("chunk", "index", "start", "stop")
-
-    def __init__(self, chunk: Chunk, index: int) -> None:
-        self.chunk = chunk
-        self.index = index
-        self.start, self.stop = chunk.rows[index], chunk.rows[index + 1]
+    chunk: Chunk
+    index: int
+    start: int
+    stop: int
 
     def __len__(self) -> int:
         return self.stop - self.start
