@@ -276,6 +276,7 @@ class PortfolioMachine(RuleBasedStateMachine):
         assert portfolio.cash == pytest.approx(self.cash, abs=room)
         assert portfolio.quantities == self.units
         assert portfolio.held == {a: n for a, n in self.units.items() if n}
+        assert portfolio.short_count == sum(n < 0.0 for n in self.units.values())
         for asset in ASSETS:
             code = self.universe.codes[asset]
             assert portfolio.quantity[code] == self.units[asset]

@@ -27,6 +27,7 @@ from ml4t.backtest.errors import (
     did_you_mean,
 )
 from ml4t.backtest.portfolio.portfolio import Portfolio
+from ml4t.backtest.progress import progress_for
 from ml4t.backtest.results.record import RunRecord
 from ml4t.backtest.results.recorder import Recorder
 from ml4t.backtest.results.result import BacktestResult
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from ml4t.backtest.data.feed import DataFeed
     from ml4t.backtest.types.bars import Bars, Chunk, MarketEvent
     from ml4t.backtest.types.events import News
+
+# Timestamps between two looks at the clock for the progress bar.
+_STEPS_A_REPORT = 16
 
 
 class BacktestEngine:
@@ -71,7 +75,9 @@ class BacktestEngine:
             and periods per year.
         start, end: Only timestamps from `start` to `end`, both included.
         max_history: Bars per asset that `Strategy.history` can reach back when data is streamed.
-        progress: True for a progress bar, or a function that receives the share done, 0 to 1.
+        progress: None shows a bar with rate and time left once a run takes more than a few
+            seconds, in terminals and notebooks; True always, False never; or a function that
+            receives the share done, 0 to 1.
         periods_per_year: Sessions a year for annual figures; by the calendar, else 252, or 365
             when there are weekend bars.
 
@@ -176,7 +182,7 @@ class _Run:
         self.broker = broker
         self.strategy = engine.strategy
         self.hooks = Hooks(self.strategy)
-        self.report = _progress(engine.progress)
+        self.progress = progress_for(engine.progress)
         clock.prepare()
         _check_instruments(broker, clock)
         self.portfolio = Portfolio(
@@ -202,6 +208,8 @@ class _Run:
         self.bars: Bars | None = None
         self._fills: list[Any] = []
         self._has_started = False
+        self._share_done = 0.0
+        self._bar_count = 0
 
     # -- the run ------------------------------------------------------------------------------
 
@@ -213,8 +221,8 @@ class _Run:
             self._has_started = True
             for chunk in self.clock.chunks():
                 self._run_chunk(chunk)
-                self.report(self.clock.share_done)
             self._end()
+            self.progress.tell(1.0, self._bar_count)
         except BacktestError as error:
             raise self._with_result(error) from error.__cause__
         except BdbQuit:
@@ -224,18 +232,23 @@ class _Run:
         finally:
             del strategy._desk  # noqa: SLF001
             self.broker.stop()
-            self.report(1.0)
+            self.progress.close()
         return self._result(complete=True)
 
     def _run_chunk(self, chunk: Chunk) -> None:
-        portfolio = self.portfolio
-        portfolio.grow()
+        self.portfolio.grow()
         self.recorder.begin(chunk)
         self.history.push(chunk)
         events = chunk.events() if self.hooks.on_market_data is not None else None
-        step = self._step
-        for bars in chunk.windows():
-            step(bars, events)
+        windows, step = chunk.windows(), self._step
+        before, after = self._share_done, self.clock.share_done
+        for done in range(0, len(chunk), _STEPS_A_REPORT):
+            for bars in islice(windows, _STEPS_A_REPORT):
+                step(bars, events)
+            share = before + (after - before) * done / len(chunk)
+            self.progress.tell(share, self._bar_count + chunk.rows[done])
+        self._share_done = after
+        self._bar_count += len(chunk.codes)
 
     def _step(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
         """Everything that happens at one timestamp, in order."""
@@ -472,29 +485,6 @@ def _checked_periods(periods_per_year: Any) -> float | None:
     if not is_number or not 0 < periods_per_year < math.inf:
         raise ConfigError(f"periods_per_year must be a positive number, not {periods_per_year!r}.")
     return float(periods_per_year)
-
-
-def _progress(progress: Any) -> Callable[[float], None]:
-    if progress is None or progress is False:
-        return lambda _share: None
-    if callable(progress):
-        return progress  # type: ignore[no-any-return]
-    if progress is not True:
-        raise ConfigError(f"progress must be True, False or a function, not {progress!r}.")
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise ConfigError(
-            "progress=True needs tqdm: pip install 'ml4t-backtest[progress]', or give a function."
-        ) from None
-    bar = tqdm(total=100, unit="%", desc="backtest")
-
-    def show(share: float) -> None:
-        bar.update(round(100 * share) - bar.n)
-        if share >= 1.0:
-            bar.close()
-
-    return show
 
 
 @contextmanager

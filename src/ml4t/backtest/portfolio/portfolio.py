@@ -50,6 +50,7 @@ class Portfolio:
         self.quantities: dict[str, float] = {}
         self.entry_prices: dict[str, float] = {}
         self.held: dict[str, float] = {}
+        self.short_count = 0  # of the positions held
         self.fill_count = 0
         self._given = dict(instruments or {})
         self._default_lot = default_lot
@@ -119,6 +120,7 @@ class Portfolio:
         after = position_after(before, signed) if before else signed
         self.cash -= signed * price * self.instruments[code].multiplier + fill.commission
         self.units[code] = self.quantities[asset_id] = after
+        self.short_count += (after < 0.0) - (before < 0.0)
         if after:
             entry = self._entry[code]
             entry = entry_price_after(before, entry, signed, after, price) if before else price
@@ -139,6 +141,7 @@ class Portfolio:
         entry = entry_prices_after(before, self.entry_price[codes], signed, after, price)
         self.entry_price[codes] = entry
         self.quantity[codes] = after
+        self.short_count += int((after < 0.0).sum()) - int((before < 0.0).sum())
         flows = signed * price * self.multiplier[codes] + batch.commissions
         self.cash = running_cash(self.cash, flows)
         ids = [self.universe.ids[code] for code in codes.tolist()]

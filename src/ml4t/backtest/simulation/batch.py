@@ -141,7 +141,7 @@ class BatchSettlement:
     def _short_value(self, prices: np.ndarray) -> float:
         portfolio = self.portfolio
         quantity = portfolio.quantity
-        if quantity.min() >= 0.0 and min(self.positions.values(), default=0.0) >= 0.0:
+        if not portfolio.short_count and min(self.positions.values(), default=0.0) >= 0.0:
             return 0.0  # long only: the usual case
         if self.positions:
             quantity = quantity.copy()

@@ -77,7 +77,7 @@ class BasketMatch:
 
     def _short_value(self) -> float:
         portfolio, bars = self.portfolio, self.bars
-        if portfolio.quantity.min() >= 0.0:
+        if not portfolio.short_count:
             return 0.0  # exits leave nothing short
         quantity = portfolio.quantity.copy()
         quantity[self.codes] += self.sign * self.exits
