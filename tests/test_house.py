@@ -112,6 +112,26 @@ def test_public_names_are_sorted_and_listed() -> None:
     assert list(PUBLIC) == listed
 
 
+def test_names_for_type_checkers_are_those_that_are_loaded() -> None:
+    """What a type checker reads in `__init__` is where a name really comes from."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    homes = {
+        alias.name: str(line.module).removeprefix("ml4t.backtest.")
+        for line in block.body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    }
+    assert homes == ml4t.backtest._HOMES
+    assert sorted([*homes, "__version__"]) == list(PUBLIC)
+
+
+def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
+    """As for any module."""
+    with pytest.raises(AttributeError, match="has no attribute 'BacktestEngin'"):
+        ml4t.backtest.BacktestEngin  # type: ignore[attr-defined]  # noqa: B018
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_name_is_importable_and_documented(name: str) -> None:
     """A public name can be imported, is visible to `dir`, and has a docstring of its own."""
@@ -416,11 +436,11 @@ NOT_AT_IMPORT = [
 
 def test_import_loads_no_extra() -> None:
     """`import ml4t.backtest` loads nothing that only some users need."""
-    code = "import ml4t.backtest, sys; print(*sys.modules)"
+    code = "from ml4t.backtest import BacktestEngine; import sys; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert "ml4t.backtest" in loaded
+    assert "ml4t.backtest.engine" in loaded
     assert sorted(set(NOT_AT_IMPORT) & set(loaded)) == []
 
 
