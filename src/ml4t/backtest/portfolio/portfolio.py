@@ -202,8 +202,13 @@ class Portfolio:
     def equity(self) -> float:
         """Cash plus the market value of all positions."""
         if self._equity is None:
-            self._equity = self.cash + total(self.values()) if self.held else self.cash
+            self._equity = self.cash + self._value_held() if self.held else self.cash
         return self._equity
+
+    def _value_held(self) -> float:
+        """The sum of `values`, without the assets that are flat: they would add nothing."""
+        codes = self.quantity.nonzero()[0]
+        return total(self.quantity[codes] * self.last_prices()[codes] * self.multiplier[codes])
 
     def short_value(self, quantity: np.ndarray, prices: np.ndarray) -> float:
         """Market value of the short side of some holdings, positive."""

@@ -46,6 +46,7 @@ FILL_COLUMNS = (
 )
 # Cells of a (timestamps, assets) matrix worked on at once, so that sparse data stays small.
 _BLOCK_CELLS = 4_000_000
+_BUY = OrderSide.BUY
 _AT_CLOSE = frozenset({"close", "end"})
 
 
@@ -100,21 +101,21 @@ class Recorder:
         codes, t = self.portfolio.universe.codes, bars.index
         for item, position in zip(news, positions, strict=True):
             if isinstance(item, FillEvent):
-                signed = item.quantity if item.side == OrderSide.BUY else -item.quantity
+                reason = item.reason
                 self._rows.extend(
                     (
                         item.order_id,
                         codes[item.asset_id],
                         t,
-                        signed,
+                        item.quantity if item.side == _BUY else -item.quantity,
                         item.price,
                         item.commission,
                         item.slippage,
                         float(position),
-                        item.reason in _AT_CLOSE,
+                        reason in _AT_CLOSE,
                     )
                 )
-                self._row_reasons.append(item.reason)
+                self._row_reasons.append(reason)
             else:
                 self._close_rows()
                 self._add_batch(item, np.asarray(position), t)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.commission import Commission
     from ml4t.backtest.simulation.slippage import Slippage
-    from ml4t.backtest.simulation.trading import Live
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import News
 
@@ -164,15 +163,12 @@ class SimulationBroker(Broker):
         live = trading.tradable()
         if not live:
             return news
-        markets: list[Live] = []
-        resting: list[Live] = []
-        for working, row in live:
-            (markets if is_market(working) else resting).append((working, row))
+        resting = [pair for pair in live if not is_market(pair[0])]
         trading.at_open(live if self.fill_at == "next_open" else resting)
         if resting:
             trading.inside(resting)
         if self.fill_at == "next_close":
-            trading.at_close(markets)
+            trading.at_close([pair for pair in live if is_market(pair[0])])
         trading.drop(resting if self.fill_at == "close" else live)
         return self._settled(trading)
 

@@ -47,7 +47,7 @@ class BarTrading:
             at_once: Orders decided on these very bars count too.
         """
         bars, begins, now = self.bars, self.chunk.begins, self.blotter.now_us
-        session = int(self.chunk.sessions[bars.index])
+        session = self.chunk.sessions.item(bars.index)
         orders = self.blotter.working()
         live = []
         for working, row in zip(orders, bars.rows_of([w.code for w in orders]), strict=True):

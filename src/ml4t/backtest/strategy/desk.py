@@ -225,20 +225,23 @@ class Desk:
         tolerance = check_tolerance(tolerance)
         self.supersede(None)
         n, prices = len(column), portfolio.last_prices()
-        wanted = column.nonzero()[0]
-        unpriced = wanted[np.isnan(prices[wanted])]
-        for code in unpriced.tolist():
-            side = OrderSide.BUY if column[code] > 0 else OrderSide.SELL
-            self.reject(self.universe.ids[code], side, NO_PRICE, tag)
+        # Only what is wanted or held can trade.
+        codes = ((column != 0.0) | (portfolio.quantity[:n] != 0.0)).nonzero()[0]
+        column, price, lots = column[codes], prices[codes], portfolio.lots[codes]
+        unpriced = ((column != 0.0) & np.isnan(price)).nonzero()[0]
+        for row in unpriced.tolist():
+            side = OrderSide.BUY if column[row] > 0 else OrderSide.SELL
+            self.reject(self.universe.ids[codes[row]], side, NO_PRICE, tag)
         column[unpriced] = 0.0
-        unit = np.where(column == 0.0, 1.0, prices[:n] * portfolio.multiplier[:n])
-        units = round_to_lots(column * portfolio.equity / unit, portfolio.lots[:n])
-        change = changes_to(units, portfolio.quantity[:n], portfolio.lots[:n])
+        value = price * portfolio.multiplier[codes]
+        unit = np.where(column == 0.0, 1.0, value)
+        units = round_to_lots(column * portfolio.equity / unit, lots)
+        change = changes_to(units, portfolio.quantity[codes], lots)
         if tolerance:
-            worth = np.abs(change) * np.nan_to_num(prices[:n]) * portfolio.multiplier[:n]
+            worth = np.abs(change) * np.nan_to_num(value)
             change[worth < tolerance * portfolio.equity] = 0.0
-        codes = change.nonzero()[0]
-        basket = Basket(self.universe, codes.astype(np.int32), change[codes], tag)
+        trades = change.nonzero()[0]
+        basket = Basket(self.universe, codes[trades].astype(np.int32), change[trades], tag)
         if len(basket):
             news = broker.submit(basket)
             if news:

@@ -117,7 +117,7 @@ def weights_by_code(
     """
     column = np.zeros(len(universe))
     if hasattr(weights, "items"):  # a pandas Series is one too: its index says the asset
-        weights = dict(weights.items())
+        weights = weights if type(weights) is dict else dict(weights.items())
         try:
             codes = [universe.codes[asset_id] for asset_id in weights]
         except KeyError as error:
@@ -126,7 +126,13 @@ def weights_by_code(
                 f"weights name an unknown asset {asset_id!r}. "
                 f"{did_you_mean(str(asset_id), universe.ids)}"
             ) from None
-        column[codes] = [_number(weight, asset_id) for asset_id, weight in weights.items()]
+        values = list(weights.values())
+        try:
+            column[codes] = values
+        except (TypeError, ValueError):
+            column[codes] = [_number(weight, asset_id) for asset_id, weight in weights.items()]
+        if None in values:  # NumPy reads it as NaN
+            _number(None, next(asset_id for asset_id, weight in weights.items() if weight is None))
     else:
         array = np.asarray(weights, dtype=np.float64)
         expected = 0 if bars is None else len(bars)

@@ -402,7 +402,14 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
         values = self.signal(name)
         if values.dtype == object:
             raise DataError(f"Signal {name!r} is not numeric; bars.top needs numbers.")
-        order = np.argsort(-values, kind="stable")  # NaN sorts last
+        worst_first = -values
+        if 0 < n < len(values):
+            level = np.partition(worst_first, n - 1)[n - 1]
+            if level == level:  # noqa: PLR0124  NaN: fewer than n have a value
+                rows = (worst_first <= level).nonzero()[0]
+                best: np.ndarray = rows[np.argsort(worst_first[rows], kind="stable")][:n]
+                return best
+        order = np.argsort(worst_first, kind="stable")  # NaN sorts last
         present = len(values) - int(np.isnan(values).sum())
         return order[: max(0, min(n, present))]
 
