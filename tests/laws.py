@@ -150,14 +150,14 @@ def check_cash(record: Any, fills: pl.DataFrame, scale: float) -> None:
     """Cash moves by fills, their costs and financing, and by nothing else."""
     paid = pl.col("signed") * pl.col("price") * pl.col("multiplier") + pl.col("commission")
     by_time = fills.group_by("timestamp").agg(paid.sum().alias("paid"))
-    frame = record.equity.join(by_time, on="timestamp", how="left", maintain_order="left")
-    spent = frame["paid"].fill_null(0.0).cum_sum().to_numpy()
+    flows = record.cashflows.group_by("timestamp").agg(pl.col("amount").sum())
+    frame = record.equity.join(by_time, on="timestamp", how="left", maintain_order="left").join(
+        flows, on="timestamp", how="left", maintain_order="left"
+    )
+    moved = (frame["amount"].fill_null(0.0) - frame["paid"].fill_null(0.0)).cum_sum().to_numpy()
     cash = frame["cash"].to_numpy()
-    expected = record.initial_cash - spent
-    if record.financing == 0.0:
-        assert near(cash, expected, scale), "cash moves by fills and costs"
-    elif len(cash):
-        assert near(cash[-1], expected[-1] + record.financing, scale), "cash moves by financing"
+    assert near(cash, record.initial_cash + moved, scale), "cash moves by fills, costs, cashflows"
+    assert flows["timestamp"].is_in(frame["timestamp"].implode()).all(), "flows are at timestamps"
     assert near(frame["equity"], frame["cash"] + frame["net_exposure"], scale)
     assert (frame["gross_exposure"] >= frame["net_exposure"].abs() - NOISE * scale).all()
 
@@ -176,9 +176,10 @@ def check_positions(fills: pl.DataFrame, marks: pl.DataFrame) -> None:
 
 
 def check_profit(result: Any, scale: float) -> None:
-    """Net P&L of all trades and financing are the change of equity."""
+    """Net P&L of all trades and what moved for the account are the change of equity."""
     record = result.record
-    pnl = result.trades["pnl"].sum() + record.financing
+    own = record.cashflows.filter(pl.col("asset_id").is_null())["amount"].sum()
+    pnl = result.trades["pnl"].sum() + own
     assert near(pnl, result.final_equity - record.initial_cash, scale), "P&L is change of equity"
     trades, fills = result.trades, record.fills
     assert near(trades["commission"].sum(), fills["commission"].sum(), scale)

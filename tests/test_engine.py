@@ -30,6 +30,7 @@ from ml4t.backtest.testing.markets import (
     weekdays,
     with_late,
 )
+from ml4t.backtest.types.events import CashEvent
 
 DAYS = [dt.datetime.combine(day, dt.time()) for day in weekdays(10)]
 VIX = pl.DataFrame({"timestamp": weekdays(10), "VIX": [float(10 + i) for i in range(10)]})
@@ -116,6 +117,48 @@ def test_fill_event_content() -> None:
     assert (fill.side, fill.quantity, fill.price) == (OrderSide.SELL, 7.0, 103.0)
     assert (fill.commission, fill.slippage, fill.reason) == (0.0, 0.0, "open")
     assert (position, cash) == (-7.0, 100_000 + 721), "the portfolio has the fill already"
+
+
+class Paying(SimulationBroker):
+    """Pays a dividend of 2 a share on A, and interest, on the fourth day."""
+
+    def is_idle(self, bars: Any) -> bool:
+        del bars
+        return False
+
+    def advance(self, bars: Any) -> Any:
+        if bars.timestamp != DAYS[3]:
+            return super().advance(bars)
+        paid = 2.0 * self.get_position("A")
+        flows = [
+            CashEvent(bars.timestamp, "dividend", paid, "A"),
+            CashEvent(bars.timestamp, "interest", 0.5),
+        ]
+        return [*flows, *super().advance(bars)]
+
+
+def test_cash_that_moves_without_a_trade() -> None:
+    """It is in cash at once, in the P&L of the trade that it belongs to, and no fill is told."""
+
+    class Hold(Strategy):
+        def on_start(self):
+            self.fills = []
+
+        def on_bars(self, bars):
+            self.order_target("A", 10)
+
+        def on_fill_event(self, fill):
+            self.fills.append(fill)
+
+    strategy = Hold()
+    result = run(strategy, broker=Paying(10_000.0))
+    assert len(strategy.fills) == result.fills.height == 1
+    assert result.cashflows.rows() == [
+        (DAYS[3], "A", "dividend", 20.0),
+        (DAYS[3], None, "interest", 0.5),
+    ]
+    assert result.trades["financing"].to_list() == [20.0]
+    assert result.metrics["financing"] == 20.5
 
 
 def test_order_events_of_a_scaled_order() -> None:

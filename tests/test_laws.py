@@ -40,6 +40,13 @@ def altered(name: str, column: str, rows: pl.Expr, value: Any) -> Callable[[Any]
     return alter
 
 
+def gift(record: Any, asset_id: str | None = None) -> pl.DataFrame:
+    """A cashflow of 5 in the middle of the run that the cash never saw."""
+    t = record.equity["timestamp"][record.equity.height // 2]
+    row = {"timestamp": [t], "asset_id": [asset_id], "kind": ["gift"], "amount": [5.0]}
+    return pl.DataFrame(row, schema=record.cashflows.schema)
+
+
 FILLED = first_where(pl.col("status") == "filled")
 SECOND = pl.int_range(pl.len()) == 1
 NINTH = pl.int_range(pl.len()) == 9
@@ -67,7 +74,7 @@ CRIMES = {
         "orders", "created_at", FILLED, pl.col("created_at").max()
     ),
     "time goes back": lambda r: {"equity": r.equity.reverse()},
-    "money comes from nowhere": lambda _: {"financing": 5.0},
+    "money comes from nowhere": lambda r: {"cashflows": gift(r)},
 }
 
 

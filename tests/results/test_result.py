@@ -27,8 +27,8 @@ COLUMNS = {
     "time_in_force status filled_quantity average_fill_price reason tag "
     "signal_ml_pred signal_regime",
     "trades": "trade_id asset_id side quantity entry_time exit_time entry_price exit_price pnl "
-    "gross_pnl return_pct commission slippage bars_held mfe mae entry_reason exit_reason status "
-    "signal_ml_pred signal_regime",
+    "gross_pnl return_pct commission slippage financing bars_held mfe mae entry_reason "
+    "exit_reason status signal_ml_pred signal_regime",
     "positions": "timestamp asset_id quantity entry_price",
     "holdings": "asset_id quantity entry_price price timestamp value unrealized_pnl",
     "decisions": "timestamp VIX trend",

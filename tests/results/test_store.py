@@ -246,7 +246,7 @@ def test_it_sees_every_frame(record: RunRecord, result: BacktestResult, name: st
 
 @pytest.mark.parametrize(
     "change",
-    [{"initial_cash": 1.0}, {"financing": 1.0}, {"complete": False}, {"counts": {"x": 1}}],
+    [{"initial_cash": 1.0}, {"complete": False}, {"counts": {"x": 1}}],
 )
 def test_it_sees_the_scalars(
     record: RunRecord, result: BacktestResult, change: dict[str, Any]

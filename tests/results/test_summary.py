@@ -164,7 +164,9 @@ def test_a_calm_run_has_a_calm_page(simulate: Simulate) -> None:
 
 def test_financing_and_currency_are_shown_when_there_are_any(record: RunRecord) -> None:
     """Only then."""
-    text = page(record, financing=-12.5, settings={**record.settings, "currency": "EUR"})
+    row = {"timestamp": record.equity["timestamp"][-1:], "asset_id": None, "kind": "interest"}
+    flows = pl.DataFrame({**row, "amount": -12.5}, schema=record.cashflows.schema)
+    text = page(record, cashflows=flows, settings={**record.settings, "currency": "EUR"})
     assert "financing -12.50" in text
     assert " EUR total return" in text
     assert "financing" not in page(record)

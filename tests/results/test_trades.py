@@ -59,13 +59,25 @@ def story(*steps: tuple[str, float, float], mark: float = 0.0, **more: Any) -> d
         {"fill_id": i, "high": high, "low": low, "bars": bars}
         for i, (high, low, bars) in more.get("excursions", {}).items()
     ]
-    return {"fills": fills, "orders": orders, "marks": marks, "excursions": excursions}
+    cashflows = [
+        {"timestamp": START + day, "asset_id": asset, "kind": "dividend", "amount": amount}
+        for day, asset, amount in more.get("cashflows", ())
+    ]
+    return {
+        "fills": fills,
+        "orders": orders,
+        "marks": marks,
+        "excursions": excursions,
+        "cashflows": cashflows,
+    }
 
 
 def trades(rows: dict[str, Any]) -> list[dict[str, Any]]:
     """The trades of a story, as mappings."""
     record = record_of(rows)
-    frame = trades_of(record.fills, record.orders, record.excursions, record.marks)
+    frame = trades_of(
+        record.fills, record.orders, record.excursions, record.marks, record.cashflows
+    )
     return frame.to_dicts()
 
 
@@ -90,6 +102,7 @@ def test_a_long_round_trip() -> None:
         "return_pct": pytest.approx(0.198),
         "commission": 2.0,
         "slippage": 1.0,
+        "financing": 0.0,
         "bars_held": 4,
         "mfe": pytest.approx(0.3),
         "mae": pytest.approx(-0.1),
@@ -141,6 +154,23 @@ def test_the_multiplier_scales_money_and_not_prices() -> None:
     assert trade["return_pct"] == pytest.approx(298.0 / 400_000.0)
 
 
+def test_a_cashflow_belongs_to_the_trade_that_was_open_before_it() -> None:
+    """Money moves before the fills of its time: to the old trade on the day of a flip."""
+    days = [dt.timedelta(days=n) for n in range(5)]
+    flows = (
+        (days[1], "A", 100.0),  # the day it was opened: nobody held it before
+        (days[2], "A", 5.0),
+        (days[3], "A", 0.5),  # the day of the flip
+        (days[4], "A", -0.25),
+        (days[4], None, 7.0),  # of the account
+    )
+    steps = (("A", 10, 10.0), ("B", 1, 1.0), ("A", -20, 11.0))
+    first, other, second = trades(story(*steps, mark=11.0, cashflows=flows))
+    assert (first["financing"], other["financing"], second["financing"]) == (5.5, 0.0, -0.25)
+    assert first["pnl"] == first["gross_pnl"] - first["commission"] + 5.5
+    assert second["return_pct"] == pytest.approx(second["pnl"] / 110.0)
+
+
 def test_fills_bound_the_excursions() -> None:
     """Without any bar in between the exit itself is the best or worst price of a trade."""
     win, loss = trades(story(("A", 10, 10), ("A", -10, 12), ("B", 10, 10), ("B", -10, 9)))
@@ -156,17 +186,19 @@ def test_trades_are_in_order_of_entry_whatever_the_asset() -> None:
 
 def test_no_fills_no_trades() -> None:
     """An empty run has empty frames with all columns and types."""
-    frames = [empty_frame(n, NAIVE) for n in ("fills", "orders", "excursions", "marks")]
+    frames = [
+        empty_frame(n, NAIVE) for n in ("fills", "orders", "excursions", "marks", "cashflows")
+    ]
     empty = trades_of(*frames)
     full = story(("A", 1, 1.0), ("A", -1, 1.0))
     assert empty.is_empty()
     assert (
-        list(empty.schema.items())[:19]
+        list(empty.schema.items())[:20]
         == list(
             pl.DataFrame(
                 trades(full), schema=empty.schema | {"signal_x": pl.Float64()}
             ).schema.items()
-        )[:19]
+        )[:20]
     )
     assert positions_of(frames[0]).is_empty()
 

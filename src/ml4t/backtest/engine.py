@@ -37,6 +37,7 @@ from ml4t.backtest.strategy.desk import Desk
 from ml4t.backtest.strategy.hooks import Hooks, adapted
 from ml4t.backtest.strategy.schedule import Schedule
 from ml4t.backtest.strategy.strategy import Strategy
+from ml4t.backtest.types.events import CashEvent, FillBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.data.context import Context
     from ml4t.backtest.data.feed import DataFeed
     from ml4t.backtest.types.bars import Bars, Chunk, MarketEvent
-    from ml4t.backtest.types.events import News
+    from ml4t.backtest.types.events import FillEvent, News
 
 # Timestamps between two looks at the clock for the progress bar.
 _STEPS_A_REPORT = 16
@@ -206,7 +207,7 @@ class _Run:
             self.blotter.watch()
         self.schedules: list[tuple[Schedule, Callable[[Bars, dict[str, Any]], Any]]] = []
         self.bars: Bars | None = None
-        self._fills: list[Any] = []
+        self._fills: list[FillEvent | FillBatch] = []
         self._has_started = False
         self._share_done = 0.0
         self._bar_count = 0
@@ -277,7 +278,7 @@ class _Run:
             )
         self.recorder.book(news, self.portfolio.apply(news), bars)
         if self.hooks.on_fill_event is not None:
-            self._fills.extend(news)
+            self._fills.extend(item for item in news if not isinstance(item, CashEvent))
 
     def _end(self) -> None:
         bars = self.bars
@@ -326,7 +327,7 @@ class _Run:
         on_fill, on_order = self.hooks.on_fill_event, self.hooks.on_order_event
         if on_fill is not None:
             for item in fills:
-                for fill in item if hasattr(item, "codes") else (item,):
+                for fill in item if isinstance(item, FillBatch) else (item,):
                     self._call("on_fill_event", on_fill, fill, asset_id=fill.asset_id)
         if on_order is not None:
             for change in self.blotter.take_changes():
@@ -398,7 +399,7 @@ class _Run:
         axis = clock.axis
         records = self.desk.records
         record = RunRecord(
-            **self.recorder.frames(),  # type: ignore[arg-type]
+            **self.recorder.frames(),
             records=notes_frame(axis, records, name=pl.String, value=pl.Float64),
             logs=notes_frame(axis, self.desk.logs, message=pl.String),
             stale=notes_frame(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml4t.backtest.portfolio.valuation import running_cash, total
-from ml4t.backtest.types.events import FillBatch, FillEvent
+from ml4t.backtest.types.events import CashEvent, FillBatch, FillEvent
 from ml4t.backtest.types.instrument import Instrument
 from ml4t.backtest.types.order import OrderSide
 
@@ -100,17 +100,23 @@ class Portfolio:
     # -- the news ---------------------------------------------------------------------------
 
     def apply(self, news: News) -> list[float | np.ndarray]:
-        """Book fills, in order.
+        """Book fills and cash, in order.
 
         Returns:
             The signed position after each item of news: a float for a fill, float64[n] for a
-            batch.
+            batch, 0.0 for cash, which has none.
         """
         self._equity = None
         return [
-            self._book(item) if isinstance(item, FillEvent) else self._book_batch(item)
+            self._book(item) if isinstance(item, FillEvent) else self._book_other(item)
             for item in news
         ]
+
+    def _book_other(self, item: FillBatch | CashEvent) -> float | np.ndarray:
+        if isinstance(item, FillBatch):
+            return self._book_batch(item)
+        self.cash += item.amount
+        return 0.0
 
     def _book(self, fill: FillEvent) -> float:
         asset_id, price = fill.asset_id, fill.price

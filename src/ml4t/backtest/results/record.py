@@ -62,6 +62,12 @@ FRAMES: dict[str, dict[str, pl.DataType]] = {
         "timestamp": pl.Null(),
         "multiplier": pl.Float64(),
     },
+    "cashflows": {
+        "timestamp": pl.Null(),
+        "asset_id": pl.String(),
+        "kind": pl.String(),
+        "amount": pl.Float64(),
+    },
     "records": {"timestamp": pl.Null(), "name": pl.String(), "value": pl.Float64()},
     "logs": {"timestamp": pl.Null(), "message": pl.String()},
     "signal_coverage": {},
@@ -93,13 +99,14 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
             run): highest high, lowest low and number of the bars held meanwhile. Null, null
             and 0 when no bar was, and after a fill that left the asset flat.
         marks: Positions still held at the end, at their last close.
+        cashflows: Money that moved without a trade, such as dividends and interest; negative
+            when paid. `asset_id` is null for what belongs to the account as a whole.
         records: What the strategy recorded.
         logs: What the strategy logged.
         signal_coverage: One row a signal: how many bars had it, how old it was.
         stale: Held assets without a bar for longer than `stale_after` sessions; one row each
             time, with the share of equity that is marked at an old price (0.1 is ten percent).
         initial_cash: Money at the start.
-        financing: Money paid (negative) or earned on positions and cash over the run.
         counts: How often something happened that limits trust; `ambiguous_bars` and
             `same_close_fills` are read here.
         settings: JSON-able. Read here: `strategy` (class name, or a mapping with `class` and
@@ -119,12 +126,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     decisions: pl.DataFrame
     excursions: pl.DataFrame
     marks: pl.DataFrame
+    cashflows: pl.DataFrame
     records: pl.DataFrame
     logs: pl.DataFrame
     signal_coverage: pl.DataFrame
     stale: pl.DataFrame
     initial_cash: float
-    financing: float = 0.0
     counts: dict[str, int] = {}
     settings: dict[str, Any] = {}
     source: dict[str, Any] = {}
@@ -132,6 +139,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     periods_per_year: float | None = None
     complete: bool = True
     asset_ids: list[str] = []
+
+    @property
+    def financing(self) -> float:
+        """Money paid (negative) or earned without trading, over the run."""
+        return float(self.cashflows["amount"].sum())
 
 
 def empty_frame(name: str, times: pl.DataType) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from ml4t.backtest.results.tables import (
     decisions_frame,
     fills_frame,
     marks_frame,
+    notes_frame,
     orders_frame,
     time_series,
 )
@@ -72,6 +73,7 @@ class Recorder:
         self.excursions: list[tuple[np.ndarray, ...]] = []
         self.signals: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         self.contexts: list[tuple[int, dict[str, Any]]] = []
+        self.cashflows: list[tuple[int, str | None, str, float]] = []
         self._chunk: Chunk | None = None
         self._rows = array("d")  # single fills, one after the other
         self._row_reasons: list[str] = []
@@ -97,7 +99,7 @@ class Recorder:
             self._stretch = grown
 
     def book(self, news: News, positions: list[float | np.ndarray], bars: Bars) -> None:
-        """Fills were booked in the portfolio, at the current bars."""
+        """News was booked in the portfolio, at the current bars."""
         codes, t = self.portfolio.universe.codes, bars.index
         for item, position in zip(news, positions, strict=True):
             if isinstance(item, FillEvent):
@@ -116,9 +118,12 @@ class Recorder:
                     )
                 )
                 self._row_reasons.append(reason)
-            else:
+            elif isinstance(item, FillBatch):
                 self._close_rows()
                 self._add_batch(item, np.asarray(position), t)
+            else:
+                now = bars.chunk.microseconds[t]
+                self.cashflows.append((now, item.asset_id, item.kind, item.amount))
         self._cash.append((t, self.portfolio.cash))
 
     def _add_batch(self, batch: FillBatch, position: np.ndarray, t: int) -> None:
@@ -281,6 +286,9 @@ class Recorder:
             "orders": orders_frame(self.blotter, self.signals, times, self.axis),
             "excursions": self._excursions_frame(),
             "marks": marks_frame(self.portfolio, times, self.axis),
+            "cashflows": notes_frame(
+                self.axis, self.cashflows, asset_id=pl.String, kind=pl.String, amount=pl.Float64
+            ),
             "decisions": decisions_frame(self.contexts, self.axis),
         }
 

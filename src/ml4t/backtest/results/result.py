@@ -68,7 +68,13 @@ class BacktestResult:
             self.orders,
             normalised(self.record, "excursions"),
             normalised(self.record, "marks"),
+            normalised(self.record, "cashflows"),
         )
+
+    @cached_property
+    def cashflows(self) -> pl.DataFrame:
+        """Money that moved without a trade: timestamp, asset_id, kind, amount (negative: paid)."""
+        return normalised(self.record, "cashflows")
 
     @cached_property
     def positions(self) -> pl.DataFrame:

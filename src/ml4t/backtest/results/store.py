@@ -41,7 +41,6 @@ class _Scalars(msgspec.Struct):
     """The fields of a `RunRecord` that are not frames."""
 
     initial_cash: float
-    financing: float
     counts: dict[str, int]
     settings: dict[str, Any]
     source: dict[str, Any]
@@ -75,7 +74,7 @@ def fingerprint_of(record: RunRecord) -> str:
         digest.update(name.encode())
         digest.update(frame_digest(normalised(record, name)))
     counts = dict(sorted(record.counts.items()))
-    scalars = (record.initial_cash, record.financing, record.periods_per_year, record.complete)
+    scalars = (record.initial_cash, record.periods_per_year, record.complete)
     digest.update(msgspec.json.encode((scalars, counts)))
     return digest.hexdigest()
 

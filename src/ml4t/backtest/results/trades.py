@@ -26,6 +26,7 @@ _COLUMNS = (
     "return_pct",
     "commission",
     "slippage",
+    "financing",
     "bars_held",
     "mfe",
     "mae",
@@ -36,14 +37,19 @@ _COLUMNS = (
 
 
 def trades_of(
-    fills: pl.DataFrame, orders: pl.DataFrame, excursions: pl.DataFrame, marks: pl.DataFrame
+    fills: pl.DataFrame,
+    orders: pl.DataFrame,
+    excursions: pl.DataFrame,
+    marks: pl.DataFrame,
+    cashflows: pl.DataFrame,
 ) -> pl.DataFrame:
     """All round trips of a run, closed and open, in the order in which they were opened.
 
     `quantity` is the number of units entered, `entry_price` and `exit_price` are averages over
-    the fills on that side, and `side` is "long" or "short". `gross_pnl` is before commission;
-    slippage is already in the prices. A trade still open is valued at its last close, and its
-    `exit_time`, `exit_price` and `exit_reason` are null.
+    the fills on that side, and `side` is "long" or "short". `gross_pnl` is before commission and
+    financing; slippage is already in the prices. `financing` is what the position received or
+    paid without trading: dividends, fees for borrowed shares. A trade still open is valued at
+    its last close, and its `exit_time`, `exit_price` and `exit_reason` are null.
 
     `mfe` and `mae` (maximum favourable and adverse excursion, at least and at most 0) compare
     the extremes of the bars held and the prices of the fills with `entry_price`; `return_pct`
@@ -54,9 +60,11 @@ def trades_of(
         orders: For the signals of the order that opened a trade.
         excursions: Extremes of the bars between fills.
         marks: Last closes of the positions held at the end.
+        cashflows: Money that moved without a trade.
 
     Formula:
-        pnl = d * (Σ exit notional + notional held at the end − Σ entry notional) − commission
+        gross_pnl = d * (Σ exit notional + notional held at the end − Σ entry notional)
+        pnl = gross_pnl − commission + financing
         d 1 for a long trade and −1 for a short one, notional = quantity * price * multiplier
     """
     legs = _legs(fills)
@@ -65,6 +73,7 @@ def trades_of(
         .join(_exits(legs), on="trade", how="left", maintain_order="left")
         .join(_held(legs, excursions), on="trade", how="left", maintain_order="left")
         .join(_marked(legs, marks), on="trade", how="left", maintain_order="left")
+        .join(_financed(legs, cashflows), on="trade", how="left", maintain_order="left")
     )
     signals = orders.select("order_id", pl.col(f"^{_SIGNAL}.*$"))
     return (
@@ -217,6 +226,32 @@ def _marked(legs: pl.DataFrame, marks: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _financed(legs: pl.DataFrame, cashflows: pl.DataFrame) -> pl.DataFrame:
+    """Money that moved because of each trade's position, without a fill.
+
+    It moves before the fills of its timestamp, so it belongs to the trade that was open then.
+    """
+    openings = (
+        legs.filter("opens")
+        .select("asset_id", "trade", pl.col("timestamp").alias("from"))
+        .sort("from", maintain_order=True)
+    )
+    return (
+        cashflows.drop_nulls("asset_id")
+        .sort("timestamp", maintain_order=True)
+        .join_asof(
+            openings,
+            left_on="timestamp",
+            right_on="from",
+            by="asset_id",
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
+        .group_by("trade", maintain_order=True)
+        .agg(pl.col("amount").sum().alias("financing"))
+    )
+
+
 def _figures(trades: pl.DataFrame) -> pl.DataFrame:
     is_open = pl.col("is_open").fill_null(value=False)
     out = [pl.col(f"out_{name}").fill_null(0.0) for name in ("notional", "commission", "slippage")]
@@ -228,6 +263,7 @@ def _figures(trades: pl.DataFrame) -> pl.DataFrame:
     best = pl.when(is_long).then(highest).otherwise(-lowest) / entry.abs()
     worst = pl.when(is_long).then(lowest).otherwise(-highest) / entry.abs()
     closed = pl.when(~is_open)
+    net = pl.col("gross_pnl") - pl.col("commission") + pl.col("financing")
     return trades.with_columns(
         pl.when(is_long).then(pl.lit("long")).otherwise(pl.lit("short")).alias("side"),
         pl.col("in_quantity").alias("quantity"),
@@ -238,13 +274,12 @@ def _figures(trades: pl.DataFrame) -> pl.DataFrame:
         (pl.col("sign") * (value - pl.col("in_notional"))).alias("gross_pnl"),
         (pl.col("in_commission") + out[1]).alias("commission"),
         (pl.col("in_slippage") + out[2]).alias("slippage"),
+        pl.col("financing").fill_null(0.0),
         pl.col("bars_held").fill_null(0),
         best.clip(lower_bound=0.0).alias("mfe"),
         worst.clip(upper_bound=0.0).alias("mae"),
         pl.when(is_open).then(pl.lit("open")).otherwise(pl.lit("closed")).alias("status"),
     ).with_columns(
-        (pl.col("gross_pnl") - pl.col("commission")).alias("pnl"),
-        ((pl.col("gross_pnl") - pl.col("commission")) / pl.col("in_notional").abs()).alias(
-            "return_pct"
-        ),
+        net.alias("pnl"),
+        (net / pl.col("in_notional").abs()).alias("return_pct"),
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from ml4t.backtest.portfolio.portfolio import position_after
 from ml4t.backtest.portfolio.valuation import total
-from ml4t.backtest.types.events import FillEvent
+from ml4t.backtest.types.events import CashEvent, FillEvent
 from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType
 
 if TYPE_CHECKING:
@@ -58,21 +58,24 @@ class BatchSettlement:
         self.positions: dict[int, float] = {}
         self.news = news
         self.clipped = 0
-        for fill in news:
-            self._take(fill)
+        for item in news:
+            self._take(item)
 
     def position(self, code: int) -> float:
         """Signed units of an asset after what was settled so far."""
         held = self.positions.get(code)
         return self.portfolio.units[code] if held is None else held
 
-    def _take(self, fill: FillEvent | FillBatch) -> None:
-        """What was settled before at this moment counts."""
-        assert isinstance(fill, FillEvent)
-        code = self.portfolio.universe.codes[fill.asset_id]
-        signed = fill.quantity if fill.side == OrderSide.BUY else -fill.quantity
+    def _take(self, item: FillEvent | FillBatch | CashEvent) -> None:
+        """What happened before at this moment counts."""
+        if isinstance(item, CashEvent):
+            self.cash += item.amount
+            return
+        assert isinstance(item, FillEvent)
+        code = self.portfolio.universe.codes[item.asset_id]
+        signed = item.quantity if item.side == OrderSide.BUY else -item.quantity
         multiplier = self.portfolio.instruments[code].multiplier
-        self.cash -= signed * fill.price * multiplier + fill.commission
+        self.cash -= signed * item.price * multiplier + item.commission
         self.positions[code] = self.position(code) + signed
 
     def settle(self, candidates: list[Candidate], prices: np.ndarray) -> None:

@@ -44,6 +44,22 @@ class FillEvent(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class CashEvent(msgspec.Struct, frozen=True, gc=False):
+    """Money that moves without a trade: a dividend, a fee for borrowed shares, interest.
+
+    Args:
+        timestamp: The time of the bars it was booked at.
+        kind: What it is for: "dividend", "borrow", "interest", ...
+        amount: Money received; negative when paid.
+        asset_id: The holding that it belongs to; None when it is the account's.
+    """
+
+    timestamp: datetime
+    kind: str
+    amount: float
+    asset_id: str | None = None
+
+
 class FillBatch:
     """Executions of one moment as a struct of arrays: what a basket's fills travel as.
 
@@ -121,5 +137,5 @@ class FillBatch:
             )
 
 
-News = list["FillEvent | FillBatch"]
+News = list["FillEvent | FillBatch | CashEvent"]
 """What a broker reports for one verb, in the order it happened."""
