@@ -154,8 +154,8 @@ def test_cash_that_moves_without_a_trade() -> None:
     result = run(strategy, broker=Paying(10_000.0))
     assert len(strategy.fills) == result.fills.height == 1
     assert result.cashflows.rows() == [
-        (DAYS[3], "A", "dividend", 20.0),
-        (DAYS[3], None, "interest", 0.5),
+        (weekdays(10)[3], "A", "dividend", 20.0),
+        (weekdays(10)[3], None, "interest", 0.5),
     ]
     assert result.trades["financing"].to_list() == [20.0]
     assert result.metrics["financing"] == 20.5
