@@ -11,9 +11,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
-from ml4t.backtest.data import stream
+from ml4t.backtest.data import sorting, stream
 from ml4t.backtest.data.feed import Request
 from ml4t.backtest.data.files import list_files
 from ml4t.backtest.data.frames import CSVDataFeed, FrameFeed, ParquetDataFeed, as_feed
@@ -22,6 +23,7 @@ from ml4t.backtest.types.bars import MarketEvent
 from tests.data.conftest import DAYS, bars
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 MINUTES = [dt.datetime(2024, 1, 2, 9, 30) + dt.timedelta(minutes=i) for i in range(200)]
@@ -40,6 +42,9 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file is large."""
     monkeypatch.setattr(stream, "_WHOLE_CELLS", 0)
     monkeypatch.setattr(stream, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(sorting, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(sorting, "_LEAST_WINDOW", 64)
+    monkeypatch.setattr(sorting, "_STRETCH_ROWS", 64)
     stream._SCANS.clear()
 
 
@@ -387,30 +392,34 @@ def test_rows_of_a_timestamp_may_come_in_any_order_in_a_streamed_file(
 
 
 @pytest.mark.usefixtures("small_limits")
-@pytest.mark.parametrize("limit", [0, 10_000])
-def test_a_file_out_of_order_is_sorted(
-    tmp_path: Path, frame: pl.DataFrame, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In memory when it fits, else in a process of its own; the copy goes away with the scan."""
-    monkeypatch.setattr(stream, "_SORTED_IN_MEMORY", limit)
-    frame.sort("asset_id", "timestamp").write_parquet(tmp_path / "a.parquet")
-    feed = ParquetDataFeed(tmp_path / "a.parquet")
-    assert feed.open_reader(Request()).survey.is_streaming == (limit == 0)
+@pytest.mark.parametrize("how", ["blocked", "shuffled"])
+def test_a_file_out_of_order_is_sorted(tmp_path: Path, frame: pl.DataFrame, how: str) -> None:
+    """With a warning that says how to avoid it."""
+    path = tmp_path / "a.parquet"
+    by_asset = frame.sort("asset_id", "timestamp")
+    mixed = by_asset if how == "blocked" else frame.sample(fraction=1.0, shuffle=True, seed=1)
+    mixed.write_parquet(path, row_group_size=50)
+    feed = ParquetDataFeed(path)
+    remedy = r"sort\(\['timestamp', 'asset_id'\]\)\.sink_parquet"
+    with pytest.warns(UserWarning, match=rf"a.parquet: .* not in order of time.*{remedy}"):
+        reader = feed.open_reader(Request())
+    assert reader.survey.is_streaming
+    assert len(list(reader.blocks(64))) > 2
     assert walk(feed) == walk(FrameFeed(frame))
 
 
+def test_a_small_table_out_of_order_is_sorted_without_a_word(frame: pl.DataFrame) -> None:
+    """It is read whole anyway, and warnings are errors here."""
+    assert walk(FrameFeed(frame.sort("asset_id", "timestamp").lazy())) == walk(FrameFeed(frame))
+
+
 @pytest.mark.usefixtures("small_limits")
-@pytest.mark.parametrize("limit", [0, 10_000])
+@pytest.mark.filterwarnings("ignore:.*not in order of time:UserWarning")
 @pytest.mark.parametrize("is_sorted", [True, False])
 def test_a_bad_row_is_found_before_the_run_wherever_it_is(
-    tmp_path: Path,
-    frame: pl.DataFrame,
-    limit: int,
-    is_sorted: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, frame: pl.DataFrame, *, is_sorted: bool
 ) -> None:
     """Row numbers are those of the file, also after sorting."""
-    monkeypatch.setattr(stream, "_SORTED_IN_MEMORY", limit)
     if not is_sorted:
         frame = frame.sort("asset_id", "timestamp")
     broken = frame.with_columns(
@@ -422,6 +431,19 @@ def test_a_bad_row_is_found_before_the_run_wherever_it_is(
     pl.concat([frame, frame[100:101]]).write_parquet(tmp_path / "b.parquet")
     with pytest.raises(DataError, match="see rows 100 and 400"):
         ParquetDataFeed(tmp_path / "b.parquet").open_reader(Request())
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_folder_of_assets_larger_than_memory_is_sorted(
+    tmp_path: Path, frame: pl.DataFrame
+) -> None:
+    """Each file holds one asset, in order of time; the folder as a whole is not."""
+    for (name,), part in frame.group_by("asset_id"):
+        part.drop("asset_id").write_parquet(tmp_path / f"{name}.parquet")
+    feed = ParquetDataFeed(tmp_path)
+    with pytest.warns(UserWarning, match="not in order of time"):
+        feed.open_reader(Request())
+    assert walk(feed) == walk(FrameFeed(frame))
 
 
 @pytest.mark.usefixtures("small_limits")
@@ -458,18 +480,6 @@ def test_a_timestamp_may_be_larger_than_a_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_limits")
-def test_a_disk_that_is_full_is_reported(
-    tmp_path: Path, frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the sorting process said is passed on."""
-    monkeypatch.setattr(stream, "_SORTED_IN_MEMORY", 0)
-    monkeypatch.setattr(stream, "_SORT", "raise SystemExit('no space left')")
-    frame.sort("asset_id", "timestamp").write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="sorting them failed: no space left"):
-        ParquetDataFeed(tmp_path / "a.parquet").open_reader(Request())
-
-
-@pytest.mark.usefixtures("small_limits")
 def test_mixed_frequencies_and_labels_are_seen_in_a_streamed_file(tmp_path: Path) -> None:
     """The pre-scan looks at the file as a whole."""
     days = [dt.datetime(2024, 1, 1 + i) for i in range(15)]
@@ -486,11 +496,12 @@ def test_mixed_frequencies_and_labels_are_seen_in_a_streamed_file(tmp_path: Path
 
 
 @pytest.mark.usefixtures("small_limits")
+@pytest.mark.filterwarnings("ignore:.*not in order of time:UserWarning")
 def test_text_whose_order_is_not_that_of_time_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sorting text sorts letters."""
-    monkeypatch.setattr(stream, "_SORTED_IN_MEMORY", 0)
+    monkeypatch.setattr(sorting, "_STRETCH_ROWS", 1)
     times = ["2024-01-02T10:00:00+05:00", "2024-01-02T09:00:00+00:00", "2024-01-02T08:00:00+00:00"]
     bars(times, assets=("A",)).write_csv(tmp_path / "a.csv")
     with pytest.raises(DataError, match="whose order is not that of time"):
@@ -506,25 +517,106 @@ print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+def noise(factor: int) -> pl.Expr:
+    """Numbers from 0 to 1 that look random, and depend on nothing but the time and the asset."""
+    number = pl.col("timestamp").to_physical() // 60_000_000 * factor + pl.col("asset_id").hash(1)
+    return (number % 9_973).cast(pl.Float64) / 9_973
+
+
+def write_long(path: Path, parts: Iterable[tuple[list[dt.datetime], list[str]]]) -> None:
+    """Bars of assets at times, part by part, uncompressed, in row groups as pyarrow makes them."""
+    writer = None
+    for times, assets in parts:
+        grid = pl.DataFrame({"timestamp": times}).join(
+            pl.DataFrame({"asset_id": assets}), how="cross"
+        )
+        close = 100.0 + noise(7_919)
+        bars_of_part = grid.with_columns(
+            open=close - noise(31) / 2,
+            high=close + noise(31),
+            low=close - noise(31),
+            close=close,
+            volume=noise(37),
+            ml_pred=noise(104_729),
+            confidence=noise(41),
+        )
+        table = bars_of_part.to_arrow(compat_level=pl.CompatLevel.oldest())
+        writer = writer or pq.ParquetWriter(
+            path, table.schema, compression="none", use_dictionary=["asset_id"]
+        )
+        writer.write_table(table, row_group_size=1_000_000)
+    assert writer is not None
+    writer.close()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="measured with getrusage")
 def test_peak_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """Ten times the rows, about the same memory: less than twice, where the file is ten times."""
-    day = pl.DataFrame({"asset_id": [f"A{i:03d}" for i in range(500)]})
-    start = dt.datetime(2000, 1, 3)
+    """Ten times the rows, about the same memory, also where row groups are as large as usual."""
+    assets = [f"A{i:03d}" for i in range(500)]
+    days = [dt.datetime(2000, 1, 3) + dt.timedelta(days=i) for i in range(40_000)]
     peaks = {}
-    for days in (2_400, 24_000):
-        prices = {n: pl.lit(10.0) for n in ("open", "high", "low", "close", "volume", "p", "q")}
-        times = pl.LazyFrame({"timestamp": [start + dt.timedelta(days=i) for i in range(days)]})
-        path = tmp_path / f"{days}.parquet"
-        table = times.join(day.lazy(), how="cross", maintain_order="left_right")
-        table.with_columns(**prices).sink_parquet(path, row_group_size=250_000)
+    for millions in (2, 20):
+        path = tmp_path / f"{millions}.parquet"
+        write_long(path, [(days[i : i + 2_000], assets) for i in range(0, millions * 2_000, 2_000)])
         done = subprocess.run(
             [sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True
         )
-        rows, peaks[days] = map(int, done.stdout.split())
-        assert rows == days * 500
-    assert peaks[24_000] < 2 * peaks[2_400]
+        rows, peaks[millions] = map(int, done.stdout.split())
+        assert rows == millions * 1_000_000
+    assert peaks[20] < 1.5 * peaks[2]
+    assert peaks[20] < 500 * 1024  # kilobytes
+
+
+_LIMIT = 550_000_000  # bytes
+_LIMITED = f"""
+import resource, sys, warnings
+resource.setrlimit(resource.RLIMIT_DATA, ({_LIMIT}, {_LIMIT}))
+import numpy as np
+import polars as pl
+if sys.argv[2] == "whole":
+    print(pl.read_parquet(sys.argv[1]).height)
+    sys.exit()
+from ml4t.backtest import BacktestEngine, Strategy
+class Best(Strategy):
+    steps = 0
+    def on_bars(self, bars):
+        if self.steps % 1_000 == 0:
+            self.rebalance_to_weights(dict.fromkeys(bars.top("ml_pred", 10), 0.09))
+        self.steps += 1
+warnings.simplefilter("ignore", UserWarning)
+result = BacktestEngine(sys.argv[1], strategy=Best()).run()
+print(result.fills.height, result.fingerprint)
+"""
+
+
+def run_limited(path: Path, how: str) -> subprocess.CompletedProcess[str]:
+    """A process that may take no more than `_LIMIT`; freed memory counts as free."""
+    return subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(path), how],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=os.environ | {"_RJEM_MALLOC_CONF": "retain:false", "POLARS_MAX_THREADS": "2"},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_DATA as Linux has it")
+def test_a_file_several_times_larger_than_memory(tmp_path: Path) -> None:
+    """By time or by asset, a run comes to the same; reading it whole is out of the question."""
+    assets = [f"A{i:03d}" for i in range(100)]
+    minutes = [dt.datetime(2024, 1, 1) + dt.timedelta(minutes=i) for i in range(240_000)]
+    path = tmp_path / "a.parquet"
+    write_long(path, ((minutes[i : i + 10_000], assets) for i in range(0, 240_000, 10_000)))
+    assert path.stat().st_size > 2.5 * _LIMIT
+    assert run_limited(path, "whole").returncode != 0
+    by_time = run_limited(path, "run")
+    assert int(by_time.stdout.split()[0]) > 1_000, by_time.stderr[-2000:]
+    write_long(path, ((minutes, [asset]) for asset in assets))
+    by_asset = run_limited(path, "run")
+    assert by_asset.stdout == by_time.stdout, by_asset.stderr[-2000:]
 
 
 # -- recorded data -----------------------------------------------------------------------------

@@ -385,7 +385,7 @@ def test_a_long_bar_of_one_source_does_not_fill_what_was_decided_during_it(
     frame = pl.concat([fast.select(columns), slow.select(columns)])
     if kind == "streamed":
         monkeypatch.setattr(stream, "_WHOLE_CELLS", 0)
-    data = {"streamed": frame.lazy(), "custom": Rows(frame)}.get(kind, frame)
+    data = {"streamed": frame.sort("timestamp").lazy(), "custom": Rows(frame)}.get(kind, frame)
 
     class Once(Strategy):
         def on_bars(self, bars: Bars) -> None:

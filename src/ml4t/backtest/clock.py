@@ -14,6 +14,7 @@ from ml4t.backtest.data.context import Context
 from ml4t.backtest.data.coverage import Coverage, coverage_frame
 from ml4t.backtest.data.feed import DataFeed, Request
 from ml4t.backtest.data.frames import as_feed
+from ml4t.backtest.data.joint import open_readers
 from ml4t.backtest.data.layout import META
 from ml4t.backtest.data.merge import Lane, merge, to_run_times
 from ml4t.backtest.data.signals import SignalFrame, read_signals, refuse_collisions
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from ml4t.backtest.data.feed import Survey
+    from ml4t.backtest.data.feed import Reader, Survey
 
 _CLEARLY_SLOWER = 2
 
@@ -63,6 +64,7 @@ class Clock:
         end: dt.datetime | dt.date | str | None = None,
     ) -> None:
         self._feeds: list[tuple[DataFeed, str | None]] = []
+        self._known: set[int] = set()
         self._signals = signals
         self._signal_columns = _names(signal_columns)
         self._signal_delay = signal_delay
@@ -94,8 +96,9 @@ class Clock:
         if self._is_prepared:
             raise ConfigError("The run has begun: add feeds before it.")
         feed = as_feed(feed)
-        if any(feed is known for known, _ in self._feeds):
+        if id(feed) in self._known:
             raise ConfigError(f"{feed!r} was added twice.")
+        self._known.add(id(feed))
         self._feeds.append((feed, asset_id))
 
     def prepare(self) -> None:
@@ -109,8 +112,7 @@ class Clock:
             return
         if not self._feeds:
             raise ConfigError("There is nothing to run on: pass data=, feed= or feeds=.")
-        self._readers = [feed.open_reader(request) for feed, request in self._requests()]
-        self._surveys = [reader.survey for reader in self._readers]
+        self._readers, self._surveys = open_readers(list(self._requests()))
         _check_zones(self._surveys)
         _check_frequencies(self._surveys)
         self.axis = _common_axis(self._surveys)
@@ -133,7 +135,7 @@ class Clock:
         self.prepare()
         self._refuse_second_walk()
         self._start()
-        has_begins = _needs_begins(self._surveys)
+        has_begins = _needs_begins(self._readers)
         lanes = [
             Lane(r, self.universe, self.axis, calendar=self._calendar, has_begins=has_begins)
             for r in self._readers
@@ -189,7 +191,7 @@ class Clock:
         refuse_collisions({"the price data": own, **given})
         self.signal_names = [*self._kinds, *(n for f in self._frames for n in f.names)]
         self._check_wanted()
-        first, last = self._span()
+        first, last = self._reach = self._span()
         for frame in self._frames:
             frame.bind(self.axis, self.universe, calendar=self._calendar, first=first, last=last)
 
@@ -258,7 +260,7 @@ class Clock:
 
     def _share(self, time: int) -> float:
         """How much of the run's span of time has passed."""
-        first, last = self._span()
+        first, last = self._reach
         if first is None or last is None:
             return 0.0
         return (time - first) / (last - first) if last > first else 1.0
@@ -447,9 +449,16 @@ def _without_plain_begins(blocks: Iterator[Block]) -> Iterator[Block]:
         yield block
 
 
-def _needs_begins(surveys: Sequence[Survey]) -> bool:
-    """Whether a bar may have begun before the timestamp that precedes it."""
-    return len(surveys) > 1 or any(s.duration is not None or s.is_staggered for s in surveys)
+def _needs_begins(readers: Sequence[Reader]) -> bool:
+    """Whether a bar may have begun before the timestamp that precedes it.
+
+    Not where every asset has a bar at every timestamp: bars of one asset do not overlap.
+    """
+    first = readers[0].survey
+    if len(readers) == 1 and first.is_dense:
+        return False
+    is_joint = len(readers) > 1 or first.steps is not None
+    return is_joint or first.duration is not None or first.is_staggered
 
 
 def _signal_kinds(surveys: Sequence[Survey]) -> dict[str, bool]:

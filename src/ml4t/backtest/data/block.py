@@ -134,11 +134,16 @@ class Table:
         self.objects = {name: frame[name] for name in objects}
         self.asset_step: int | None = None
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether every asset has a bar at every timestamp."""
+        return len(self.block.codes) == len(self.block.times) * len(self.ids)
+
     @cached_property
     def shortest_steps(self) -> np.ndarray:
         """As of `checks.ShortestSteps`, of all rows."""
         block, found = self.block, checks.ShortestSteps()
-        if len(block.codes) == len(block.times) * len(self.ids) and len(block.times) > 1:
+        if self.is_dense and len(block.times) > 1:
             return np.full(len(self.ids), np.diff(block.times).min())
         found.add(block.row_times(), block.codes, len(self.ids))
         return found.steps
@@ -173,6 +178,22 @@ class Table:
         return part
 
 
+class Keys(msgspec.Struct, frozen=True):
+    """When, and of which asset, the rows of a table are.
+
+    Args:
+        times: int64[n], microseconds; what the feed declares about its bars' times is applied.
+        axis: How to read them.
+        codes: int32[n], the asset of each row.
+        ids: The asset of each code, sorted.
+    """
+
+    times: np.ndarray
+    axis: TimeAxis
+    codes: np.ndarray
+    ids: list[str]
+
+
 class Reading(msgspec.Struct):
     """How to turn frames of one source into tables, and what must be the same in all of them.
 
@@ -196,22 +217,31 @@ class Reading(msgspec.Struct):
     row_column: str | None = None
     is_part: bool = False
 
-    def table(self, frame: pl.DataFrame, *, base: int = 0, is_checked: bool = False) -> Table:
+    def table(
+        self,
+        frame: pl.DataFrame,
+        *,
+        base: int = 0,
+        is_checked: bool = False,
+        keys: Keys | None = None,
+    ) -> Table:
         """A frame as a table.
 
         Args:
             frame: Holds the columns of the layout.
             base: The input row of its first row.
             is_checked: An earlier pass has looked at these rows.
+            keys: Times and assets of the rows, when they have been read already.
         """
         base = 0 if self.row_column else base
-        times, axis = self.times(frame, base)
-        codes, ids = self.codes(frame, base)
+        if keys is None:
+            keys = Keys(*self.times(frame, base), *self.codes(frame, base))
+        times, axis, codes, ids = keys.times, keys.axis, keys.codes, keys.ids
         if not is_checked:
             self._refuse_text(frame, base)
         order = sorting_order(times, codes)
         if order is not None:
-            frame, times, codes = frame[order], times[order], codes[order]
+            frame, times, codes = frame.rechunk()[order], times[order], codes[order]
         rows = order if self.row_column is None else frame[self.row_column].to_numpy()
         place = checks.Place(self.source, times, codes, ids, axis, rows, base)
         if not is_checked:
@@ -300,9 +330,29 @@ def sorting_order(times: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
     steps = np.diff(times)
     if ((steps > 0) | ((steps == 0) & (np.diff(codes) >= 0))).all():
         return None
+    order = _order_of_stack(times, codes)
+    if order is not None:
+        return order
     keys = pl.DataFrame({"time": times, "code": codes})
-    order = keys.select(pl.arg_sort_by("time", "code", maintain_order=True)).to_series()
-    return order.to_numpy()
+    sorted_rows = keys.select(pl.arg_sort_by("time", "code", maintain_order=True))
+    return sorted_rows.to_series().to_numpy()
+
+
+def _order_of_stack(times: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
+    """The rows in order when they hold one asset after the other, all at the same times.
+
+    That is how many tables come, and turning them takes a tenth of the time of sorting.
+    """
+    height = int(np.argmax(codes != codes[0])) or len(codes)
+    if len(codes) % height or (np.diff(times[:height]) <= 0).any():
+        return None
+    assets = codes[::height]
+    is_stack = (codes.reshape(-1, height) == assets[:, None]).all()
+    if not is_stack or (times.reshape(-1, height) != times[:height]).any():
+        return None
+    rows = np.arange(len(codes)).reshape(-1, height)
+    order: np.ndarray = rows[np.argsort(assets, kind="stable")].T.ravel()
+    return order
 
 
 def encode(assets: pl.Series, ids: Sequence[str] | None = None) -> tuple[np.ndarray, list[str]]:

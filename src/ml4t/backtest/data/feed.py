@@ -56,6 +56,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         is_staggered: Assets have their bars at different times.
         slow: The assets whose bars may be longer than the others', bool by code; None when there
             is none, or when it shows as the feed goes.
+        steps: As `step`, of each asset, int64 by code; None when it is the same for all.
+        is_dense: Every asset has a bar at every timestamp.
         duration: Declared length of a bar, microseconds.
         rows: Number of bars, when known.
         is_streaming: Only a part is in memory at a time.
@@ -77,6 +79,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     is_streaming: bool
     source: dict[str, Any]
     slow: np.ndarray | None = None
+    steps: np.ndarray | None = None
+    is_dense: bool = False
 
 
 class Reader(Protocol):

@@ -45,6 +45,19 @@ class Dialect(msgspec.Struct, frozen=True):
 _PLAIN = Dialect()
 
 
+class FileTable(msgspec.Struct, frozen=True):
+    """Files as one lazy table.
+
+    Args:
+        lazy: The table.
+        files: Of how many Parquet files it is a plain scan, so that any part of it can be read
+            without what stands before it; 0 when it is anything else.
+    """
+
+    lazy: pl.LazyFrame
+    files: int = 0
+
+
 class Files(msgspec.Struct, frozen=True):
     """Files that together are one table.
 
@@ -123,7 +136,7 @@ def scan_files(
     *,
     asset_id: str | None,
     dialect: Dialect = _PLAIN,
-) -> pl.LazyFrame:
+) -> FileTable:
     """All files as one lazy table, in order of their paths.
 
     Several files without a column of assets are one asset each, named by the file's stem, unless
@@ -144,18 +157,25 @@ def scan_files(
     is_alike = all(schema == schemas[0] for schema in schemas) and numbers[1:] == numbers[:-1]
     scans = [_with_gaps(scan, found, dialect) for scan, found in zip(scans, numbers, strict=True)]
     schemas = [pl.Schema(s | found) for s, found in zip(schemas, numbers, strict=True)]
+    is_parquet = files.kind == "parquet"
     if len(scans) == 1:
-        return scans[0]
+        return FileTable(scans[0], int(is_parquet))
     if is_alike:  # much faster than one by one
         table = _scan(files.paths, files, dialect, path_column=_PATH)
         table = _with_gaps(table, numbers[0], dialect)
     else:
         table = _join(scans, schemas, files.paths)
     if asset_id is None and not any(has_asset_column(schema, columns) for schema in schemas):
-        stems = {str(path): _stem(path) for path in files.paths}
-        names = pl.Enum(sorted(set(stems.values())))
-        table = table.with_columns(asset_id=pl.col(_PATH).replace_strict(stems, return_dtype=names))
-    return table.drop(_PATH)
+        return FileTable(_with_stems(table, files.paths).drop(_PATH))
+    return FileTable(table.drop(_PATH), len(scans) if is_parquet and is_alike else 0)
+
+
+def _with_stems(table: pl.LazyFrame, paths: Sequence[Path]) -> pl.LazyFrame:
+    """The same with the asset each file is named after; joined, which Polars does part by part."""
+    stems = [_stem(path) for path in paths]
+    assets = pl.Series(stems, dtype=pl.Enum(sorted(set(stems))))
+    lookup = pl.LazyFrame({_PATH: [str(path) for path in paths], "asset_id": assets})
+    return table.join(lookup, on=_PATH, how="left", maintain_order="left")
 
 
 def _suffix(path: Path) -> str:

@@ -24,6 +24,48 @@ if TYPE_CHECKING:
     import datetime as dt
     import os
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """A table that a run asks for.
+
+    Args:
+        source: What error texts call it.
+        naming: What the user said about its columns.
+        timing: What the user said about its times.
+        files: The files it is in, or None.
+        data: The table in memory, or None.
+    """
+
+    source: str
+    naming: Naming
+    timing: Timing
+    files: Files | None
+    data: Any
+
+    @property
+    def path(self) -> Path | None:
+        """The Parquet file that it is, when it is just one."""
+        files = self.files
+        is_one = files is not None and files.kind == "parquet" and len(files.paths) == 1
+        return files.paths[0] if files is not None and is_one else None
+
+    def kind(self) -> object | None:
+        """Equal for tables that differ in nothing but their asset and their rows.
+
+        None for what is not read whole anyway, or not without looking at its content first.
+        """
+        if self.path is None and not isinstance(self.data, pl.DataFrame):
+            return None
+        naming = msgspec.structs.replace(self.naming, asset_id=None)
+        return self.path is None, msgspec.json.encode(naming), self.timing
+
+    def asset_id(self, layout: Layout) -> str | None:
+        """The asset of all its rows, as far as the user or the name of the file says."""
+        if self.naming.asset_id is not None or layout.asset is not None or self.files is None:
+            return self.naming.asset_id
+        return self.files.default_asset_id()
 
 
 class FrameFeed(DataFeed):
@@ -109,8 +151,12 @@ class FrameFeed(DataFeed):
         """Whether `get_next_event` has given its last bar."""
         return self._events is not None and self._next is None
 
-    def open_reader(self, request: Request) -> TableReader:
-        """Open the feed for a run: everything is checked here."""
+    def opening(self, request: Request) -> Opening:
+        """What a run asks for, before anything is read or checked.
+
+        Raises:
+            DataError: This is no table.
+        """
         naming = msgspec.structs.replace(
             self._naming,
             wanted=request.signal_columns,
@@ -118,28 +164,37 @@ class FrameFeed(DataFeed):
             asset_id=self._naming.asset_id or request.asset_id,
         )
         source = request.name or self.name
+        if self._files is None and not isinstance(self._data, pl.DataFrame | pl.LazyFrame):
+            self._data = to_frame(self._data, source=source)  # converted once
+        data = self._data if self._files is None else None
+        return Opening(source, naming, self._timing, self._files, data)
+
+    def open_reader(self, request: Request) -> TableReader:
+        """Open the feed for a run: everything is checked here."""
+        opening = self.opening(request)
+        naming, source = opening.naming, opening.source
         key = (msgspec.json.encode(naming), self._files and self._files.fingerprint())
-        frame = self._without_row_counts(self._frame(naming, source), naming, source, key)
+        whole, files = self._frame(opening)
+        frame = self._without_row_counts(whole, naming, source, key)
         layout = recognise(frame.collect_schema(), naming, source)
-        reading = Reading(source, layout, self._timing, self._asset_id(layout, naming, source))
+        reading = Reading(source, layout, self._timing, _asset_id(opening, layout))
         if key not in self._opened:  # the latest is kept, so that another run need not read anew
-            table = self._read(frame, reading, key)
+            table = self._read(frame, reading, key, files)
             refuse_doubles(frame, layout.doubles, source)
             self._opened = {key: (table, _describe(self._files, frame, layout, naming))}
         reader = TableReader(reading, *self._opened[key], tuple(frame.collect_schema()))
         _check_asset(reader.ids, request.asset_id or self._naming.asset_id, source)
         return reader
 
-    def _frame(self, naming: Naming, source: str) -> pl.DataFrame | pl.LazyFrame:
-        if self._files is not None:
-            return scan_files(
-                self._files, naming.columns, asset_id=naming.asset_id, dialect=self._dialect
-            )
-        if isinstance(self._data, pl.DataFrame | pl.LazyFrame):
-            return self._data
-        frame = to_frame(self._data, source=source)
-        self._data = frame  # converted once
-        return frame
+    def _frame(self, opening: Opening) -> tuple[pl.DataFrame | pl.LazyFrame, int]:
+        """The table, and of how many Parquet files it is a plain scan."""
+        if opening.files is None:
+            return opening.data, 0
+        naming = opening.naming
+        found = scan_files(
+            opening.files, naming.columns, asset_id=naming.asset_id, dialect=self._dialect
+        )
+        return found.lazy, found.files
 
     def _without_row_counts(
         self, frame: pl.DataFrame | pl.LazyFrame, naming: Naming, source: str, key: object
@@ -156,26 +211,13 @@ class FrameFeed(DataFeed):
         return frame.drop(self._row_counts[key])
 
     def _read(
-        self, frame: pl.DataFrame | pl.LazyFrame, reading: Reading, key: object
+        self, frame: pl.DataFrame | pl.LazyFrame, reading: Reading, key: object, files: int
     ) -> Table | Scan:
         if isinstance(frame, pl.LazyFrame):
-            return read_lazy(frame, reading, key if self._files is not None else None)
+            return read_lazy(frame, reading, None if self._files is None else key, files=files)
         if frame.height == 0:
             raise DataError(f"{reading.source}: there are no rows.")
         return reading.table(frame)
-
-    def _asset_id(self, layout: Layout, naming: Naming, source: str) -> str:
-        if layout.asset is not None:
-            return ""
-        default = None if self._files is None else self._files.default_asset_id()
-        asset_id = naming.asset_id or default
-        if asset_id is None:
-            raise DataError(
-                f"{source}: there is no column of assets ('asset_id', 'asset', 'symbol', 'ticker', "
-                f"in any case). If all rows are one asset, name it with asset_id= on the feed or "
-                f"feeds={{'AAPL': feed}}; else name the column with columns={{'asset_id': '...'}}."
-            )
-        return asset_id
 
     def _walk(self) -> Iterator[MarketEvent]:
         reader = self.open_reader(Request())
@@ -267,7 +309,7 @@ class TableReader:
         self._reading = reading
         self._table = table
         self.ids = table.ids
-        self.survey = _survey(reading, table, source, columns)
+        self.survey = survey_of(reading, table, source, columns)
 
     def blocks(self, rows: int) -> Iterator[Block]:
         """Everything from the start, in blocks of about `rows` rows."""
@@ -276,9 +318,17 @@ class TableReader:
         return read_blocks(self._table, self._reading, rows)
 
 
-def _survey(
+def survey_of(
     reading: Reading, table: Table | Scan, source: dict[str, Any], columns: tuple[str, ...]
 ) -> Survey:
+    """What is known of a table before the run.
+
+    Args:
+        reading: How it was read.
+        table: All its rows.
+        source: Where they come from, ready for JSON.
+        columns: Names of all its columns.
+    """
     if isinstance(table, Table):
         times = table.block.times
         first, last, axis = int(times[0]), int(times[-1]), table.axis
@@ -309,6 +359,7 @@ def _survey(
         duration=reading.timing.duration,
         rows=rows,
         is_streaming=isinstance(table, Scan),
+        is_dense=isinstance(table, Table) and table.is_dense,
         source=source | {"rows": rows},
     )
 
@@ -338,6 +389,21 @@ def _read_timing(bar_label: str, bar_duration: dt.timedelta | str | None) -> Tim
     return Timing(is_open=bar_label == "open", duration=duration)
 
 
+def _asset_id(opening: Opening, layout: Layout) -> str:
+    """The asset of every row when no column says so."""
+    if layout.asset is not None:
+        return ""
+    asset_id = opening.asset_id(layout)
+    if asset_id is None:
+        raise DataError(
+            f"{opening.source}: there is no column of assets ('asset_id', 'asset', 'symbol', "
+            f"'ticker', in any case). If all rows are one asset, name it with asset_id= on the "
+            f"feed or feeds={{'AAPL': feed}}; else name the column with "
+            f"columns={{'asset_id': '...'}}."
+        )
+    return asset_id
+
+
 def _check_asset(ids: list[str], asset_id: str | None, source: str) -> None:
     if asset_id is not None and ids != [asset_id]:
         others = [name for name in ids if name != asset_id]
@@ -352,7 +418,23 @@ def _describe(
     files: Files | None, frame: pl.DataFrame | pl.LazyFrame, layout: Layout, naming: Naming
 ) -> dict[str, Any]:
     """Where bars come from, ready for JSON."""
-    meaning = {
+    same = meaning(layout, naming)
+    if files is not None:
+        return files.describe() | same
+    if isinstance(frame, pl.LazyFrame):
+        return {"kind": "lazy frame"} | same
+    plain = [n for n in layout.needed() if frame.schema[n] != pl.Object]
+    return content(int(frame.select(plain).hash_rows(seed=0).sum() or 0)) | same
+
+
+def content(total: int) -> dict[str, Any]:
+    """What a result says about a table in memory, by the sum of its rows' hashes."""
+    return {"kind": "frame", "content": f"{total:016x}"}
+
+
+def meaning(layout: Layout, naming: Naming) -> dict[str, Any]:
+    """What a result says about the columns that bars were made of."""
+    return {
         "columns": {
             "prices": layout.prices,
             "volume": layout.volume,
@@ -362,10 +444,3 @@ def _describe(
         "columns_left_out": layout.left_out,
         "price_column": naming.price_column,
     }
-    if files is not None:
-        return files.describe() | meaning
-    if isinstance(frame, pl.LazyFrame):
-        return {"kind": "lazy frame"} | meaning
-    plain = [n for n in layout.needed() if frame.schema[n] != pl.Object]
-    content = int(frame.select(plain).hash_rows(seed=0).sum() or 0)
-    return {"kind": "frame", "content": f"{content:016x}"} | meaning

@@ -106,7 +106,8 @@ class Lane:
         `unknown_lengths`. Of a feed that shows as it goes, what it has shown so far decides.
         """
         survey = self._reader.survey
-        times = np.repeat(self._times(block.times), np.diff(block.offsets))
+        counts = np.diff(block.offsets)
+        times = np.repeat(self._times(block.times), counts)
         previous = self._own.add(times, block.codes, len(self._reader.ids))
         length, slow = survey.duration or survey.step, survey.slow
         if survey.duration is None and self._reader.is_growing:
@@ -114,12 +115,21 @@ class Lane:
             slow = unknown_lengths(self._own.steps, survey.axis)
         if length is None:
             return previous  # a lone bar: it may have begun at any time
-        if survey.axis.is_session and not self._axis.is_session:
-            starts = self._session_starts(block.times, length)
-        else:
-            starts = self._times(add_delay(block.times, survey.axis, -length)[0])
-        begins: np.ndarray = np.maximum(np.repeat(starts, np.diff(block.offsets)), previous)
+        starts = np.repeat(self._starts(block.times, length), counts)
+        if survey.duration is None and survey.steps is not None:
+            own = survey.steps[block.codes]
+            for other in set(survey.steps.tolist()) - {length}:
+                others = np.repeat(self._starts(block.times, other), counts)
+                starts = np.where(own == other, others, starts)
+        begins: np.ndarray = np.maximum(starts, previous)
         return begins if slow is None else np.where(slow[block.codes], previous, begins)
+
+    def _starts(self, times: np.ndarray, length: int) -> np.ndarray:
+        """When bars of a length began that are known at these times."""
+        axis = self._reader.survey.axis
+        if axis.is_session and not self._axis.is_session:
+            return self._session_starts(times, length)
+        return self._times(add_delay(times, axis, -length)[0])
 
     def _session_starts(self, labels: np.ndarray, length: int) -> np.ndarray:
         """The opens of the first sessions of bars labelled with their last."""

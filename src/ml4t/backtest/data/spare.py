@@ -39,9 +39,9 @@ def find_row_counts(
     schema = frame.collect_schema()
     found = []
     for name in schema.names():
-        is_unnamed = _UNNAMED.fullmatch(name) is not None
-        if name in named or not (is_unnamed or name.strip().lower() == _INDEX):
+        if name in named or not may_count_rows([name]):
             continue
+        is_unnamed = _UNNAMED.fullmatch(name) is not None
         if schema[name].is_integer() and _is_row_count(frame, name, source, restarts=restarts):
             found.append(name)
         elif is_unnamed:
@@ -54,6 +54,11 @@ def find_row_counts(
                 f"columns={{'timestamp': {name!r}}}."
             )
     return found
+
+
+def may_count_rows(names: Iterable[str]) -> bool:
+    """Whether one of the columns, by its name, may only count the rows."""
+    return any(_UNNAMED.fullmatch(name) or name.strip().lower() == _INDEX for name in names)
 
 
 def _is_row_count(

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-import tempfile
-import weakref
+import warnings
 from collections import Counter, OrderedDict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +19,7 @@ from ml4t.backtest.data.block import (
     Timing,
     stamp_starts,
 )
+from ml4t.backtest.data.sorting import Frames, InOrder, OutOfOrder
 from ml4t.backtest.data.text import refuse_numbers_as_text
 from ml4t.backtest.errors import DataError
 from ml4t.backtest.types.time import TimeAxis
@@ -35,23 +31,14 @@ if TYPE_CHECKING:
 
 # Below this many cells a table is read once and kept: checking and running then share the read.
 _WHOLE_CELLS = 20_000_000
-_SORTED_IN_MEMORY = 8_000_000  # rows
 _KEPT_SCANS = 16
-_ROW = "__row"
-_SORT = """\
-import os, sys
-os.environ["POLARS_OOC_MEMORY_BUDGET_MB"] = "300"  # read when Polars is imported
-import polars as pl
-_, plan, target, *keys = sys.argv
-pl.LazyFrame.deserialize(plan).sort(keys, maintain_order=True).sink_parquet(target)
-"""
 
 
 class Scan(msgspec.Struct):
-    """What one pass over a table found, and the lazy table to read in the run.
+    """What one pass over a table found, and the table to read in the run.
 
     Args:
-        lazy: The table, its rows in order of time.
+        frames: The table.
         axis: How times are read, before the feed's own declarations.
         ids: All assets, sorted.
         rows: Number of rows.
@@ -62,10 +49,9 @@ class Scan(msgspec.Struct):
         least_step: Shortest step between timestamps, microseconds.
         shortest_steps: As of `Table`.
         schema: Types of its columns.
-        folder: Holds the sorted copy when the table was not in order of time; goes with this.
     """
 
-    lazy: pl.LazyFrame
+    frames: Frames
     axis: TimeAxis
     ids: list[str]
     rows: int
@@ -76,20 +62,27 @@ class Scan(msgspec.Struct):
     least_step: int | None
     shortest_steps: np.ndarray
     schema: Any
-    folder: Any = None
+
+
+def whole_rows(columns: int) -> int:
+    """How many rows of so many columns are few enough to be read whole."""
+    return _WHOLE_CELLS // columns
 
 
 class _NotSortedError(Exception):  # never leaves this module
     """A time is before the one above it."""
 
 
-def read_lazy(lazy: pl.LazyFrame, reading: Reading, key: object | None) -> Table | Scan:
+def read_lazy(
+    lazy: pl.LazyFrame, reading: Reading, key: object | None, *, files: int = 0
+) -> Table | Scan:
     """A lazy table, read whole when it is small, else looked through.
 
     Args:
         lazy: Holds the columns of the layout.
         reading: How to read it.
         key: Equal keys mean equal content, so that a second run need not look again.
+        files: As of `InOrder`.
 
     Raises:
         DataError: Anything `checks` refuses, or no rows.
@@ -108,14 +101,9 @@ def read_lazy(lazy: pl.LazyFrame, reading: Reading, key: object | None) -> Table
     words = [n for n in reading.layout.signals if schema[n] == pl.String]  # context is read below
     for column in collect(lazy.select(words).head(SAMPLE_ROWS), reading.source):
         refuse_numbers_as_text(column, reading.source)
-    try:
-        found = look_through(lazy, reading)
-    except _NotSortedError:
-        if rows <= _SORTED_IN_MEMORY:
-            return reading.table(collect(lazy, reading.source))
-        found = _look_through_sorted(lazy, reading)
+    found = _look(InOrder(lazy, reading.layout.time, rows, files), reading)
     if key is not None:
-        _SCANS[known] = found
+        _SCANS[known] = msgspec.structs.replace(found, frames=found.frames.again())
         while len(_SCANS) > _KEPT_SCANS:
             _SCANS.popitem(last=False)
     return found
@@ -124,17 +112,46 @@ def read_lazy(lazy: pl.LazyFrame, reading: Reading, key: object | None) -> Table
 _SCANS: OrderedDict[object, Scan] = OrderedDict()
 
 
-def look_through(lazy: pl.LazyFrame, reading: Reading) -> Scan:
+def _look(table: InOrder, reading: Reading) -> Scan:
+    """Look through a table as it is, and when it is not in order of time, once more in order."""
+    try:
+        return look_through(table, table.lazy.collect_schema(), reading)
+    except _NotSortedError:
+        pass
+    layout = reading.layout
+    keys = [layout.time, *([layout.asset] if layout.asset else [])]
+    warnings.warn(
+        f"{reading.source}: the rows are not in order of time, and {table.rows:,} are too many to "
+        f"sort in memory. They are put in order in temporary files, before every run anew. Sort "
+        f"the table once to save that: pl.scan_parquet(...).sort({keys}).sink_parquet(...).",
+        stacklevel=2,
+    )
+    ordered = OutOfOrder(table, layout.asset, reading.source)
+    try:
+        return look_through(ordered, table.lazy.collect_schema(), reading)
+    except _NotSortedError:
+        ordered.release()
+        raise DataError(
+            f"{reading.source}: the times are text whose order is not that of time. Parse them "
+            f"first, for example with pl.col({layout.time!r}).str.to_datetime()."
+        ) from None
+    except BaseException:
+        ordered.release()
+        raise
+
+
+def look_through(frames: Frames, schema: pl.Schema, reading: Reading) -> Scan:
     """Check every row in bounded memory, and learn what the run must know before it starts."""
     layout = msgspec.structs.replace(reading.layout, signals=(), meta=None)
-    plain = msgspec.structs.replace(reading, layout=layout, timing=Timing(), is_part=True)
+    plain = msgspec.structs.replace(
+        reading, layout=layout, timing=Timing(), is_part=True, row_column=frames.row_column
+    )
     names: set[str] = set()
     steps: Counter[int] = Counter()
     sample, own = _Sample(reading), _OwnSteps()
     is_session, rows, first, last = True, 0, None, None
-    columns = [*layout.needed(), *([reading.row_column] if reading.row_column else [])]
-    for frame in whole_timestamps(lazy.select(columns), layout.time, CHUNK_ROWS):
-        if not frame[layout.time].is_sorted():
+    for frame in frames.walk(layout.needed(), CHUNK_ROWS):
+        if frames.row_column is None and not frame[layout.time].is_sorted():
             raise _NotSortedError
         table = plain.table(frame, base=rows)
         times = table.block.times
@@ -150,7 +167,7 @@ def look_through(lazy: pl.LazyFrame, reading: Reading) -> Scan:
         axis = table.axis
     axis = msgspec.structs.replace(axis, is_session=is_session)
     return Scan(
-        lazy=lazy,
+        frames=frames,
         axis=axis,
         ids=sorted(names),
         rows=rows,
@@ -160,16 +177,8 @@ def look_through(lazy: pl.LazyFrame, reading: Reading) -> Scan:
         asset_step=sample.asset_step(axis),
         least_step=min(steps, default=None),
         shortest_steps=own.of(sorted(names)),
-        schema=lazy.collect_schema(),
+        schema=schema,
     )
-
-
-class _Folder:
-    """A temporary folder that goes away with this object."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="ml4t-sorted-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 class _OwnSteps:
@@ -219,63 +228,13 @@ class _Sample:
 
 def read_blocks(scan: Scan, reading: Reading, rows: int) -> Iterator[Block]:
     """The blocks of a table that was looked through, `rows` rows or so at a time."""
+    frames = scan.frames
     reading = msgspec.structs.replace(reading, axis=scan.axis, ids=scan.ids)
-    for frame in whole_timestamps(scan.lazy, reading.layout.time, rows):
-        yield from reading.table(frame, is_checked=True).blocks(2 * rows)
-
-
-def whole_timestamps(lazy: pl.LazyFrame, column: str, rows: int) -> Iterator[pl.DataFrame]:
-    """A table in order of time, cut into frames that never split a timestamp.
-
-    Args:
-        lazy: The table.
-        column: Its column of times.
-        rows: Rows of a frame, more or less.
-    """
-    rest: pl.DataFrame | None = None
-    for batch in lazy.collect_batches(chunk_size=rows, maintain_order=True):
-        frame = batch if rest is None else pl.concat([rest, batch])
-        times = frame[column]
-        earlier = times.eq_missing(times[-1]).not_().arg_true()
-        cut = int(earlier[-1]) + 1 if len(earlier) else 0
-        if cut:
-            yield frame[:cut]
-        rest = frame[cut:]
-    if rest is not None and rest.height:
-        yield rest
-
-
-def _look_through_sorted(lazy: pl.LazyFrame, reading: Reading) -> Scan:
-    """As `look_through`, after the rows were sorted into a temporary file.
-
-    Sorting takes memory that Python does not give back, so a short-lived process does it, with
-    Polars' budget for what it keeps in memory set before it starts.
-    """
-    folder = _Folder()
-    plan, target = folder.path / "plan", folder.path / "rows.parquet"
-    lazy.with_row_index(_ROW).serialize(plan)
-    keys = [reading.layout.time, *([reading.layout.asset] if reading.layout.asset else [])]
-    done = subprocess.run(  # noqa: S603  our own interpreter, our own script
-        [sys.executable, "-c", _SORT, str(plan), str(target), *keys],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise DataError(
-            f"{reading.source}: the rows are not in order of time, and sorting them failed: "
-            f"{done.stderr.strip()[-500:]}"
-        )
-    reading = msgspec.structs.replace(reading, row_column=_ROW)
     try:
-        found = look_through(pl.scan_parquet(target), reading)
-    except _NotSortedError:
-        raise DataError(
-            f"{reading.source}: the times are text whose order is not that of time. Parse them "
-            f"first, for example with pl.col({reading.layout.time!r}).str.to_datetime()."
-        ) from None
-    found.folder = folder
-    return found
+        for frame in frames.walk(reading.layout.needed(), rows):
+            yield from reading.table(frame, is_checked=True).blocks(2 * rows)
+    finally:
+        frames.release()
 
 
 def collect(lazy: pl.LazyFrame, source: str) -> pl.DataFrame:

@@ -40,7 +40,7 @@ def to_frame(table: Any, *, source: str, asset_id: str | None = None) -> pl.Data
     if isinstance(table, pl.LazyFrame):
         return table.collect()
     if is_path(table):
-        return scan_files(list_files(table), {}, asset_id=asset_id).collect()
+        return scan_files(list_files(table), {}, asset_id=asset_id).lazy.collect()
     if is_pandas(table, "DataFrame"):
         return from_pandas(table, source=source)
     if hasattr(table, "__arrow_c_stream__"):

@@ -51,7 +51,7 @@ def read_times(
         DataError: Another type, a missing time, a string that is no time, or a time finer than a
             microsecond; the text names the first such row.
     """
-    _refuse_missing_times(series, source, column)
+    refuse_missing_times(series, source, column)
     if series.dtype == pl.String:
         series = _parse_times(series, source, column)
     elif series.dtype.is_integer():
@@ -263,7 +263,12 @@ def _label_of(moment: dt.datetime, axis: TimeAxis) -> dt.date:
     return moment.date()
 
 
-def _refuse_missing_times(series: pl.Series, source: str, column: str) -> None:
+def refuse_missing_times(series: pl.Series, source: str, column: str) -> None:
+    """Refuse rows without a time.
+
+    Raises:
+        DataError: The first such row.
+    """
     if series.null_count() == 0:
         return
     row = int(series.is_null().arg_max() or 0)
