@@ -1,7 +1,7 @@
 # Thin on purpose: every target is one command of the environment in .venv.
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format-check lint types arrows docs fix lock bench bench-guard clean
+.PHONY: help demo test test-slow check format-check lint types arrows docs fix lock bench bench-peers bench-guard clean
 
 # The first interpreter on the path that runs and is new enough. Override: make PYTHON=/path/to/python
 PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -61,6 +61,9 @@ lock: .venv/bin/uv ## recompile requirements.lock from pyproject.toml
 
 bench: .venv ## measure speed
 	.venv/bin/python benchmarks/run.py
+
+bench-peers: .venv ## measure other engines beside ours; takes half an hour
+	.venv/bin/python benchmarks/run_peers.py --write
 
 bench-guard: .venv ## fail when speed fell below its floor
 	@if test -f benchmarks/run.py; then .venv/bin/python benchmarks/run.py --guard; else echo "bench-guard: benchmarks/run.py is missing, nothing was measured"; fi

@@ -12,9 +12,15 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from workloads import WORKLOADS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pyarrow as pa
 
 SESSION_MINUTES = 390
 SEED = 20190102  # of the first data set by name; the next ones count on
@@ -52,8 +58,18 @@ def path_of(data: str) -> Path:
         sets = sorted({w.data: w for w in WORKLOADS.values()}.items())
         seed, workload = next((SEED + k, w) for k, (name, w) in enumerate(sets) if name == data)
         columns = make(workload.frequency, workload.assets, workload.bars, seed)
-        write(path, columns, timestamps(workload.frequency, workload.bars))
+        write(path, [table_of(columns, timestamps(workload.frequency, workload.bars))])
         print(f"made {path} ({path.stat().st_size / 1e6:.0f} MB)", file=sys.stderr)
+    return path
+
+
+def first_bars(data: str, assets: int, bars: int) -> Path:
+    """The file of the first timestamps of a data set, made if it is missing."""
+    path = folder() / f"{data}_first_{bars}.parquet"
+    if not path.exists():
+        import pyarrow.parquet as pq
+
+        write(path, [pq.ParquetFile(path_of(data)).read().slice(0, bars * assets)])
     return path
 
 
@@ -105,23 +121,37 @@ def make(frequency: str, assets: int, bars: int, seed: int) -> dict[str, np.ndar
     }
 
 
-def write(path: Path, columns: dict[str, np.ndarray], times: np.ndarray) -> None:
-    """Long form: one row an asset and time, sorted by time and asset, in groups of a million."""
+def asset_names(assets: int) -> list[str]:
+    """Names whose order as text is that of their numbers."""
+    width = max(3, len(str(assets - 1)))
+    return [f"A{j:0{width}d}" for j in range(assets)]
+
+
+def table_of(columns: dict[str, np.ndarray], times: np.ndarray) -> pa.Table:
+    """Long form: one row an asset and time, sorted by time and asset."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     bars, assets = columns["close"].shape
     codes = pa.array(np.tile(np.arange(assets, dtype=np.int32), bars))
-    names = pa.array([f"A{j:03d}" for j in range(assets)])
-    table = pa.table(
+    names = pa.array(asset_names(assets))
+    return pa.table(
         {
             "timestamp": pa.array(np.repeat(times, assets)),
             "asset": pa.DictionaryArray.from_arrays(codes, names),
             **{name: pa.array(column.ravel()) for name, column in columns.items()},
         }
     )
-    part = path.with_suffix(".part")
-    pq.write_table(table, part, row_group_size=1_000_000, compression="snappy")
+
+
+def write(path: Path, tables: Iterable[pa.Table]) -> None:
+    """The tables one after the other, in groups of a million rows."""
+    import pyarrow.parquet as pq
+
+    part, writer = path.with_suffix(".part"), None
+    for table in tables:
+        writer = writer or pq.ParquetWriter(part, table.schema, compression="snappy")
+        writer.write_table(table, row_group_size=1_000_000)
+    writer.close()
     part.rename(path)
 
 

@@ -40,7 +40,8 @@ class Phases:
             found[name] = sum(found[n] for n in plus) - sum(found[n] for n in minus)
 
 
-def measure_ours(workload, path, side, phase, profile):
+def measure_ours(path, make, phase, profile):
+    """Fills and final equity of our engine; `make` gets the module of strategies, returns one."""
     with phase("import"):
         import numpy.ma  # noqa: F401  Polars imports it when it first meets an array
         import strategies
@@ -53,7 +54,7 @@ def measure_ours(workload, path, side, phase, profile):
     with profiled(profile), phase("total"):
         engine = BacktestEngine(
             path,
-            strategy=strategies.make(workload, side),
+            strategy=make(strategies),
             broker=SimulationBroker(w.INITIAL_CASH, commission=PercentCommission(w.COMMISSION)),
         )
         engine.clock.prepare = timed(phase, "load", engine.clock.prepare)
@@ -136,7 +137,9 @@ def main():
         path = str(data.path_of(workload.data))
     phase, fills, equity = Phases(), None, None
     if args.side in OURS:
-        fills, equity = measure_ours(workload, path, args.side, phase, args.profile)
+        fills, equity = measure_ours(
+            path, lambda strategies: strategies.make(workload, args.side), phase, args.profile
+        )
     elif args.side in FLOORS:
         fills, equity = measure_floor(workload, path, args.side, phase, args.profile)
     else:

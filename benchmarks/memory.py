@@ -24,25 +24,28 @@ def long_file(times):
     """A quarter's minutes of a hundred assets, over and over: `times` times 2.5 million rows."""
     path = data.folder() / f"{LONG.data}_x{times}.parquet"
     if not path.exists():
-        import pyarrow as pa
-        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         base = data.folder() / f"{LONG.data}.parquet"
         base.parent.mkdir(parents=True, exist_ok=True)
         if not base.exists():
             columns = data.make(LONG.frequency, LONG.assets, LONG.bars, data.SEED)
-            data.write(base, columns, data.timestamps(LONG.frequency, LONG.bars))
-        table = pq.read_table(base)
-        stamps = table["timestamp"]
-        weeks = pa.scalar(13 * 7 * 24 * 3600 * 10**9, pa.duration("ns"))  # past the last session
-        part = path.with_suffix(".part")
-        with pq.ParquetWriter(part, table.schema) as writer:
-            for _ in range(times):
-                writer.write_table(table.set_column(0, "timestamp", stamps), row_group_size=10**6)
-                stamps = pc.add(stamps, weeks)
-        part.rename(path)
+            stamps = data.timestamps(LONG.frequency, LONG.bars)
+            data.write(base, [data.table_of(columns, stamps)])
+        data.write(path, repeated(pq.read_table(base), times))
     return path
+
+
+def repeated(table, times):
+    """The table over and over, each time a quarter later."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    stamps = table["timestamp"]
+    weeks = pa.scalar(13 * 7 * 24 * 3600 * 10**9, pa.duration("ns"))  # past the last session
+    for _ in range(times):
+        yield table.set_column(0, "timestamp", stamps)
+        stamps = pc.add(stamps, weeks)
 
 
 def run_long(times, side):

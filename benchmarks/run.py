@@ -3,7 +3,7 @@
     python benchmarks/run.py                              # W1, W2, W3, W5, R2, R5
     python benchmarks/run.py --workloads W2 R2 --repeats 9
     python benchmarks/run.py --workloads W4               # 9.8 million events; the floor takes 4 GB
-    python benchmarks/run.py --write                      # and benchmarks/RESULTS.md
+    python benchmarks/run.py --write                      # and its section of RESULTS.md
     python benchmarks/run.py --guard                      # quick; fails when we have become slow
 
 Every side runs in a process of its own, sides in turn, and the table quotes medians. All read the
@@ -17,15 +17,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import data
+import report
 from workloads import COMPARISONS, WORKLOADS
 
 HERE = Path(__file__).parent
@@ -41,23 +40,28 @@ class WrongWorkError(Exception):
 
 def measure(workload, side):
     """One side, once: its own seconds by phase, the process' seconds and peak memory."""
-    command = [sys.executable, str(HERE / "measure.py"), workload.name, side]
     path = str(data.path_of(workload.data))
+    found = launch([sys.executable, str(HERE / "measure.py"), workload.name, side, "--path", path])
+    check(workload, side, found)
+    return found
+
+
+def launch(command):
+    """What a process prints as JSON, with its seconds on the clock and its peak memory."""
     # As after an installation: compiled modules are kept, but not among the sources.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     env["PYTHONPYCACHEPREFIX"] = str(data.folder().resolve() / "pycache")
     start = time.perf_counter()
-    process = subprocess.Popen([*command, "--path", path], stdout=subprocess.PIPE, env=env)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=env)
     text = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise WrongWorkError(f"{workload.name} {side} ended with {process.returncode}")
+        raise WrongWorkError(f"{' '.join(command[1:])} ended with {process.returncode}")
     found = json.loads(text)
     found["seconds"]["process"] = seconds
     found["peak_mb"] = usage.ru_maxrss / 1024
-    check(workload, side, found)
     return found
 
 
@@ -115,7 +119,7 @@ COLUMNS = (
 def row(comparison, ours, floor):
     events = WORKLOADS[comparison.workload].events
     hook = "`on_bars`, empty" if comparison.side == "empty_on_bars" else f"`{comparison.side}`"
-    cells = (
+    return (
         comparison.workload,
         hook,
         f"`{comparison.floor}`",
@@ -131,15 +135,12 @@ def row(comparison, ours, floor):
         f"{ours['peak_mb']:.0f}",
         f"{floor['peak_mb']:.0f}",
     )
-    return f"| {' | '.join(cells)} |"
 
 
 def table(comparisons, medians):
     """The table of ratios, as Markdown."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * 3}{'--:|' * (len(COLUMNS) - 3)}"]
-    lines += [
-        row(c, medians[c.workload, c.side], medians[c.workload, c.floor]) for c in comparisons
-    ]
+    rows = [row(c, medians[c.workload, c.side], medians[c.workload, c.floor]) for c in comparisons]
+    lines = [report.markdown(COLUMNS, rows, words=3)]
     reading = medians.get(("W1", "read_only"))
     if reading:
         ours = medians["W1", "on_market_data"]["process"]
@@ -151,33 +152,17 @@ def table(comparisons, medians):
     return "\n".join(lines)
 
 
-def about(repeats):
-    """What the figures were measured with."""
-    versions = ", ".join(f"{p} {version(p)}" for p in ("numpy", "polars", "msgspec", "pyarrow"))
-    return (
-        f"Python {platform.python_version()}, {versions}; {os.cpu_count()} cores "
-        f"({processor()}), {platform.system()}; medians of {repeats} (W4: one run)."
-    )
-
-
-def processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
-
-
-RESULTS = """\
-# Results
-
-Written by `python benchmarks/run.py --write`; what the workloads and columns are stands in
-[README.md](README.md). Only the ratios carry over to another machine.
+SECTION = """\
+Written by `python benchmarks/run.py --write`.
 
 {about}
 
 {table}
 """
+
+
+def about(repeats):
+    return f"{report.about()}; medians of {repeats} (W4: one run)."
 
 
 def guard():
@@ -208,7 +193,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--workloads", nargs="+", choices=sorted(WORKLOADS), default=USUAL)
     parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md")
+    parser.add_argument("--write", action="store_true", help="write the section of RESULTS.md")
     parser.add_argument("--guard", action="store_true", help="fail when beyond the limits")
     args = parser.parse_args()
     if args.guard:
@@ -217,8 +202,8 @@ def main():
     text = table(comparisons, collect(comparisons, args.repeats))
     print(f"{about(args.repeats)}\n\n{text}")
     if args.write:
-        path = HERE / "RESULTS.md"
-        path.write_text(RESULTS.format(about=about(args.repeats), table=text), encoding="utf-8")
+        section = SECTION.format(about=about(args.repeats), table=text)
+        report.write_section("Against bare Python", section)
     return 0
 
 

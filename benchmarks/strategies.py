@@ -54,6 +54,20 @@ class RebalanceOnMarketData(Strategy):
             self.rebalance_to_weights(dict.fromkeys(best, weight))
 
 
+class Steady(Strategy):
+    """Buys a share of the same assets at one timestamp and sells it at the next."""
+
+    def __init__(self, assets):
+        self.assets = assets
+        self.holds = False
+
+    def on_bars(self, bars):
+        send = self.sell if self.holds else self.buy
+        for asset in self.assets:
+            send(asset, 1)
+        self.holds = not self.holds
+
+
 class Empty(Strategy):
     """Sees every bar and does nothing."""
 
