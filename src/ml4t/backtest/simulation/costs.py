@@ -10,9 +10,12 @@ import numpy as np
 from msgspec import structs
 
 from ml4t.backtest.broker.blotter import Working
+from ml4t.backtest.broker.ticks import against
 from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.simulation.commission import column_form as column_commission
+from ml4t.backtest.simulation.commission import parts_of as parts_of_commission
 from ml4t.backtest.simulation.slippage import column_form as column_slippage
+from ml4t.backtest.simulation.slippage import parts_of as parts_of_slippage
 from ml4t.backtest.types.bars import ExecutionBar
 
 if TYPE_CHECKING:
@@ -26,22 +29,25 @@ class Candidate(msgspec.Struct, gc=False):
     """One order about to trade: how much of it closes, how much opens, and what that costs.
 
     `reference` is the price before slippage, `row` the chunk's row of its bar (-1 without one).
-    `price` and `commission` are those of `priced` units.
+    `size` is as much of the order as its bar can take; `price` and `commission` are those of
+    `priced` units; `bar` is what a slippage was shown.
     """
 
     working: Working
     row: int
     reference: float
     reason: str
+    size: float = 0.0
     exit: float = 0.0
     entry: float = 0.0
     priced: float = 0.0
     price: float = math.nan
     commission: float = 0.0
+    bar: ExecutionBar | None = None
 
     def units(self, entry: float) -> float:
         """Units of a fill that opens `entry` of them; exactly what is left if it opens all."""
-        return self.working.remaining if entry == self.entry else self.exit + entry
+        return self.size if entry == self.entry else self.exit + entry
 
 
 class Costs:
@@ -52,8 +58,8 @@ class Costs:
         slippage: How much worse than the reference price a fill is.
 
     Attributes:
-        charge: The commission on floats or columns of (quantity, price, multiplier); None for
-            one that needs more than that.
+        charge: The commission on floats or columns of (sign, quantity, price, multiplier); None
+            for one that needs more than that.
         worsen: The slippage on floats or columns of (sign, reference); None likewise.
     """
 
@@ -62,6 +68,18 @@ class Costs:
         self.slippage = slippage
         self.charge: Any = column_commission(commission)
         self.worsen: Any = column_slippage(slippage)
+        self._parts = parts_of_commission(commission)
+        self._listeners = [part for part in self._parts if hasattr(part, "on_fill")]
+        self._counts_sessions = any(_charged_per(part) == "session" for part in self._parts)
+        # By order id: the session in which a part of the order filled last, units and value there.
+        self._in_session: dict[int, tuple[int, float, float]] = {}
+
+    def start(self) -> None:
+        """A run begins: parts with state forget the run before."""
+        for part in (*self._parts, *parts_of_slippage(self.slippage)):
+            begin = getattr(part, "start", None)
+            if callable(begin):
+                begin()
 
     @property
     def has_columns(self) -> bool:
@@ -72,24 +90,30 @@ class Costs:
         """Price a fill of `quantity` units, and note it on the candidate."""
         if candidate.priced == quantity:
             return
-        candidate.price = price = self.price(candidate, quantity, bars)
+        candidate.price = price = self.price(candidate, quantity, bars, what)
         candidate.commission = self.money(candidate, quantity, price, bars, what)
         candidate.priced = quantity
 
-    def price(self, candidate: Candidate, quantity: float, bars: Bars) -> float:
-        """Price per unit, slippage included; a limit is never passed."""
+    def price(self, candidate: Candidate, quantity: float, bars: Bars, what: Instrument) -> float:
+        """Price per unit, slippage included, on the instrument's grid; a limit is never passed."""
         working = candidate.working
         if self.worsen is not None:
             price = self.worsen(working.sign, candidate.reference)
+            is_price = price > 0.0
         else:
-            price = self.slippage(working.order, _bar(candidate, bars), quantity)
-            if not (_is_finite(price) and price > 0):
-                raise ConfigError(
-                    f"The slippage {self.slippage!r} returned {price!r} for "
-                    f"{working.order.asset_id!r} at {bars.timestamp}; it must return a positive, "
-                    "finite price."
-                )
-        limit, price = working.order.limit_price, float(price)
+            price = self.slippage(working.order, bar_of(candidate, bars), quantity)
+            is_price = _is_finite(price) and price > 0.0
+        if not is_price:
+            order = working.order
+            raise ConfigError(
+                f"The slippage {self.slippage!r} returned {price!r} for {order.asset_id!r} at "
+                f"{bars.timestamp}, asked for {order.side} {quantity:g} at "
+                f"{candidate.reference:g}; it must return a positive, finite price."
+            )
+        limit, price = working.limit, float(price)
+        tick = what.tick_size
+        if tick:
+            price = against(price, tick, working.sign)
         if limit is None:
             return price
         return min(price, limit) if working.sign > 0 else max(price, limit)
@@ -98,27 +122,84 @@ class Costs:
         self, candidate: Candidate, quantity: float, price: float, bars: Bars, what: Instrument
     ) -> float:
         """Commission on `quantity` units at `price`."""
-        if self.charge is not None:
-            return float(self.charge(quantity, price, what.multiplier))
-        order = candidate.working.order
-        money = self.commission(order, quantity, price, bars.timestamp, what)
+        working = candidate.working
+        if self.charge is not None and not working.filled:
+            return float(self.charge(working.sign, quantity, price, what.multiplier))
+        money = 0.0
+        for part in self._parts:
+            money += self._part_money(part, working, quantity, price, bars, what)
+        return money
+
+    def _part_money(
+        self,
+        part: Any,
+        working: Working,
+        quantity: float,
+        price: float,
+        bars: Bars,
+        what: Instrument,
+    ) -> float:
+        """What one commission takes for `quantity` more units of an order."""
+        order, now = working.order, bars.timestamp
+        units, value = self._filled_before(part, working, bars)
+        if not units:
+            money = part(order, quantity, price, now, what)
+        else:
+            together = units + quantity
+            average = (value + quantity * price) / together
+            money = part(order, together, average, now, what)
+            money -= part(order, units, value / units, now, what)
         if not _is_finite(money):
             raise ConfigError(
-                f"The commission {self.commission!r} returned {money!r} for {order.asset_id!r} at "
-                f"{bars.timestamp}; it must return a finite amount of money."
+                f"The commission {part!r} returned {money!r} for {order.asset_id!r} at "
+                f"{now}; it must return a finite amount of money."
             )
         return float(money)
 
+    def _filled_before(self, part: Any, working: Working, bars: Bars) -> tuple[float, float]:
+        """Units of the order, and their value, that this fill is charged together with."""
+        per = _charged_per(part)
+        if per == "fill" or not working.filled:
+            return 0.0, 0.0
+        if per == "order":
+            return working.filled, working.filled * working.average_price
+        session, units, value = self._in_session.get(working.order_id, (None, 0.0, 0.0))
+        return (units, value) if session == bars.chunk.sessions.item(bars.index) else (0.0, 0.0)
 
-def _bar(candidate: Candidate, bars: Bars) -> ExecutionBar:
+    def note(self, candidate: Candidate, quantity: float, bars: Bars, what: Instrument) -> None:
+        """A fill of the candidate happens, as it was priced."""
+        working, price = candidate.working, candidate.price
+        for part in self._listeners:
+            part.on_fill(working.order, quantity, price, bars.timestamp, what)
+        if self._counts_sessions and quantity < working.remaining:
+            session = bars.chunk.sessions.item(bars.index)
+            last, units, value = self._in_session.get(working.order_id, (None, 0.0, 0.0))
+            if last != session:
+                units = value = 0.0
+            together = (session, units + quantity, value + quantity * price)
+            self._in_session[working.order_id] = together
+
+
+def bar_of(candidate: Candidate, bars: Bars) -> ExecutionBar:
     """The bar a slippage sees; of an asset without one now, its price alone."""
-    reference = candidate.reference
-    if candidate.row >= 0:
-        fields = structs.asdict(bars.chunk.event(candidate.row))
-        return ExecutionBar(**fields, reference=reference)
-    asset_id = candidate.working.order.asset_id
+    if candidate.bar is None:
+        candidate.bar = _make_bar(candidate, bars)
+    return candidate.bar
+
+
+def _make_bar(candidate: Candidate, bars: Bars) -> ExecutionBar:
+    reference, working = candidate.reference, candidate.working
+    # A position that is closed without a decision fills at no bar, but may have one now.
+    row = candidate.row if candidate.row >= 0 else bars.row_of_code(working.code)
+    if row >= 0:
+        return ExecutionBar(**structs.asdict(bars.chunk.event(row)), reference=reference)
     prices = (reference,) * 4
-    return ExecutionBar(bars.timestamp, asset_id, *prices, math.nan, {}, reference)
+    return ExecutionBar(bars.timestamp, working.order.asset_id, *prices, math.nan, {}, reference)
+
+
+def _charged_per(part: Any) -> str:
+    """What a part's call is the price of: a "fill", or all of an "order" or of its "session"."""
+    return getattr(part, "charged_per", "fill")
 
 
 def _is_finite(value: object) -> bool:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.errors import ConfigError, DataError
+from ml4t.backtest.simulation.checks import is_number, not_negative, optional_fraction
 from ml4t.backtest.types.order import OrderSide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ml4t.backtest.types.bars import ExecutionBar
     from ml4t.backtest.types.order import Order
+
+_BPS = 10_000.0
 
 
 class Slippage(Protocol):
     """Anything that can be called like this is a slippage; a plain function will do.
+
+    It is asked what a fill *would* cost, often many times before one happens, so a call must not
+    change anything. One that keeps state may have a method `start()`, called when a run begins.
 
     Args:
         order: The order as asked.
@@ -28,29 +35,127 @@ class Slippage(Protocol):
     def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float: ...  # noqa: D102
 
 
-class ColumnSlippage:
+class AddableSlippage:
+    """A slippage that can be added to another one: `a + b` is as far from the reference as both."""
+
+    def __add__(self, other: Any) -> SumSlippage:
+        return SumSlippage(self, other) if callable(other) else NotImplemented
+
+    def __radd__(self, other: Any) -> SumSlippage:
+        return SumSlippage(other, self) if callable(other) else NotImplemented
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if v is not None)
+        return f"{type(self).__name__}({given})"
+
+
+class ColumnSlippage(AddableSlippage):
     """A slippage that needs side and reference price only, so also works on columns."""
 
     def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float:
         """The price of one fill."""
         del quantity
-        sign = 1.0 if OrderSide(order.side) is OrderSide.BUY else -1.0
-        return float(self.price(sign, bar.reference))
+        return float(self.price(sign_of(order), bar.reference))
 
     def price(self, sign: Any, reference: Any) -> Any:
         """Prices for fills on side `sign` (1 buys, -1 sells), as floats or as columns."""
         raise NotImplementedError
 
-    def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
-        return f"{type(self).__name__}({given})"
+
+class BarSlippage(AddableSlippage):
+    """A slippage that is worked out from the bar an order fills in.
+
+    Args:
+        fallback: What is lost, as a fraction of the price, on a bar that does not say what the
+            formula needs. Without one, such a bar is an error.
+
+    Raises:
+        DataError: A bar does not say what is needed, and there is no fallback.
+    """
+
+    def __init__(self, fallback: float | None) -> None:
+        self.fallback = optional_fraction(type(self).__name__, "fallback", fallback)
+
+    def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float:
+        """The price of one fill."""
+        lacking = self.lacks(bar)
+        if not lacking:
+            distance = self.distance(bar, quantity)
+        elif self.fallback is not None:
+            distance = self.fallback * bar.reference
+        else:
+            raise DataError(
+                f"{self!r} cannot price {order.side} {quantity:g} {bar.asset_id!r} at "
+                f"{bar.timestamp}: {lacking}. Complete the data, or say with fallback= what "
+                "fraction of the price to take off there."
+            )
+        return bar.reference + sign_of(order) * distance
+
+    def lacks(self, bar: ExecutionBar) -> str:
+        """What the bar does not say, as a part of a sentence; empty when it says everything."""
+        raise NotImplementedError
+
+    def distance(self, bar: ExecutionBar, quantity: float) -> float:
+        """Money per unit that a fill of `quantity` is worse than the reference price."""
+        raise NotImplementedError
 
 
-def column_form(slippage: Slippage) -> Any:
+def sign_of(order: Order) -> float:
+    """1 for a buy, -1 for a sale."""
+    return 1.0 if OrderSide(order.side) is OrderSide.BUY else -1.0
+
+
+def column_form(slippage: Any) -> Any:
     """The slippage's `price` where calling the slippage would give the same, else None."""
+    if type(slippage) is SumSlippage:
+        forms = [column_form(part) for part in slippage.parts]
+        return _column_sum(forms) if all(forms) else None
     if isinstance(slippage, ColumnSlippage) and type(slippage).__call__ is ColumnSlippage.__call__:
         return slippage.price
     return None
+
+
+def _column_sum(forms: list[Callable[..., Any]]) -> Callable[..., Any]:
+    def price(sign: Any, reference: Any) -> Any:
+        total = reference
+        for form in forms:
+            total = total + (form(sign, reference) - reference)
+        return total
+
+    return price
+
+
+class SumSlippage(AddableSlippage):
+    """Several slippages at once, each measured from the reference price; written `a + b`.
+
+    Args:
+        parts: Slippages; a plain function is one. Sums among them are taken apart.
+
+    Formula:
+        reference + Σ (price_i - reference)
+
+    Example:
+        >>> FixedSlippage(0.01) + BasisPointSlippage(2)
+        FixedSlippage(amount=0.01) + BasisPointSlippage(bps=2.0)
+    """
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts: tuple[Any, ...] = tuple(p for part in parts for p in parts_of(part))
+
+    def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float:
+        """The price of one fill."""
+        reference = total = bar.reference
+        for part in self.parts:
+            total = total + (part(order, bar, quantity) - reference)
+        return total
+
+    def __repr__(self) -> str:
+        return " + ".join(map(repr, self.parts))
+
+
+def parts_of(slippage: Any) -> tuple[Any, ...]:
+    """The slippages that are worked out one by one."""
+    return slippage.parts if type(slippage) is SumSlippage else (slippage,)
 
 
 class NoSlippage(ColumnSlippage):
@@ -68,15 +173,50 @@ class BasisPointSlippage(ColumnSlippage):
     Args:
         bps: Basis points; 5 is 0.05 percent.
 
+    Raises:
+        ConfigError: `bps` is negative, or the whole price.
+
     Formula:
         reference * (1 + sign * bps / 10000)    sign is 1 for buys, -1 for sells
+
+    Example:
+        >>> BasisPointSlippage(10).price(-1.0, 50.0)
+        49.95
     """
 
     def __init__(self, bps: float) -> None:
-        if not math.isfinite(bps) or not 0 <= bps < 10_000:  # noqa: PLR2004
+        if not is_number(bps) or not 0 <= bps < _BPS:
             raise ConfigError(f"BasisPointSlippage: bps must be 0 to 10,000, not {bps!r}.")
         self.bps = float(bps)
 
     def price(self, sign: Any, reference: Any) -> Any:
         """The reference price moved against the order."""
-        return reference * (1.0 + sign * (self.bps / 10_000.0))
+        return reference * (1.0 + sign * (self.bps / _BPS))
+
+
+class FixedSlippage(ColumnSlippage):
+    """The same money per unit on every fill, against the order.
+
+    Meant for prices of one size, such as one future counted in ticks: a cent is nothing on a share
+    of 500 and everything on a share of 0.05, where a sale that would get nothing ends the run.
+
+    Args:
+        amount: Money per unit.
+
+    Raises:
+        ConfigError: `amount` is negative.
+
+    Formula:
+        reference + sign * amount    sign is 1 for buys, -1 for sells
+
+    Example:
+        >>> FixedSlippage(0.25).price(1.0, 50.0)
+        50.25
+    """
+
+    def __init__(self, amount: float) -> None:
+        self.amount = not_negative("FixedSlippage", "amount", amount)
+
+    def price(self, sign: Any, reference: Any) -> Any:
+        """The reference price moved against the order."""
+        return reference + sign * self.amount
