@@ -76,7 +76,12 @@ def trades(rows: dict[str, Any]) -> list[dict[str, Any]]:
     """The trades of a story, as mappings."""
     record = record_of(rows)
     frame = trades_of(
-        record.fills, record.orders, record.excursions, record.marks, record.cashflows
+        record.fills,
+        record.orders,
+        record.excursions,
+        record.marks,
+        record.cashflows,
+        record.adjustments,
     )
     return frame.to_dicts()
 
@@ -187,7 +192,8 @@ def test_trades_are_in_order_of_entry_whatever_the_asset() -> None:
 def test_no_fills_no_trades() -> None:
     """An empty run has empty frames with all columns and types."""
     frames = [
-        empty_frame(n, NAIVE) for n in ("fills", "orders", "excursions", "marks", "cashflows")
+        empty_frame(n, NAIVE)
+        for n in ("fills", "orders", "excursions", "marks", "cashflows", "adjustments")
     ]
     empty = trades_of(*frames)
     full = story(("A", 1, 1.0), ("A", -1, 1.0))
@@ -200,14 +206,14 @@ def test_no_fills_no_trades() -> None:
             ).schema.items()
         )[:20]
     )
-    assert positions_of(frames[0]).is_empty()
+    assert positions_of(frames[0], frames[-1]).is_empty()
 
 
 def test_positions_say_what_is_held_and_what_it_cost() -> None:
     """Entries move the average cost, exits do not, a flip starts anew, flat has none."""
     steps = (("A", 100, 10), ("A", 100, 12), ("A", -50, 20), ("A", -250, 14), ("A", 100, 13))
     record = record_of(story(*steps))
-    frame = positions_of(record.fills)
+    frame = positions_of(record.fills, record.adjustments)
     assert frame["quantity"].to_list() == [100.0, 200.0, 150.0, -100.0, 0.0]
     assert frame["entry_price"].to_list() == [10.0, 11.0, 11.0, 14.0, None]
 
@@ -217,7 +223,8 @@ def test_positions_have_one_row_a_timestamp_and_asset() -> None:
     rows = story(("B", 100, 10), ("A", 10, 5), ("B", 100, 12))
     for fill in rows["fills"]:
         fill["timestamp"] = START
-    frame = positions_of(record_of(rows).fills)
+    record = record_of(rows)
+    frame = positions_of(record.fills, record.adjustments)
     assert frame.select("asset_id", "quantity", "entry_price").rows() == [
         ("A", 10.0, 5.0),
         ("B", 200.0, 11.0),

@@ -3,6 +3,9 @@
 A `History` holds the chunks a run has been through. Nothing is computed until it is asked. In a
 streaming run it keeps at least `limit` timestamps, and of assets with fewer bars in those the last
 `limit` bars apart, so that what it answers does not depend on how the data were cut.
+
+Once a corporate action has taken effect, what an asset cost before it is told in the new terms:
+`adjust` notes that, and nothing is known of an action before its time.
 """
 
 from __future__ import annotations
@@ -12,15 +15,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml4t.backtest.data.lineage import Lineage, lineage_after
 from ml4t.backtest.errors import DataError, did_you_mean
+from ml4t.backtest.types.action import ActionKind
 from ml4t.backtest.types.bars import Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from ml4t.backtest.types.bars import Universe
+    from ml4t.backtest.types.action import Action
+    from ml4t.backtest.types.bars import Bars, Universe
 
 _PRICES = ("open", "high", "low", "close", "volume")
+_TIMES = "_times"  # of rows kept apart; no signal has this name
 _PATIENCE = 4  # times the limit of timestamps, and a quarter of a chunk's rows
 _BUNDLE = 64  # so many small chunks in a row are made one
 _SMALL_ROWS = 8_192
@@ -32,11 +39,16 @@ class History:
     Args:
         universe: The run's assets.
         limit: How many bars can be asked for, in a streaming run; None keeps all.
+        dated: Keep what `adjust` needs.
     """
 
-    def __init__(self, universe: Universe, limit: int | None = None) -> None:
+    def __init__(
+        self, universe: Universe, limit: int | None = None, *, dated: bool = False
+    ) -> None:
         self._universe = universe
         self._limit = limit
+        self._dated = dated
+        self._lineages: dict[int, Lineage] = {}
         self._parts: deque[_Part] = deque()
         self._carried: _Carried | None = None
         self._timestamps = 0  # of all parts
@@ -55,6 +67,26 @@ class History:
             self._bundle()
         while self._can_spare(self._limit):
             self._let_go(self._limit)
+
+    def adjust(self, bars: Bars, action: Action) -> None:
+        """A corporate action takes effect with `bars`: earlier bars are told in its terms.
+
+        After a split, or a rename with a ratio, earlier prices are divided by the ratio and
+        volumes multiplied by it. A new name goes on with the bars of the old one, unless it had
+        bars of its own; the old name starts anew.
+        """
+        if action.kind not in (ActionKind.SPLIT, ActionKind.RENAME):
+            return
+        codes, now = self._universe.codes, bars.chunk.microseconds[bars.index]
+        code, new = codes[action.asset_id], codes[action.new_asset_id]
+        old = self._lineages.get(code) or Lineage.of(code)
+        if code == new:
+            self._lineages[code] = lineage_after(old, code, now, action.ratio)
+            return
+        self._lineages[code] = Lineage.of(code, since=now)
+        own = self._lineages.get(new) or Lineage.of(new)
+        if next(self._walk(own, bars.chunk, bars.start), None) is None:
+            self._lineages[new] = lineage_after(old, new, now, action.ratio)
 
     def _total(self, part: _Part, sign: int) -> None:
         """Keep the totals of what a part brings or takes with it."""
@@ -97,7 +129,7 @@ class History:
         if not sparse.any():
             self._carried = None
             return
-        rows = _rows(gone.chunk).of(sparse)
+        rows = _rows(gone.chunk, dated=self._dated).of(sparse)
         nothing = _Carried(rows.codes[:0], {})
         older = nothing if self._carried is None else self._carried.of(sparse)
         self._carried = older.then(rows, limit)
@@ -129,6 +161,8 @@ class History:
             DataError: No such field, `n` is below 1, or more than a streaming run keeps.
         """
         self._check(chunk, n, field)
+        if self._lineages and code in self._lineages:
+            return self._last_of(self._lineages[code], chunk, stop_row, n, field)
         pieces: list[np.ndarray] = []
         missing = n
         at = self._position(chunk)
@@ -142,6 +176,42 @@ class History:
         if missing and self._carried is not None:
             pieces.append(self._carried.last(code, missing, field))
         return _join(pieces[::-1])
+
+    def _last_of(
+        self, lineage: Lineage, chunk: Chunk, stop_row: int, n: int, field: str
+    ) -> np.ndarray:
+        """As `last`, of an asset that a corporate action has changed."""
+        pieces: list[np.ndarray] = []
+        missing = n
+        for source, rows in self._walk(lineage, chunk, stop_row):
+            kept = rows[-missing:]
+            values = source.column(field)[kept]
+            pieces.append(lineage.restated(values, source.times(kept), field))
+            missing -= len(kept)
+            if not missing:
+                break
+        return _join(pieces[::-1] or [_column(chunk, field)[:0]])
+
+    def _walk(
+        self, lineage: Lineage, chunk: Chunk, stop_row: int
+    ) -> Iterator[tuple[_Part | _Carried, np.ndarray]]:
+        """The rows of an asset before a row of the current chunk, piece by piece, the newest first.
+
+        A piece is where the rows are, and their numbers there, oldest first.
+        """
+        at = self._position(chunk)
+        for stretch in lineage.stretches:
+            for i in range(at, -1, -1):
+                part = self._parts[i]
+                rows = part.between(stretch.code, stretch.start, stretch.stop)
+                if i == at:
+                    rows = rows[: np.searchsorted(rows, stop_row)]
+                if len(rows):
+                    yield part, rows
+            if self._carried is not None:
+                rows = self._carried.between(stretch.code, stretch.start, stretch.stop)
+                if len(rows):
+                    yield self._carried, rows
 
     def matrix(self, chunk: Chunk, index: int, n: int, field: str = "close") -> np.ndarray:
         """The last `n` timestamps, of all assets that have a bar now.
@@ -168,11 +238,34 @@ class History:
             if pieces:
                 stop = len(part.chunk)
             start = max(0, stop - missing)
-            pieces.append(part.matrix(start, stop, now, field))
+            piece = part.matrix(start, stop, now, field)
+            if self._lineages:
+                piece = self._adjusted(piece, part, start, now, field)
+            pieces.append(piece)
             missing -= stop - start
             if not missing:
                 break
         return _join(pieces[::-1])
+
+    def _adjusted(
+        self, piece: np.ndarray, part: _Part, start: int, codes: np.ndarray, field: str
+    ) -> np.ndarray:
+        """A piece of a matrix, with the assets that corporate actions have changed in new terms."""
+        columns = [(j, self._lineages.get(code)) for j, code in enumerate(codes.tolist())]
+        changed = [(j, lineage) for j, lineage in columns if lineage is not None]
+        if not changed:
+            return piece
+        piece = piece.copy()
+        times = part.chunk.times[start : start + len(piece)]
+        for j, lineage in changed:
+            column = np.full(len(piece), None if piece.dtype == object else np.nan)
+            for stretch in lineage.stretches:
+                rows = part.between(stretch.code, stretch.start, stretch.stop)
+                at = part.steps(rows) - start
+                inside = (at >= 0) & (at < len(piece))
+                column[at[inside]] = part.column(field)[rows[inside]]
+            piece[:, j] = lineage.restated(column, times, field)
+        return piece
 
     def _position(self, chunk: Chunk) -> int:
         for i in range(len(self._parts) - 1, -1, -1):
@@ -207,6 +300,32 @@ class _Part:
         if self._counts is None:
             self._counts = np.bincount(self.chunk.codes)
         return self._counts
+
+    def column(self, field: str) -> np.ndarray:
+        """One field of all rows."""
+        return _column(self.chunk, field)
+
+    def steps(self, rows: np.ndarray) -> np.ndarray:
+        """The positions of the timestamps of some rows."""
+        found: np.ndarray = np.searchsorted(self.chunk.offsets, rows, side="right") - 1
+        return found
+
+    def times(self, rows: np.ndarray) -> np.ndarray:
+        """The times of some rows."""
+        picked: np.ndarray = self.chunk.times[self.steps(rows)]
+        return picked
+
+    def between(self, code: int, start: int, stop: int) -> np.ndarray:
+        """The rows of an asset from one time to before another."""
+        chunk = self.chunk
+        first, last = np.searchsorted(chunk.times, [start, stop])
+        if chunk.is_dense:
+            width = len(chunk.codes) // len(chunk)
+            steps = np.arange(first, last if code < width else first)
+            return steps * width + code
+        rows = self._rows_of(code)
+        low, high = np.searchsorted(rows, [chunk.rows[first], chunk.rows[last]])
+        return rows[low:high]
 
     def last(self, stop_row: int | None, code: int, n: int, field: str) -> np.ndarray:
         """The last `n` rows of an asset before `stop_row`, of those the chunk has."""
@@ -280,6 +399,21 @@ class _Carried:
         start, stop = np.searchsorted(self.codes, [code, code + 1])
         return self.columns[field][max(int(start), int(stop) - n) : stop]
 
+    def column(self, field: str) -> np.ndarray:
+        """One field of all rows."""
+        return self.columns[field]
+
+    def times(self, rows: np.ndarray) -> np.ndarray:
+        """The times of some rows."""
+        picked: np.ndarray = self.columns[_TIMES][rows]
+        return picked
+
+    def between(self, code: int, start: int, stop: int) -> np.ndarray:
+        """The rows of an asset from one time to before another."""
+        low, high = np.searchsorted(self.codes, [code, code + 1])
+        times = self.columns[_TIMES][low:high]
+        return np.arange(low, high)[(times >= start) & (times < stop)]
+
     def of(self, assets: np.ndarray) -> _Carried:
         """The rows of the assets that are marked."""
         rows = assets[self.codes]
@@ -324,10 +458,13 @@ def _one_column(chunks: Sequence[Chunk], name: str) -> np.ndarray:
     )
 
 
-def _rows(chunk: Chunk) -> _Carried:
+def _rows(chunk: Chunk, *, dated: bool) -> _Carried:
     """All rows of a chunk."""
     fields = (*_PRICES, *chunk.signals)
-    return _Carried(chunk.codes, {name: _column(chunk, name) for name in fields})
+    columns = {name: _column(chunk, name) for name in fields}
+    if dated:
+        columns[_TIMES] = np.repeat(chunk.times, np.diff(chunk.offsets))
+    return _Carried(chunk.codes, columns)
 
 
 def _column(chunk: Chunk, field: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml4t.backtest.portfolio.valuation import running_cash, total
-from ml4t.backtest.types.events import CashEvent, FillBatch, FillEvent
+from ml4t.backtest.types.events import AdjustmentEvent, FillBatch, FillEvent
 from ml4t.backtest.types.instrument import Instrument
 from ml4t.backtest.types.order import OrderSide
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ml4t.backtest.types.bars import Bars, Universe
-    from ml4t.backtest.types.events import News
+    from ml4t.backtest.types.events import CashEvent, News
 
 # What is left of a position after fills that should cancel out, relative to what moved.
 _DUST = 1e-12
@@ -59,6 +59,7 @@ class Portfolio:
         self.grow()
         self._marked_until = 0
         self._equity: float | None = None
+        self._restated: Bars | None = None  # whose closes are in older terms than `last`
 
     # -- assets -----------------------------------------------------------------------------
 
@@ -100,11 +101,11 @@ class Portfolio:
     # -- the news ---------------------------------------------------------------------------
 
     def apply(self, news: News) -> list[float | np.ndarray]:
-        """Book fills and cash, in order.
+        """Book fills, cash and adjustments, in order.
 
         Returns:
-            The signed position after each item of news: a float for a fill, float64[n] for a
-            batch, 0.0 for cash, which has none.
+            The signed position after each item of news: a float for a fill or an adjustment,
+            float64[n] for a batch, 0.0 for cash, which has none.
         """
         self._equity = None
         return [
@@ -112,11 +113,38 @@ class Portfolio:
             for item in news
         ]
 
-    def _book_other(self, item: FillBatch | CashEvent) -> float | np.ndarray:
+    def _book_other(self, item: FillBatch | CashEvent | AdjustmentEvent) -> float | np.ndarray:
         if isinstance(item, FillBatch):
             return self._book_batch(item)
+        if isinstance(item, AdjustmentEvent):
+            return self._book_adjustment(item)
         self.cash += item.amount
         return 0.0
+
+    def _book_adjustment(self, event: AdjustmentEvent) -> float:
+        """A position goes on in other terms: its average cost and last price with it."""
+        if not event.before:
+            return event.quantity
+        asset_id, new_id = event.asset_id, event.new_asset_id
+        code, new = self.universe.codes[asset_id], self.universe.codes[new_id]
+        last, entry = self.last_prices(), self._entry[code] / event.ratio
+        last[new] = last[code] / event.ratio
+        self._put(asset_id, code, 0.0, 0.0)
+        self._put(new_id, new, event.quantity, entry)
+        self._restated = self.bars
+        self.short_count += (event.quantity < 0.0) - (event.before < 0.0)
+        return event.quantity
+
+    def _put(self, asset_id: str, code: int, quantity: float, entry: float) -> None:
+        """Hold so many units of an asset at this average cost."""
+        self.units[code] = self.quantities[asset_id] = quantity
+        if quantity:
+            self._entry[code] = self.entry_prices[asset_id] = entry
+            self.held[asset_id] = quantity
+        else:
+            self._entry[code] = 0.0
+            self.entry_prices[asset_id] = math.nan
+            self.held.pop(asset_id, None)
 
     def _book(self, fill: FillEvent) -> float:
         asset_id, price = fill.asset_id, fill.price
@@ -125,17 +153,11 @@ class Portfolio:
         before = self.quantities[asset_id]
         after = position_after(before, signed) if before else signed
         self.cash -= signed * price * self.instruments[code].multiplier + fill.commission
-        self.units[code] = self.quantities[asset_id] = after
         self.short_count += (after < 0.0) - (before < 0.0)
-        if after:
-            entry = self._entry[code]
-            entry = entry_price_after(before, entry, signed, after, price) if before else price
-            self._entry[code] = self.entry_prices[asset_id] = entry
-            self.held[asset_id] = after
-        else:
-            self._entry[code] = 0.0
-            self.entry_prices[asset_id] = math.nan
-            self.held.pop(asset_id, None)
+        entry = price
+        if before and after:
+            entry = entry_price_after(before, self._entry[code], signed, after, price)
+        self._put(asset_id, code, after, entry)
         self.fill_count += 1
         return after
 
@@ -192,6 +214,8 @@ class Portfolio:
     def last_price(self, asset_id: str) -> float:
         """Last known close of one asset; NaN when it had no bar yet."""
         bars, code = self.bars, self.universe.codes[asset_id]
+        if bars is self._restated:  # or there are none yet
+            return float(self.last_prices()[code])
         if bars is not None and bars.chunk.is_dense and code < bars.chunk.width:
             return float(bars.chunk.closes[bars.start + code])
         return float(self.last_prices()[code])

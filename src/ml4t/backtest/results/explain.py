@@ -93,6 +93,7 @@ def text(result: BacktestResult, asset_id: str, at: dt.datetime | dt.date | str)
     lines = [
         f"{asset_id}, {window.label}",
         _held(result, asset_id, window),
+        *_action_lines(result, asset_id, window),
         *_fill_lines(filled, orders, window),
         *_waiting_lines(waiting, fills, window),
         *_order_lines(early, fills, window),
@@ -223,6 +224,23 @@ def _held(result: BacktestResult, asset_id: str, window: _Window) -> str:
     if now == held:
         return f"The position was {_units(now)}{cost}, unchanged."
     return f"The position went from {_units(held)} to {_units(now)}{cost}."
+
+
+def _action_lines(result: BacktestResult, asset_id: str, window: _Window) -> Iterator[str]:
+    """What happened to the holding without a trade."""
+    named = (pl.col("asset_id") == asset_id) | (pl.col("new_asset_id") == asset_id)
+    for row in result.adjustments.filter(window.holds("timestamp"), named).iter_rows(named=True):
+        units = f"{row['ratio']:,.8g} new units for each old one"
+        if row["kind"] == "split":
+            yield f"A split gave {units}."
+        else:
+            rate = f", {units}" if row["ratio"] != 1.0 else ""
+            yield f"{row['asset_id']} became {row['new_asset_id']}{rate}."
+    flows = result.cashflows.filter(window.holds("timestamp"), pl.col("asset_id") == asset_id)
+    for row in flows.iter_rows(named=True):
+        verb = "received" if row["amount"] > 0 else "paid"
+        kind = row["kind"].replace("_", " ")
+        yield f"It {verb} {amounts(abs(row['amount']))[0]} ({kind})."
 
 
 def _fill_lines(fills: pl.DataFrame, orders: pl.DataFrame, window: _Window) -> Iterator[str]:

@@ -51,14 +51,18 @@ class HeldGrid:
         grid[t, h] = chunk.close[rows]
         return grid
 
-    def positions(self, fills: tuple[np.ndarray, ...]) -> np.ndarray:
-        """float64[T, H]: the position after the last fill of each cell, NaN without one."""
+    def positions(self, code: np.ndarray, t: np.ndarray, position: np.ndarray) -> np.ndarray:
+        """float64[T, H]: the position after the last change of each cell, NaN without one.
+
+        Args:
+            code: Asset of each change, one of `codes`; changes come in order of time.
+            t: Its time index.
+            position: Signed units after it.
+        """
         grid = np.full((self.stop - self.start, len(self.codes)), np.nan)
-        if fills:
-            code, t, position = fills[1], fills[2], fills[7]
-            inside = (t >= self.start) & (t < self.stop)
-            h = np.searchsorted(self.codes, code[inside])
-            grid[t[inside] - self.start, h] = position[inside]
+        inside = (t >= self.start) & (t < self.stop)
+        h = np.searchsorted(self.codes, code[inside])
+        grid[t[inside] - self.start, h] = position[inside]
         return grid
 
     def ranges(

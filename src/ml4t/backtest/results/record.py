@@ -68,6 +68,16 @@ FRAMES: dict[str, dict[str, pl.DataType]] = {
         "kind": pl.String(),
         "amount": pl.Float64(),
     },
+    "adjustments": {
+        "timestamp": pl.Null(),
+        "fill_id": pl.Int64(),
+        "asset_id": pl.String(),
+        "kind": pl.String(),
+        "ratio": pl.Float64(),
+        "new_asset_id": pl.String(),
+        "quantity_before": pl.Float64(),
+        "quantity": pl.Float64(),
+    },
     "records": {"timestamp": pl.Null(), "name": pl.String(), "value": pl.Float64()},
     "logs": {"timestamp": pl.Null(), "message": pl.String()},
     "signal_coverage": {},
@@ -101,18 +111,23 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         marks: Positions still held at the end, at their last close.
         cashflows: Money that moved without a trade, such as dividends and interest; negative
             when paid. `asset_id` is null for what belongs to the account as a whole.
+        adjustments: Holdings and orders that went on in other terms: by a "split", or under the
+            `new_asset_id` of a "rename" (else that is the asset itself). `ratio` is new units per
+            old, `fill_id` the last fill before it; quantities are signed, both 0 where an order
+            was open and nothing held.
         records: What the strategy recorded.
         logs: What the strategy logged.
         signal_coverage: One row a signal: how many bars had it, how old it was.
         stale: Held assets without a bar for longer than `stale_after` sessions; one row each
             time, with the share of equity that is marked at an old price (0.1 is ten percent).
         initial_cash: Money at the start.
-        counts: How often something happened that limits trust; `ambiguous_bars` and
-            `same_close_fills` are read here.
+        counts: How often something happened that limits trust; `ambiguous_bars`,
+            `same_close_fills`, `margin_calls`, `good_faith_violations` and `bankruptcies` are
+            read here.
         settings: JSON-able. Read here: `strategy` (class name, or a mapping with `class` and
-            `parameters`), `fill_at`, `commission`, `slippage`, `account`, `funding`,
-            `stale_after`, `intrabar`, `currency`, `calendar` (its name) and `periods_per_year`
-            (what the user gave); the rest is kept as it is.
+            `parameters`), `fill_at`, `commission`, `slippage`, `account`, `rates`, `borrow`,
+            `funding`, `stale_after`, `intrabar`, `currency`, `calendar` (its name) and
+            `periods_per_year` (what the user gave); the rest is kept as it is.
         source: JSON-able description of the data.
         versions: Of Python and the libraries. Never part of the fingerprint.
         periods_per_year: Sessions a year, as given or by the run's calendar; None without both.
@@ -127,6 +142,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     excursions: pl.DataFrame
     marks: pl.DataFrame
     cashflows: pl.DataFrame
+    adjustments: pl.DataFrame
     records: pl.DataFrame
     logs: pl.DataFrame
     signal_coverage: pl.DataFrame

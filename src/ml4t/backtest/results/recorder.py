@@ -15,7 +15,9 @@ import polars as pl
 
 from ml4t.backtest.portfolio.valuation import row_totals
 from ml4t.backtest.results.grid import HeldGrid, ffill_rows
+from ml4t.backtest.results.stretches import Adjusted, Stretches
 from ml4t.backtest.results.tables import (
+    adjustments_frame,
     decisions_frame,
     fills_frame,
     marks_frame,
@@ -23,14 +25,14 @@ from ml4t.backtest.results.tables import (
     orders_frame,
     time_series,
 )
-from ml4t.backtest.types.events import FillBatch, FillEvent
+from ml4t.backtest.types.events import CashEvent, FillBatch, FillEvent
 from ml4t.backtest.types.order import OrderSide
 
 if TYPE_CHECKING:
     from ml4t.backtest.broker.blotter import Blotter
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.types.bars import Bars, Chunk
-    from ml4t.backtest.types.events import News
+    from ml4t.backtest.types.events import AdjustmentEvent, News
     from ml4t.backtest.types.time import TimeAxis
 
 # The columns in which fills are kept: one tuple of arrays per block.
@@ -48,7 +50,7 @@ FILL_COLUMNS = (
 # Cells of a (timestamps, assets) matrix worked on at once, so that sparse data stays small.
 _BLOCK_CELLS = 4_000_000
 _BUY = OrderSide.BUY
-_AT_CLOSE = frozenset({"close", "end"})
+_AT_CLOSE = frozenset({"close", "end", "bankrupt"})
 
 
 class Recorder:
@@ -74,6 +76,7 @@ class Recorder:
         self.signals: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         self.contexts: list[tuple[int, dict[str, Any]]] = []
         self.cashflows: list[tuple[int, str | None, str, float]] = []
+        self.adjustments: list[tuple[int, int, str, str, float, str, float, float]] = []
         self._chunk: Chunk | None = None
         self._rows = array("d")  # single fills, one after the other
         self._row_reasons: list[str] = []
@@ -81,7 +84,8 @@ class Recorder:
         self._chunk_blocks = 0
         self._fill_count = 0
         self._order_count = 0
-        self._stretch = np.full(0, -1, dtype=np.int64)
+        self._adjusted: list[Adjusted] = []
+        self._stretches = Stretches()
 
     # -- during a chunk -----------------------------------------------------------------------
 
@@ -93,10 +97,8 @@ class Recorder:
         self._last = portfolio.last_prices()[:n].copy()
         self._quantity = portfolio.quantity[:n].copy()
         self._cash = [(0, portfolio.cash)]
-        if len(self._stretch) < n:
-            grown = np.full(n, -1, dtype=np.int64)
-            grown[: len(self._stretch)] = self._stretch
-            self._stretch = grown
+        self._adjusted = []
+        self._stretches.grow(n)
 
     def book(self, news: News, positions: list[float | np.ndarray], bars: Bars) -> None:
         """News was booked in the portfolio, at the current bars."""
@@ -121,9 +123,11 @@ class Recorder:
             elif isinstance(item, FillBatch):
                 self._close_rows()
                 self._add_batch(item, np.asarray(position), t)
-            else:
+            elif isinstance(item, CashEvent):
                 now = bars.chunk.microseconds[t]
                 self.cashflows.append((now, item.asset_id, item.kind, item.amount))
+            else:
+                self._add_adjustment(item, bars)
         self._cash.append((t, self.portfolio.cash))
 
     def _add_batch(self, batch: FillBatch, position: np.ndarray, t: int) -> None:
@@ -142,6 +146,27 @@ class Recorder:
             )
         )
         self.fill_reasons.append(([batch.reason], n))
+
+    def _add_adjustment(self, item: AdjustmentEvent, bars: Bars) -> None:
+        self._close_rows()
+        fills = sum(len(block[0]) for block in self.fill_blocks[self._chunk_blocks :])
+        self.adjustments.append(
+            (
+                bars.chunk.microseconds[bars.index],
+                self._fill_count + fills,
+                item.asset_id,
+                item.kind,
+                item.ratio,
+                item.new_asset_id,
+                item.before,
+                item.quantity,
+            )
+        )
+        if item.before:
+            codes = self.portfolio.universe.codes
+            code, new = codes[item.asset_id], codes[item.new_asset_id]
+            change = (bars.index, item.ratio, item.quantity, fills)
+            self._adjusted.append(Adjusted(code, new, *change))
 
     def _close_rows(self) -> None:
         if not self._rows:
@@ -182,8 +207,8 @@ class Recorder:
     def _record_equity(self, chunk: Chunk, steps: int, fills: tuple[np.ndarray, ...]) -> None:
         cash = self._cash_by_time(steps)
         is_held = self._quantity != 0.0
-        if fills:
-            is_held[fills[1]] = True
+        changes = self._changes(fills)
+        is_held[changes[0]] = True
         held = np.flatnonzero(is_held)
         if len(held) == 0:
             zeros = np.zeros(steps)
@@ -198,13 +223,37 @@ class Recorder:
             stop = min(start + block, steps)
             grid = HeldGrid(chunk, held, start, stop)
             prices = ffill_rows(grid.closes(), last)
-            positions = ffill_rows(grid.positions(fills), quantity)
+            positions = ffill_rows(grid.positions(*changes), quantity)
             last, quantity = prices[-1], positions[-1]
             worth = np.where(positions == 0.0, 0.0, positions * prices * multiplier)
             value[start:stop] = row_totals(worth)
             is_long = positions.min() >= 0.0  # the usual case: nothing to turn round
             gross[start:stop] = value[start:stop] if is_long else row_totals(np.abs(worth))
         self.equity_columns.append((cash + value, cash, gross, value))
+
+    def _changes(self, fills: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """Asset, time index and new position of every change in the chunk, in order of time.
+
+        At one time adjustments come before fills.
+        """
+        nothing = np.zeros(0, dtype=np.int64)
+        code, t, position = (fills[1], fills[2], fills[7]) if fills else (nothing,) * 3
+        if not self._adjusted:
+            return code, t, position
+        rows = [
+            row
+            for item in self._adjusted
+            for row in (
+                (item.code, item.index, 0.0),
+                (item.new_code, item.index, item.position),
+            )
+        ]
+        codes, times, positions = zip(*rows, strict=True)
+        return (
+            np.concatenate([np.array(codes), code]),
+            np.concatenate([np.array(times), t]),
+            np.concatenate([np.array(positions), position]),
+        )
 
     def _cash_by_time(self, steps: int) -> np.ndarray:
         cash = np.full(steps, np.nan)
@@ -215,33 +264,11 @@ class Recorder:
 
     def _record_excursions(self, chunk: Chunk, steps: int, fills: tuple[np.ndarray, ...]) -> None:
         """The range of prices between one fill of an asset and its next."""
-        carried = np.flatnonzero(self._stretch[: len(self._quantity)] >= 0)
-        starts = [np.zeros(len(carried), dtype=np.int64)]
-        codes = [carried]
-        ids = [self._stretch[carried]]
-        opens = [np.ones(len(carried), dtype=bool)]
-        if fills:
-            n = len(fills[0])
-            starts.append(fills[2] + fills[8])
-            codes.append(fills[1])
-            ids.append(np.arange(self._fill_count + 1, self._fill_count + n + 1))
-            opens.append(fills[7] != 0.0)
-        code, start, fill_id, is_open = (
-            np.concatenate(parts) for parts in (codes, starts, ids, opens)
+        found = self._stretches.pass_chunk(
+            chunk, steps, fills, self._fill_count + 1, self._adjusted
         )
-        if len(code) == 0:
-            return
-        order = np.argsort(code, kind="stable")
-        code, start, fill_id, is_open = (a[order] for a in (code, start, fill_id, is_open))
-        same = np.append(code[1:] == code[:-1], False)
-        end = np.where(same, np.append(start[1:], 0), steps)
-        self._stretch[code[~same]] = np.where(is_open[~same], fill_id[~same], -1)
-        is_held = np.zeros(len(self._quantity), dtype=bool)
-        is_held[code] = True
-        grid = HeldGrid(chunk, np.flatnonzero(is_held), 0, steps)
-        high, low, bars = grid.ranges(code, start, end)
-        keep = is_open & (bars > 0)
-        self.excursions.append((fill_id[keep], high[keep], low[keep], bars[keep]))
+        if found is not None:
+            self.excursions.append(found)
 
     def _record_decisions(self, chunk: Chunk, steps: int) -> None:
         """The signals that were known when each order of this chunk was decided."""
@@ -289,6 +316,7 @@ class Recorder:
             "cashflows": notes_frame(
                 self.axis, self.cashflows, asset_id=pl.String, kind=pl.String, amount=pl.Float64
             ),
+            "adjustments": adjustments_frame(self.axis, self.adjustments),
             "decisions": decisions_frame(self.contexts, self.axis),
         }
 

@@ -69,6 +69,7 @@ class BacktestResult:
             normalised(self.record, "excursions"),
             normalised(self.record, "marks"),
             normalised(self.record, "cashflows"),
+            self.adjustments,
         )
 
     @cached_property
@@ -77,13 +78,22 @@ class BacktestResult:
         return normalised(self.record, "cashflows")
 
     @cached_property
+    def adjustments(self) -> pl.DataFrame:
+        """Holdings and open orders that went on in other terms: splits and new names.
+
+        timestamp, fill_id (the last fill before it), asset_id, kind, ratio (new units per old),
+        new_asset_id, quantity_before and quantity (signed).
+        """
+        return normalised(self.record, "adjustments")
+
+    @cached_property
     def positions(self) -> pl.DataFrame:
         """Every change of a holding: timestamp, asset, signed quantity after it, average cost.
 
         An asset keeps what its last row says until its next one. `holdings` are the positions at
         the end.
         """
-        return positions_of(normalised(self.record, "fills"))
+        return positions_of(normalised(self.record, "fills"), self.adjustments)
 
     @cached_property
     def holdings(self) -> pl.DataFrame:

@@ -25,6 +25,12 @@ _FREE = {
     "commission": f"{_NONE}: trading is assumed to be free of charge",
     "slippage": f"{_NONE}: fills are assumed to get the reference price",
 }
+_LENT = {
+    "rates": f"{_NONE}: money owed is assumed to be free of charge",
+    "borrow": f"{_NONE}: shares sold short are assumed to be lent for free",
+}
+_LENT_NAMES = {"rates": "interest", "borrow": "borrow fee"}
+_CENT = 0.01
 _FILL_AT = {
     "next_open": "at the open of the asset's next bar",
     "next_close": "at the close of the asset's next bar",
@@ -138,6 +144,7 @@ def line(result: BacktestResult) -> str:
         count(len(result.record.fills), "fill"),
     )
     ended = "" if result.complete else "INCOMPLETE, "
+    ended += "BANKRUPT, " if result.record.counts.get("bankruptcies") else ""
     return f"<BacktestResult {_strategy(result)}, {_span(result)}: {ended}{', '.join(figures)}>"
 
 
@@ -191,6 +198,10 @@ def _title(result: BacktestResult) -> Iterator[str]:
     if not result.complete:
         yield ""
         yield "INCOMPLETE: the run ended in an error; this is what had happened until then."
+    if result.record.counts.get("bankruptcies"):
+        yield ""
+        when = equity["timestamp"][-1]
+        yield f"BANKRUPT: on {when} nothing was left; the run ended there."
 
 
 def _section(title: str, rows: Iterator[tuple[str, str]]) -> Iterator[str]:
@@ -217,16 +228,64 @@ def _trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
         yield part, free if assumed == _NONE else assumed
     if settings.get("account") is not None:
         yield "account", part_text(settings["account"])
+    yield from _financing_rows(result)
+    yield from _account_rows(result.record.counts, result.orders)
+    if settings.get("limits"):
+        yield "limits", _limits(result)
     yield "market orders", _fill_at(result)
     yield from _order_rows(result)
     ambiguous = result.record.counts.get("ambiguous_bars", 0)
     yield "ambiguous bars", _ambiguous(ambiguous, settings)
     yield "stale holdings", _stale(result)
+    if "actions_applied" in result.record.counts:
+        yield "corporate actions", _actions(result.record.counts)
     yield from _signal_rows(result)
     if left_out := _left_out(result):
         yield "columns left out", f"{_some(left_out, 8)}; the strategy did not see them"
     per_year = f"{result.periods_per_year:g} ({result.periods_origin})"
     yield "periods per year", per_year
+
+
+def _financing_rows(result: BacktestResult) -> Iterator[tuple[str, str]]:
+    """What money and shares cost that were borrowed; free ones are said as loudly."""
+    settings = result.settings
+    for part, free in _LENT.items():
+        if part not in settings:
+            continue
+        if settings[part] is not None:
+            yield _LENT_NAMES[part], part_text(settings[part])
+        elif _has_borrowed(result, part):
+            yield _LENT_NAMES[part], free
+
+
+def _has_borrowed(result: BacktestResult, part: str) -> bool:
+    if part == "rates":
+        return bool((result.equity["cash"] < -_CENT).any())
+    return bool((result.record.fills["position"] < 0.0).any())
+
+
+def _account_rows(counts: Mapping[str, int], orders: pl.DataFrame) -> Iterator[tuple[str, str]]:
+    """What a broker did, or would have minded."""
+    if "margin_calls" in counts:
+        calls, forced = counts["margin_calls"], int((orders["tag"] == "margin call").sum())
+        forced_orders = count(forced, "order")
+        said = f"{count(calls, 'close')} below the maintenance margin; {forced_orders} forced"
+        yield "margin calls", said if calls else "none"
+    if "good_faith_violations" in counts:
+        times = counts["good_faith_violations"]
+        sold = "sold before the money that had paid for it was settled"
+        yield "good faith", f"{count(times, 'violation')}: {sold}" if times else "no violation"
+
+
+def _limits(result: BacktestResult) -> str:
+    """The limits that were set, and whether a loss stopped the strategy."""
+    limits = result.settings["limits"].items()
+    said = ", ".join(f"{k} {_some(v) if isinstance(v, list) else value_text(v)}" for k, v in limits)
+    halts = result.record.counts.get("limit_halts", 0)
+    if halts:
+        lines = result.logs.filter(pl.col("message").str.starts_with("limit: halted"))
+        said += f"; HALTED {count(halts, 'time')}, first at {lines['timestamp'][0]}"
+    return said
 
 
 def _close_only(few: int, feeds: int) -> str:
@@ -286,6 +345,12 @@ def _stale(result: BacktestResult) -> str:
         f"{_some(stale['asset_id'].unique(maintain_order=True).to_list())}; "
         f"at most {percent(float(share))} of equity each"  # type: ignore[arg-type]
     )
+
+
+def _actions(counts: Mapping[str, int]) -> str:
+    ignored = counts["actions_ignored"]
+    outside = f", {ignored:,} outside of the run" if ignored else ""
+    return f"{counts['actions_applied']:,} took effect{outside}"
 
 
 def _some(names: list[str], most: int = 5) -> str:
@@ -442,6 +507,8 @@ def html(result: BacktestResult) -> str:
     }
     if not result.complete:
         rows = {"INCOMPLETE": "the run ended in an error", **rows}
+    if result.record.counts.get("bankruptcies"):
+        rows = {"BANKRUPT": "nothing was left at the end of the run", **rows}
     cells = "".join(
         f"<tr><th style='text-align:left'>{escape(k)}</th>"
         f"<td style='text-align:right'>{escape(v)}</td></tr>"

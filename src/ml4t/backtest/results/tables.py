@@ -278,6 +278,21 @@ def decisions_frame(contexts: list[tuple[int, dict[str, Any]]], axis: TimeAxis) 
     )
 
 
+def adjustments_frame(axis: TimeAxis, rows: list[Any]) -> pl.DataFrame:
+    """Holdings that went on in other terms, in order."""
+    return notes_frame(
+        axis,
+        rows,
+        fill_id=pl.Int64,
+        asset_id=pl.String,
+        kind=pl.String,
+        ratio=pl.Float64,
+        new_asset_id=pl.String,
+        quantity_before=pl.Float64,
+        quantity=pl.Float64,
+    )
+
+
 def notes_frame(axis: TimeAxis, rows: list[Any], **columns: Any) -> pl.DataFrame:
     """Rows of (microseconds, value, ...) as a frame with a `timestamp` and the given columns."""
     values = list(zip(*rows, strict=True)) or [()] * (1 + len(columns))

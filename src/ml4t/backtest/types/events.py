@@ -60,6 +60,28 @@ class CashEvent(msgspec.Struct, frozen=True, gc=False):
     asset_id: str | None = None
 
 
+class AdjustmentEvent(msgspec.Struct, frozen=True, gc=False):
+    """A holding, or what is ordered of it, that goes on in other terms: no trade, no money.
+
+    Args:
+        timestamp: The time of the first bars at the new terms.
+        kind: "split" or "rename".
+        asset_id: What was held before.
+        new_asset_id: What is held now; the same after a split.
+        ratio: New units per old unit. Prices from before are divided by it.
+        before: Signed units held before; 0 when only orders went on.
+        quantity: Signed units held after, in whole lots; what is left over is paid in cash.
+    """
+
+    timestamp: datetime
+    kind: str
+    asset_id: str
+    new_asset_id: str
+    ratio: float
+    before: float
+    quantity: float
+
+
 class FillBatch:
     """Executions of one moment as a struct of arrays: what a basket's fills travel as.
 
@@ -137,5 +159,5 @@ class FillBatch:
             )
 
 
-News = list["FillEvent | FillBatch | CashEvent"]
+News = list["FillEvent | FillBatch | CashEvent | AdjustmentEvent"]
 """What a broker reports for one verb, in the order it happened."""
