@@ -1,7 +1,8 @@
 """A portfolio in plain loops, which imports nothing of the product.
 
 It knows one way of trading: market orders that fill at the next open of their asset, whole or
-fractional shares, long and short, in an account without leverage. What it shares with the product
+fractional shares, long and short, without leverage or on margin, with interest and borrow fees by
+calendar day, margin calls and bankruptcy. What it shares with the product
 is the rules, not one line: it walks bar by bar over plain mappings, and finds the common factor
 of entries that cannot all be paid by stepping from share to share.
 
@@ -12,6 +13,13 @@ A decision is a tuple:
     ("percent", asset, fraction)    as target, for units worth a fraction of equity
     ("weights", {asset: fraction})  as target, for every asset; those not named go to zero
     ("close", asset)                replace the asset's open orders, hold nothing, never flip
+
+A corporate action is a tuple, and happens before anything else, on the first day from its own on
+on which its asset has a price; in the order of their days, and of one day dividends come first:
+
+    ("dividend", asset, money)      paid on every share held; shorts pay it
+    ("split", asset, ratio)         new shares per old, held or ordered; parts of a share are sold
+                                    at the last close
 """
 
 from __future__ import annotations
@@ -24,6 +32,9 @@ Bar = tuple[float, float]
 """Open and close."""
 
 Decision = tuple[Any, ...]
+
+Action = tuple[str, str, float]
+"""A corporate action."""
 
 # A share count this close below a whole number is the whole number.
 _ALMOST = 1e-9
@@ -47,6 +58,32 @@ class Costs:
         if units == 0.0:
             return 0.0
         return self.rate * units * price + max(self.minimum, self.per_share * units)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What positions bind and must keep, and what holding costs.
+
+    Shares of a position's value by side; annual fractions over 360 days. `days` is the calendar
+    day of every timestamp.
+    """
+
+    initial: float = 1.0
+    short_initial: float = 1.0
+    maintenance: float = 0.0
+    short_maintenance: float = 0.0
+    borrow: float = 0.0
+    earned: float = 0.0
+    owed: float = 0.0
+    days: tuple[int, ...] = ()
+
+    def binds(self, units: float) -> float:
+        """Initial margin of a long (positive) or a short."""
+        return self.initial if units > 0 else self.short_initial
+
+    def keeps(self, units: float) -> float:
+        """Maintenance margin of a long (positive) or a short."""
+        return self.maintenance if units > 0 else self.short_maintenance
 
 
 @dataclass
@@ -76,10 +113,14 @@ class Account:
     cash: float
     costs: Costs
     whole: bool
+    terms: Terms = field(default_factory=Terms)
     positions: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     tickets: list[Ticket] = field(default_factory=list)
+    paid: dict[str, float] = field(default_factory=dict)
+    announced: list[tuple[int, Action]] = field(default_factory=list)
     clipped: int = 0
+    calls: int = 0
 
     def equity(self) -> float:
         """Cash and everything held, at the last closes."""
@@ -88,6 +129,37 @@ class Account:
     def held(self, asset: str) -> float:
         """Signed units."""
         return self.positions.get(asset, 0.0)
+
+    # Corporate actions
+
+    def act(self, bars: dict[str, Bar]) -> None:
+        """Whatever was announced for assets that have a price today."""
+        for _, (kind, asset, number) in sorted(self.announced):  # dividends before splits
+            if asset in bars and asset in self.last:
+                if kind == "dividend":
+                    self.cash += self.held(asset) * number
+                else:
+                    self._split(asset, number)
+        self.announced = [later for later in self.announced if later[1][1] not in bars]
+
+    def _split(self, asset: str, ratio: float) -> None:
+        self.last[asset] /= ratio
+        exact = self.held(asset) * ratio
+        shares = self._shares(exact)
+        self.cash += (exact - shares) * self.last[asset]
+        self.positions.pop(asset, None)
+        paid = self.paid.pop(asset, 0.0)
+        if shares:
+            self.positions[asset], self.paid[asset] = shares, paid / ratio
+        for ticket in [t for t in self.tickets if t.asset == asset]:
+            ticket.units = self._shares(ticket.units * ratio)
+            if not ticket.units:
+                self.tickets.remove(ticket)
+
+    def _shares(self, units: float) -> float:
+        if not self.whole:
+            return units
+        return math.copysign(math.floor(abs(units) + _ALMOST), units)
 
     # Trading
 
@@ -104,7 +176,7 @@ class Account:
                 entries.append(ticket)
         if not entries:
             return
-        free = self.cash - 2.0 * self._short_value(bars)
+        free = self._free(bars)
         wanted = [t.opens for t in entries]
         bought = wanted
         if self._needs(entries, wanted, bars) > free * (1.0 + 1e-13) + 1e-13:
@@ -120,21 +192,28 @@ class Account:
 
     def _close(self, ticket: Ticket, bars: dict[str, Bar]) -> None:
         sign, price = self._terms(ticket, bars)
-        self._move(ticket.asset, sign * ticket.closes)
+        self._move(ticket.asset, sign * ticket.closes, price)
         self.cash -= sign * ticket.closes * price
         self.cash -= self.costs.commission(ticket.closes, price)
 
     def _open(self, ticket: Ticket, units: float, bars: dict[str, Bar]) -> None:
         sign, price = self._terms(ticket, bars)
-        self._move(ticket.asset, sign * units)
+        self._move(ticket.asset, sign * units, price)
         self.cash -= sign * units * price + self._extra(ticket, units, price)
 
-    def _move(self, asset: str, units: float) -> None:
-        after = self.held(asset) + units
+    def _move(self, asset: str, units: float, price: float) -> None:
+        before = self.held(asset)
+        after = before + units
         if abs(after) < 1e-11 * max(1.0, abs(units)):
             self.positions.pop(asset, None)
-        else:
-            self.positions[asset] = after
+            self.paid.pop(asset, None)
+            return
+        self.positions[asset] = after
+        if before * units > 0:  # more of it: the average of what was paid
+            average = self.paid[asset]
+            self.paid[asset] = (average * abs(before) + price * abs(units)) / abs(after)
+        elif before * after <= 0:
+            self.paid[asset] = price
 
     def _terms(self, ticket: Ticket, bars: dict[str, Bar]) -> tuple[int, float]:
         sign = 1 if ticket.units > 0 else -1
@@ -145,20 +224,81 @@ class Account:
         paid = self.costs.commission(ticket.closes, price)
         return self.costs.commission(ticket.closes + units, price) - paid if units else 0.0
 
-    def _short_value(self, bars: dict[str, Bar]) -> float:
-        value = 0.0
+    def _free(self, bars: dict[str, Bar]) -> float:
+        """Equity at the opens, less what the positions bind."""
+        free = self.cash
+        for asset, units in self.positions.items():
+            price = bars[asset][0] if asset in bars else self.last[asset]
+            share = self.terms.binds(units)
+            free += units * price * (1.0 - share if units > 0 else 1.0 + share)
+        return free
+
+    # What happens without a decision
+
+    def carry(self, days: int) -> None:
+        """Borrow fees and interest for some calendar days, on last closes."""
+        terms, shorts = self.terms, 0.0
         for asset, units in self.positions.items():
             if units < 0:
-                value -= units * (bars[asset][0] if asset in bars else self.last[asset])
-        return value
+                shorts -= units * self.last[asset]
+        balance = self.cash - shorts
+        self.cash -= shorts * terms.borrow * days / 360.0
+        self.cash += balance * (terms.owed if balance < 0 else terms.earned) * days / 360.0
+
+    def is_ruined(self) -> bool:
+        """Whether nothing is left, now that all is marked."""
+        in_danger = self.cash < 0 or any(units < 0 for units in self.positions.values())
+        return in_danger and self.equity() <= 0
+
+    def ruin(self) -> None:
+        """Close everything at the last closes."""
+        for asset in sorted(self.positions):
+            ticket = Ticket(
+                asset, -self.held(asset), reduce_only=True, closes=abs(self.held(asset))
+            )
+            self._close(ticket, {asset: (self.last[asset], self.last[asset])})
+
+    def is_short_of_margin(self) -> bool:
+        """Whether equity at the closes is below what the positions must keep."""
+        kept = self._kept(self.positions)
+        return bool(kept) and self.equity() < kept * (1.0 - 1e-12)
+
+    def _kept(self, positions: dict[str, float]) -> float:
+        return sum(
+            abs(units) * self.last[asset] * self.terms.keeps(units)
+            for asset, units in positions.items()
+        )
+
+    def meet_call(self) -> None:
+        """Order what is missing beyond the exits on their way, the largest loss first."""
+        left = dict(self.positions)
+        for ticket in self.tickets:
+            units = left.get(ticket.asset, 0.0)
+            if units * ticket.units < 0:
+                rest = abs(units) - abs(ticket.units)
+                left[ticket.asset] = math.copysign(rest, units) if rest > 0 else 0.0
+        missing = self._kept(left) - self.equity()
+        gains = {a: n * (self.last[a] - self.paid[a]) for a, n in sorted(left.items()) if n}
+        for asset in sorted(gains, key=gains.__getitem__):
+            units = left[asset]
+            each = self.last[asset] * self.terms.keeps(units)
+            if missing <= 0:
+                return
+            needed = missing / each
+            if self.whole:
+                needed = math.ceil(needed * (1.0 - 1e-12))
+            closes = min(abs(units), needed)
+            missing -= abs(units) * each
+            self.tickets.append(Ticket(asset, -math.copysign(closes, units), reduce_only=True))
 
     # Paying for entries together
 
     def _need(self, ticket: Ticket, units: float, bars: dict[str, Bar]) -> float:
-        """Notional at the open, what slippage takes, and commission."""
+        """Margin at the open, what slippage takes, and commission."""
         _, price = self._terms(ticket, bars)
         opening = bars[ticket.asset][0]
-        return units * (opening + abs(price - opening)) + self._extra(ticket, units, price)
+        margin = opening * self.terms.binds(ticket.units)
+        return units * (margin + abs(price - opening)) + self._extra(ticket, units, price)
 
     def _needs(self, entries: list[Ticket], units: list[float], bars: dict[str, Bar]) -> float:
         return sum(self._need(t, n, bars) for t, n in zip(entries, units, strict=True))
@@ -170,7 +310,8 @@ class Account:
         for ticket, want in zip(entries, wanted, strict=True):
             _, price = self._terms(ticket, bars)
             opening = bars[ticket.asset][0]
-            each = opening + abs(price - opening) + costs.rate * price + costs.per_share
+            margin = opening * self.terms.binds(ticket.units)
+            each = margin + abs(price - opening) + costs.rate * price + costs.per_share
             dearest += want * each
         factor = (free - len(entries) * costs.minimum) / dearest * (1.0 - 1e-9)
         shares = [math.floor(n * max(0.0, factor)) for n in wanted]
@@ -236,10 +377,7 @@ class Account:
             self._order(asset, units - self.held(asset))
 
     def _units(self, asset: str, fraction: float) -> float:
-        units = fraction * self.equity() / self.last[asset]
-        if not self.whole:
-            return units
-        return math.copysign(math.floor(abs(units) + _ALMOST), units)
+        return self._shares(fraction * self.equity() / self.last[asset])
 
     def _replace(self, asset: str) -> None:
         self.tickets = [t for t in self.tickets if t.asset != asset]
@@ -249,8 +387,7 @@ class Account:
         self._order(asset, units - self.held(asset))
 
     def _order(self, asset: str, units: float) -> None:
-        if self.whole:
-            units = math.copysign(math.floor(abs(units) + _ALMOST), units)
+        units = self._shares(units)
         if units:
             self.tickets.append(Ticket(asset, units))
 
@@ -279,6 +416,8 @@ def simulate(
     cash: float = 100_000.0,
     costs: Costs | None = None,
     whole: bool = True,
+    terms: Terms | None = None,
+    actions: dict[int, list[Action]] | None = None,
 ) -> list[Row]:
     """Run all timestamps.
 
@@ -288,16 +427,30 @@ def simulate(
         cash: Money at the start.
         costs: None trades for free.
         whole: Whole shares, or any fraction.
+        terms: None is an account without leverage, interest and fees.
+        actions: Corporate actions by the number of their timestamp.
 
     Returns:
-        The account after every timestamp.
+        The account after every timestamp; the last one is that of a bankruptcy.
     """
-    account = Account(cash, costs or Costs(), whole)
-    rows = []
-    for now, decided in zip(bars, decisions, strict=True):
+    account = Account(cash, costs or Costs(), whole, terms or Terms())
+    days = account.terms.days
+    rows: list[Row] = []
+    for t, (now, decided) in enumerate(zip(bars, decisions, strict=True)):
+        account.announced += [(t, action) for action in (actions or {}).get(t, [])]
+        account.act(now)
+        if t and days:
+            account.carry(days[t] - days[t - 1])
         account.trade(now)
         account.last.update({asset: bar[1] for asset, bar in now.items()})
+        if account.is_ruined():
+            account.ruin()
+            return [*rows, Row(account.cash, {}, account.equity())]
         rows.append(Row(account.cash, dict(account.positions), account.equity()))
+        is_called = account.is_short_of_margin()
         for decision in decided:
             account.decide(decision)
+        if is_called:
+            account.calls += 1
+            account.meet_call()
     return rows

@@ -18,8 +18,8 @@ from ml4t.backtest import (
     SimulationBroker,
 )
 from tests.markets import Market
-from tests.oracle.oracle import Costs, Row, simulate
-from tests.replay import Replay, ReplayByEvent, random_plan
+from tests.oracle.oracle import Action, Costs, Row, simulate
+from tests.replay import Replay, ReplayByEvent, action_table, random_actions, random_plan
 
 CLOSE_ENOUGH = 1e-9
 
@@ -74,12 +74,21 @@ def assert_same(result: BacktestResult, rows: list[Row], *, whole: bool) -> None
 
 
 def compare(
-    market: Market, plan: Any, costs: Costs, *, whole: bool, strategy: type[Any] = Replay
+    market: Market,
+    plan: Any,
+    costs: Costs,
+    *,
+    whole: bool,
+    strategy: type[Any] = Replay,
+    actions: dict[int, list[Action]] | None = None,
 ) -> BacktestResult:
     """Run both, compare all, return the product's result."""
-    rows = simulate(market.bars(), plan, costs=costs, whole=whole)
+    rows = simulate(market.bars(), plan, costs=costs, whole=whole, actions=actions)
     result = BacktestEngine(
-        market.frame(), strategy=strategy(plan), broker=broker_like(costs, whole=whole)
+        market.frame(),
+        strategy=strategy(plan),
+        broker=broker_like(costs, whole=whole),
+        actions=action_table(actions, market) if actions else None,
     ).run()
     assert_same(result, rows, whole=whole)
     return result
@@ -125,6 +134,35 @@ def test_large_runs_agree(costs: str, whole: bool, seed: int) -> None:
     assert len(result.fills) > 500
     assert result.record.counts["clipped_orders"] > 20, "the limit of cash was met"
     assert (result.orders["status"] == "filled").sum() > 200
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    assets=st.integers(1, 6),
+    steps=st.integers(1, 40),
+    missing=st.sampled_from([0.0, 0.1, 0.4]),
+    costs=st.sampled_from(sorted(COSTS)),
+    whole=st.booleans(),
+)
+def test_runs_with_corporate_actions_agree(
+    seed: int, assets: int, steps: int, missing: float, costs: str, whole: bool
+) -> None:
+    """Dividends and splits of anything, at any time, on positions and open orders."""
+    market = Market(seed, assets=assets, steps=steps, missing=missing, late=0.2)
+    plan = random_plan(market.rng, market, whole=whole)
+    actions = random_actions(market.rng, market)
+    compare(market, plan, COSTS[costs], whole=whole, actions=actions)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "fractional"])
+def test_a_large_run_with_corporate_actions_agrees(whole: bool) -> None:
+    """Forty assets over half a year, long and short."""
+    market = Market(3, assets=40, steps=120, missing=0.08, late=0.3)
+    plan = random_plan(market.rng, market, whole=whole, activity=0.8)
+    actions = random_actions(market.rng, market, activity=0.02)
+    result = compare(market, plan, COSTS["percent"], whole=whole, actions=actions)
+    assert result.adjustments.height > 20
+    assert result.cashflows.filter(kind="dividend").height > 20
 
 
 @pytest.mark.parametrize("by_event", [False, True])
@@ -209,6 +247,15 @@ def test_the_loop_charges_a_flip_once() -> None:
     assert rows[1].cash == 1_000.0 - 100.0 - 5.0
     assert rows[2].cash == rows[1].cash + 300.0 - 5.0
     assert rows[2].positions == {"A": -20.0}
+
+
+def test_the_loop_pays_and_splits() -> None:
+    """5 shares get 2 each and become 7 and a half: 7, and half of 100 / 1.5."""
+    bars = [{"A": (100.0, 100.0)}] * 2 + [{"A": (70.0, 70.0)}]
+    actions: Any = {2: [("split", "A", 1.5), ("dividend", "A", 2.0)]}
+    rows = simulate(bars, [[("add", "A", 5.0)], [], []], cash=500.0, actions=actions)
+    assert rows[2].positions == {"A": 7.0}
+    assert rows[2].cash == pytest.approx(10.0 + 50.0 / 1.5)
 
 
 def test_the_loop_waits_for_a_bar() -> None:
