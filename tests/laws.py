@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-OPEN = frozenset({"accepted", "partially_filled"})
+OPEN = frozenset({"pending", "accepted", "partially_filled"})
 FINAL = frozenset({"filled", "canceled", "rejected", "expired"})
 # Fills without a bar of their own: at the last close, or at a price the user gave.
-FORCED = frozenset({"end", "vanished"})
+FORCED = frozenset({"bankrupt", "end", "vanished", "delisted", "renamed"})
 # Relative room for sums that were taken in another order.
 NOISE = 1e-9
 _CELLS = 20_000_000
@@ -72,15 +72,16 @@ def check(result: Any, *, bars: pl.DataFrame | None = None, staged: int = 0) -> 
     )
     scale = max(abs(record.initial_cash), float(record.equity["equity"].abs().max() or 0.0))
     check_time(record, fills)
-    check_orders(result.orders, fills)
+    check_orders(result.orders, fills, record.adjustments)
     check_decided_before(result, fills, staged)
     check_cash(record, fills, scale)
-    check_positions(fills, record.marks)
+    check_positions(fills, record.adjustments, record.marks)
+    check_adjustments(record)
     check_profit(result, scale)
     check_figures(result)
     if bars is not None:
         check_references(fills, bars)
-        check_worth(record.equity, fills, bars, scale)
+        check_worth(record, fills, bars, scale)
 
 
 def near(one: Any, other: Any, scale: float) -> bool:
@@ -99,8 +100,11 @@ def check_time(record: Any, fills: pl.DataFrame) -> None:
     assert fills["fill_id"].to_list() == list(range(1, fills.height + 1))
 
 
-def check_orders(orders: pl.DataFrame, fills: pl.DataFrame) -> None:
-    """Every order is in one state; what did not fill says why; its fills add up."""
+def check_orders(orders: pl.DataFrame, fills: pl.DataFrame, adjustments: pl.DataFrame) -> None:
+    """Every order is in one state; what did not fill says why; its fills add up.
+
+    An order is told in the terms of its end: units filled before a split are worth more of them.
+    """
     assert orders["order_id"].to_list() == list(range(1, orders.height + 1)), "one row an order"
     strange = set(orders["status"]) - OPEN - FINAL
     assert not strange, f"states {strange}"
@@ -109,6 +113,7 @@ def check_orders(orders: pl.DataFrame, fills: pl.DataFrame) -> None:
         final & (pl.col("status") != "filled") & (pl.col("reason").fill_null("") == "")
     )
     assert mute.is_empty(), f"ended without a reason: {mute}"
+    fills = _in_last_terms(fills, adjustments)
     sums = fills.group_by("order_id").agg(
         pl.col("quantity").sum().alias("sum"),
         (pl.col("quantity") * pl.col("price")).sum().alias("paid"),
@@ -128,8 +133,38 @@ def check_orders(orders: pl.DataFrame, fills: pl.DataFrame) -> None:
     assert (traded["assets"].list.len() == 1).all()
     assert (traded["assets"].list.first() == traded["asset_id"]).all(), "the asset of the order"
     assert (traded["sides"].list.first() == traded["side"]).all(), "the side of the order"
-    average = traded["paid"] / traded["sum"]
-    assert near(traded["average_fill_price"] / average, 1.0, 1.0), "the average price"
+    average, told = traded["paid"] / traded["sum"], traded["average_fill_price"]
+    assert ((told - average).abs() <= NOISE * average.abs()).all(), "the average price"
+
+
+def _in_last_terms(fills: pl.DataFrame, adjustments: pl.DataFrame) -> pl.DataFrame:
+    """Fills in the terms of their order's last fill."""
+    if adjustments.is_empty():
+        return fills
+    last = dict(fills.group_by("order_id").agg(pl.col("fill_id").max()).iter_rows())
+    rows = []
+    for row in fills.iter_rows(named=True):
+        for change in adjustments.iter_rows(named=True):
+            between = row["fill_id"] <= change["fill_id"] < last[row["order_id"]]
+            if between and change["asset_id"] == row["asset_id"]:
+                row["quantity"] *= change["ratio"]
+                row["price"] /= change["ratio"]
+                row["asset_id"] = change["new_asset_id"]
+        rows.append(row)
+    return pl.DataFrame(rows, schema=fills.schema)
+
+
+def check_adjustments(record: Any) -> None:
+    """What an adjustment leaves over is less than it was, and is paid for."""
+    paid = record.cashflows.filter(kind="cash_in_lieu")
+    held = record.adjustments.filter(pl.col("quantity_before") != 0.0)
+    units = held["quantity_before"] * held["ratio"]
+    rest = units - held["quantity"]
+    has_rest = rest.abs() > NOISE * units.abs()
+    assert (held["quantity"].abs() <= units.abs() * (1 + NOISE)).all(), "no unit from nowhere"
+    assert (held["quantity"] * held["quantity_before"] >= 0.0).all(), "a long stays long"
+    assert int(has_rest.sum()) == paid.height, "every fraction is paid in cash, once"
+    assert (paid["amount"].sign() == rest.filter(has_rest).sign()).all(), "shorts pay"
 
 
 def check_decided_before(result: Any, fills: pl.DataFrame, staged: int) -> None:
@@ -142,7 +177,7 @@ def check_decided_before(result: Any, fills: pl.DataFrame, staged: int) -> None:
         & (pl.col("order_id") > staged)
     )
     if result.settings.get("fill_at") == "close":
-        at_once = at_once.filter(pl.col("reason") != "close")
+        at_once = at_once.filter(~pl.col("reason").is_in(["close", "time_exit"]))
     assert at_once.is_empty(), f"filled at the time of the decision: {at_once}"
 
 
@@ -162,17 +197,27 @@ def check_cash(record: Any, fills: pl.DataFrame, scale: float) -> None:
     assert (frame["gross_exposure"] >= frame["net_exposure"].abs() - NOISE * scale).all()
 
 
-def check_positions(fills: pl.DataFrame, marks: pl.DataFrame) -> None:
-    """The running sum of an asset's fills is its position; the last ones are what is held."""
-    ordered = fills.sort("asset_id", "fill_id").with_columns(
-        sum=pl.col("signed").cum_sum().over("asset_id"),
-        moved=pl.col("quantity").cum_sum().over("asset_id"),
-    )
-    gap = (ordered["sum"] - ordered["position"]).abs()
-    assert (gap <= NOISE * ordered["moved"]).all(), "the sum of fills is the position"
-    last = ordered.group_by("asset_id").agg(pl.col("position").last())
-    held = dict(last.filter(pl.col("position") != 0.0).iter_rows())
-    assert dict(marks.select("asset_id", "quantity").iter_rows()) == held, "what is held at the end"
+def check_positions(fills: pl.DataFrame, adjustments: pl.DataFrame, marks: pl.DataFrame) -> None:
+    """Positions are the sum of fills, in the terms that adjustments give them; so at the end."""
+    held: dict[str, float] = {}
+    moved: dict[str, float] = {}
+    changes = [(row["fill_id"], 1, row) for row in adjustments.iter_rows(named=True)]
+    events = [(row["fill_id"], 0, row) for row in fills.iter_rows(named=True)]
+    for _, is_change, row in sorted([*events, *changes], key=lambda event: event[:2]):
+        asset = row["asset_id"]
+        before = held.get(asset, 0.0)
+        if not is_change:
+            moved[asset] = moved.get(asset, 0.0) + row["quantity"]
+            gap = abs(before + row["signed"] - row["position"])
+            assert gap <= NOISE * moved[asset], f"the sum of fills is the position: {row}"
+            held[asset] = row["position"]
+        elif row["quantity_before"]:
+            assert before == row["quantity_before"], f"what is adjusted is what was held: {row}"
+            held[asset] = 0.0
+            held[row["new_asset_id"]] = row["quantity"]
+            moved[row["new_asset_id"]] = abs(row["quantity"])
+    now = {asset: units for asset, units in held.items() if units}
+    assert dict(marks.select("asset_id", "quantity").iter_rows()) == now, "what is held at the end"
 
 
 def check_profit(result: Any, scale: float) -> None:
@@ -190,8 +235,10 @@ def check_figures(result: Any) -> None:
     """Drawdowns are never positive; prices and quantities are positive and finite."""
     assert (result.equity["drawdown"] <= 0.0).all(), "drawdown"
     assert result.max_drawdown <= 0.0
+    worthless = (pl.col("reason") == "delisted") & (pl.col("price") == 0.0)
+    fills = result.fills.filter(~worthless)
     for name in ("quantity", "price"):
-        column = result.fills[name]
+        column = fills[name]
         assert (column > 0.0).all(), name
         assert column.is_finite().all(), name
 
@@ -210,22 +257,40 @@ def check_references(fills: pl.DataFrame, bars: pl.DataFrame) -> None:
     assert outside.is_empty(), f"reference price outside of its bar: {outside}"
 
 
-def check_worth(
-    equity: pl.DataFrame, fills: pl.DataFrame, bars: pl.DataFrame, scale: float
-) -> None:
+def check_worth(record: Any, fills: pl.DataFrame, bars: pl.DataFrame, scale: float) -> None:
     """Equity is cash and, at the last closes, all that was bought and not sold."""
-    assets = fills["asset_id"].unique().sort().to_list()
+    equity, moves = record.equity, _moves(fills, record.adjustments)
+    assets = moves["asset_id"].unique().sort().to_list()
     if not assets or equity.height * len(assets) > _CELLS:
         return
     price = _matrix(equity, bars, assets, "close", pl.col("close").last())
-    moved = _matrix(equity, fills, assets, "signed", pl.col("signed").sum())
-    multiplier = dict(fills.select("asset_id", "multiplier").iter_rows())
+    moved = _matrix(equity, moves, assets, "signed", pl.col("signed").sum())
+    multiplier = dict(moves.select("asset_id", "multiplier").iter_rows())
     units = np.cumsum(np.nan_to_num(moved), axis=0)
     value = units * np.nan_to_num(_forward(price)) * np.array([multiplier[a] for a in assets])
     expected = equity["cash"].to_numpy() + value.sum(axis=1)
     # Units that were bought and sold in fractions leave dust; its worth is noise of the turnover.
     assert near(equity["equity"], expected, scale), "equity is cash and market value"
     assert near(equity["gross_exposure"], np.abs(value).sum(axis=1), scale), "gross exposure"
+
+
+def _moves(fills: pl.DataFrame, adjustments: pl.DataFrame) -> pl.DataFrame:
+    """Signed units that came or went: by fills, and by adjustments."""
+    moves = fills.select("timestamp", "asset_id", "signed", "multiplier")
+    held = adjustments.filter(pl.col("quantity_before") != 0.0).join(
+        moves.select("asset_id", "multiplier").unique("asset_id"), on="asset_id", how="left"
+    )
+    names = (("asset_id", -pl.col("quantity_before")), ("new_asset_id", pl.col("quantity")))
+    extra = [
+        held.select(
+            "timestamp",
+            pl.col(name).alias("asset_id"),
+            units.alias("signed"),
+            pl.col("multiplier").fill_null(1.0),
+        )
+        for name, units in names
+    ]
+    return pl.concat([moves, *extra])
 
 
 def _matrix(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from ml4t.backtest.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.types.bars import Bars, MarketEvent
     from tests.markets import Market
-    from tests.oracle.oracle import Decision
+    from tests.oracle.oracle import Action, Decision
 
 
 class Replay(Strategy):
@@ -93,6 +95,43 @@ def random_plan(
         count = int(rng.integers(1, 5)) if rng.random() < activity else 0
         plan.append([_decision(rng, market, whole, short, kinds) for _ in range(count)])
     return plan
+
+
+def random_actions(
+    rng: np.random.Generator, market: Market, *, activity: float = 0.05
+) -> dict[int, list[Action]]:
+    """Random dividends and splits, by timestamp; assets need not have a bar then.
+
+    Args:
+        rng: The dice.
+        market: Whose assets and times are used.
+        activity: Share of timestamps and assets with an action.
+    """
+    actions: dict[int, list[Action]] = {}
+    for t in range(len(market.times)):
+        for asset in market.assets:
+            if rng.random() < activity:
+                actions.setdefault(t, []).append(("dividend", asset, float(rng.uniform(0.01, 1))))
+            if rng.random() < activity:
+                ratio = float(rng.choice([2.0, 3.0, 1.5, 0.5, 0.1, 7.0, 1.0027]))
+                actions.setdefault(t, []).append(("split", asset, ratio))
+    return actions
+
+
+def action_table(actions: dict[int, list[Action]], market: Market) -> pl.DataFrame:
+    """The same as the engine takes it."""
+    table = [
+        {
+            "timestamp": market.times[t],
+            "asset_id": asset,
+            "kind": kind,
+            "ratio": number if kind == "split" else None,
+            "amount": number if kind == "dividend" else None,
+        }
+        for t, items in actions.items()
+        for kind, asset, number in items
+    ]
+    return pl.DataFrame(table, schema_overrides={"ratio": pl.Float64, "amount": pl.Float64})
 
 
 def _decision(

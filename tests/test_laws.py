@@ -12,7 +12,7 @@ import pytest
 from ml4t.backtest import BacktestEngine, BacktestResult, PercentCommission, SimulationBroker
 from tests import laws
 from tests.markets import Market
-from tests.replay import Replay, random_plan
+from tests.replay import Replay, action_table, random_actions, random_plan
 
 
 def run() -> tuple[BacktestEngine, BacktestResult]:
@@ -50,6 +50,7 @@ def gift(record: Any, asset_id: str | None = None) -> pl.DataFrame:
 FILLED = first_where(pl.col("status") == "filled")
 SECOND = pl.int_range(pl.len()) == 1
 NINTH = pl.int_range(pl.len()) == 9
+HELD = pl.col("quantity_before") != 0.0
 
 CRIMES = {
     "cash appears": altered("equity", "cash", NINTH, pl.col("cash") + 0.01),
@@ -95,6 +96,42 @@ def test_a_broken_law_is_seen(crime: str) -> None:
     false = msgspec.structs.replace(result.record, **CRIMES[crime](result.record))
     with pytest.raises(AssertionError):
         laws.check(BacktestResult(false), bars=bars)
+
+
+def split_run() -> tuple[BacktestEngine, BacktestResult]:
+    """A run with splits that leave fractions."""
+    market = Market(5, assets=4, steps=30, missing=0.1)
+    plan = random_plan(market.rng, market, activity=0.9)
+    actions = action_table(random_actions(market.rng, market, activity=0.1), market)
+    engine = BacktestEngine(market.frame(), strategy=Replay(plan), actions=actions)
+    return engine, engine.run()
+
+
+SPLIT_CRIMES = {
+    "a split gives too much": altered("adjustments", "quantity", HELD, pl.col("quantity") * 2),
+    "a split is forgotten": lambda r: {"adjustments": r.adjustments.filter(~HELD)},
+    "a split finds another holding": altered(
+        "adjustments", "quantity_before", HELD, pl.col("quantity_before") + 1
+    ),
+    "a fraction is not paid": lambda r: {
+        "cashflows": r.cashflows.filter(pl.col("kind") != "cash_in_lieu")
+    },
+    "a dividend was never paid": lambda r: {
+        "cashflows": r.cashflows.filter(pl.col("kind") != "dividend")
+    },
+}
+
+
+@pytest.mark.parametrize("crime", sorted(SPLIT_CRIMES))
+def test_a_broken_law_of_actions_is_seen(crime: str) -> None:
+    """Each falsified record fails, with and without the bars to compare with."""
+    engine, result = split_run()
+    kinds = set(result.cashflows["kind"])
+    assert {"cash_in_lieu", "dividend"} <= kinds
+    false = msgspec.structs.replace(result.record, **SPLIT_CRIMES[crime](result.record))
+    for bars in (laws.bars_of(engine, result), None):
+        with pytest.raises(AssertionError):
+            laws.check(BacktestResult(false), bars=bars)
 
 
 @pytest.mark.breaks_laws("a control: what is marked is not checked")

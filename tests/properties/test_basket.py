@@ -14,12 +14,17 @@ from ml4t.backtest import (
     BacktestEngine,
     BacktestResult,
     BasisPointSlippage,
+    FixedSlippage,
+    HalfSpreadSlippage,
     Instrument,
     NoCommission,
     NoSlippage,
     PercentCommission,
+    PerOrderCommission,
     PerShareCommission,
+    SideFee,
     SimulationBroker,
+    interactive_brokers_fixed,
 )
 from tests.examples import examples
 from tests.markets import Market
@@ -34,8 +39,14 @@ COMMISSIONS: dict[str, Any] = {
     "free": NoCommission(),
     "percent": PercentCommission(0.0013),
     "minimum": PerShareCommission(0.0071, 1.5),
+    "preset": interactive_brokers_fixed(as_of="2024-06-03"),
+    "sum": PerOrderCommission(1.3) + SideFee("buy", rate=0.005) + PercentCommission(0.0013),
 }
-SLIPPAGES: dict[str, Any] = {"none": NoSlippage(), "bps": BasisPointSlippage(7.0)}
+SLIPPAGES: dict[str, Any] = {
+    "none": NoSlippage(),
+    "bps": BasisPointSlippage(7.0),
+    "sum": HalfSpreadSlippage(fraction=0.0011) + FixedSlippage(0.0013),
+}
 LOTS = (0.0, 1.0, 100.0, 0.1, 0.001)
 
 

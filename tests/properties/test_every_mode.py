@@ -20,14 +20,23 @@ from ml4t.backtest import (
     Instrument,
     NoCommission,
     PercentCommission,
+    PerOrderCommission,
     PerShareCommission,
+    SideFee,
     SimulationBroker,
+    TieredCommission,
 )
 from tests.examples import examples
 from tests.markets import Market
 from tests.properties.test_no_look_ahead import Curious
 
-COMMISSIONS = [NoCommission(), PercentCommission(0.002), PerShareCommission(0.01, 2.0)]
+COMMISSIONS = [
+    NoCommission(),
+    PercentCommission(0.002),
+    PerShareCommission(0.01, 2.0),
+    PerOrderCommission(1.5) + SideFee("sell", rate=0.002),
+    TieredCommission({0: 0.05, 500: 0.01}, minimum=1.0),
+]
 
 
 def run(market: Market, seed: int, **options: Any) -> BacktestResult:

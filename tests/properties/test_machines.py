@@ -15,7 +15,7 @@ from ml4t.backtest.broker.basket import Basket
 from ml4t.backtest.broker.blotter import Blotter
 from ml4t.backtest.portfolio.portfolio import Portfolio
 from ml4t.backtest.types.bars import Chunk, Universe
-from ml4t.backtest.types.events import FillBatch, FillEvent
+from ml4t.backtest.types.events import AdjustmentEvent, FillBatch, FillEvent
 from ml4t.backtest.types.instrument import Instrument
 from ml4t.backtest.types.order import Order, OrderSide, OrderStatus, may_follow
 from ml4t.backtest.types.time import TimeAxis
@@ -250,6 +250,30 @@ class PortfolioMachine(RuleBasedStateMachine):
             codes.tolist(), signed.tolist(), prices.tolist(), strict=True
         ):
             self._book(ASSETS[code], number, paid, 0.37)
+
+    @rule(
+        asset=st.sampled_from(ASSETS),
+        new=st.sampled_from(ASSETS),
+        ratio=st.sampled_from([2.0, 0.5, 0.1, 7.0]),
+    )
+    def adjust(self, asset: str, new: str, ratio: float) -> None:
+        """A split, or a new name that nobody holds: units, cost and last price change together."""
+        before = self.units[asset]
+        if new != asset and (self.units[new] or self.multiplier[new] != self.multiplier[asset]):
+            return
+        kind = "split" if new == asset else "rename"
+        after = before * ratio
+        event = AdjustmentEvent(dt.datetime(2020, 1, 1), kind, asset, new, ratio, before, after)
+        assert self.portfolio.apply([event]) == self.twin.apply([event]) == [after]
+        if not before:
+            return
+        cost = self.cost.pop(asset)
+        self.units[asset] = 0.0
+        self.units[new], self.cost[new] = after, cost / ratio
+        if asset in self.last:
+            self.last[new] = self.last[asset] / ratio
+        else:
+            self.last.pop(new, None)
 
     @rule(closes=st.dictionaries(st.integers(0, 3), PRICES, min_size=1, max_size=4))
     def mark(self, closes: dict[int, float]) -> None:

@@ -326,9 +326,10 @@ def by_asset(frame: pl.DataFrame, duration: str) -> dict[str, ParquetDataFeed]:
 
 
 def began_after_the_decision(result: BacktestResult) -> None:
-    """No order filled in a bar that began before it was decided."""
+    """No order filled in a bar that began before it was decided, but those of a bankruptcy."""
     length = pl.when(pl.col("asset_id").str.starts_with("D")).then(DAY)
-    joined = result.fills.join(result.orders.select("order_id", "created_at"), on="order_id")
+    decided = result.fills.filter(pl.col("reason") != "bankrupt")
+    joined = decided.join(result.orders.select("order_id", "created_at"), on="order_id")
     early = joined.filter(
         pl.col("timestamp") - length.otherwise(dt.timedelta(minutes=30)) < pl.col("created_at")
     )

@@ -5,7 +5,8 @@ otherwise, are sessions; an asset that is not named is "A".
 
     bars      <bar> [ASSET] <open> <high> <low> <close>
     orders    @<bar> buy|sell <quantity> [ASSET] [limit <price>] [stop <price>]
-              [day|gtc|ioc] [reduce_only]
+              [trail <amount>|<percent>%] [offset <amount>] [until <bar>]
+              [day|gtc|ioc|fok|opg|cls] [reduce_only]
     fills     <bar> buy|sell <quantity> [ASSET] at <price> [fee <money>] [slip <money>]
               [because <reason>]
     ends      <order> <status> [<reason>]
@@ -50,7 +51,7 @@ TEN = """
     9  105 106 104 105
 """
 
-PRICES = {"limit", "stop"}
+PRICES = {"limit", "stop", "trail", "offset"}
 
 
 def rows(text: str) -> list[list[str]]:
@@ -84,21 +85,35 @@ def parse_order(words: list[str]) -> tuple[int, Order]:
     while rest:
         word = rest.pop(0)
         if word in PRICES:
-            prices[word] = float(rest.pop(0))
+            price = rest.pop(0)
+            prices[f"{word}%" if price.endswith("%") else word] = float(price.rstrip("%"))
+        elif word == "until":
+            options |= {"time_in_force": "gtd", "expires_at": weekdays(20)[int(rest.pop(0))]}
         elif word == "reduce_only":
             options["reduce_only"] = True
         else:
             options["time_in_force"] = word
+    percent = prices.get("trail%")
     order = Order(
         asset_id,
         side,
         float(quantity),
-        "_".join(k for k in ("stop", "limit") if k in prices) or "market",
+        _kind(prices),
         prices.get("limit"),
         prices.get("stop"),
+        prices.get("trail"),
+        None if percent is None else percent / 100.0,
+        limit_offset=prices.get("offset"),
         **options,
     )
     return int(bar.removeprefix("@")), order
+
+
+def _kind(prices: dict[str, float]) -> str:
+    """The type that goes with some prices."""
+    if "trail" in prices or "trail%" in prices:
+        return "trailing_stop_limit" if "offset" in prices else "trailing_stop"
+    return "_".join(k for k in ("stop", "limit") if k in prices) or "market"
 
 
 class Plan(Strategy):

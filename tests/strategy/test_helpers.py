@@ -755,7 +755,7 @@ def test_helpers_outside_a_run() -> None:
         (Order("A", "sell", -5.0), "quantity must be positive, not -5.0"),
         (Order("A", "hold", 5), "side 'hold' is not one of 'buy', 'sell'"),
         (Order("A", "buy", 5, "trailing"), "type 'trailing' is not one of 'market', 'limit'"),
-        (Order("A", "buy", 5, time_in_force="gtd"), "time_in_force 'gtd' is not one of 'day'"),
+        (Order("A", "buy", 5, time_in_force="gtx"), "time_in_force 'gtx' is not one of 'day'"),
         (Order("A", "buy", 5, "limit"), "a limit order needs a positive limit_price, not None"),
         (Order("A", "buy", 5, "limit", limit_price="9"), "needs a positive limit_price, not '9'"),  # type: ignore[arg-type]
         (Order("A", "buy", 5, "limit", limit_price=-9), "needs a positive limit_price, not -9"),

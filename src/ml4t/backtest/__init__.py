@@ -22,20 +22,37 @@ if TYPE_CHECKING:
         OrderError,
         StrategyError,
     )
+    from ml4t.backtest.limits.limits import RiskLimits
     from ml4t.backtest.results.result import BacktestResult
-    from ml4t.backtest.simulation.account import UnleveragedAccount
+    from ml4t.backtest.simulation.account import Account, UnleveragedAccount
     from ml4t.backtest.simulation.broker import SimulationBroker
+    from ml4t.backtest.simulation.cash_account import CashAccount
     from ml4t.backtest.simulation.commission import (
         NoCommission,
         PercentCommission,
+        PerOrderCommission,
         PerShareCommission,
     )
-    from ml4t.backtest.simulation.slippage import BasisPointSlippage, NoSlippage
+    from ml4t.backtest.simulation.fees import SideFee
+    from ml4t.backtest.simulation.financing import BorrowFee, Interest
+    from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
+    from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity, VolumeParticipation
+    from ml4t.backtest.simulation.margin_account import MarginAccount
+    from ml4t.backtest.simulation.presets import (
+        alpaca_equities,
+        interactive_brokers_fixed,
+        interactive_brokers_tiered,
+        us_regulatory_fees,
+    )
+    from ml4t.backtest.simulation.slippage import BasisPointSlippage, FixedSlippage, NoSlippage
+    from ml4t.backtest.simulation.spread import HalfSpreadSlippage, QuotedSpreadSlippage
+    from ml4t.backtest.simulation.tiers import TieredCommission
     from ml4t.backtest.strategy.strategy import Strategy
     from ml4t.backtest.types.bars import Bars, MarketEvent
     from ml4t.backtest.types.events import FillEvent
     from ml4t.backtest.types.instrument import Instrument
     from ml4t.backtest.types.order import (
+        Bracket,
         Order,
         OrderEvent,
         OrderSide,
@@ -45,20 +62,28 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Account",
     "BacktestEngine",
     "BacktestError",
     "BacktestResult",
     "Bars",
     "BasisPointSlippage",
+    "BorrowFee",
+    "Bracket",
     "Broker",
     "CSVDataFeed",
+    "CashAccount",
     "Clock",
     "ConfigError",
     "Context",
     "DataError",
     "DataFeed",
     "FillEvent",
+    "FixedSlippage",
+    "HalfSpreadSlippage",
     "Instrument",
+    "Interest",
+    "MarginAccount",
     "MarketEvent",
     "NoCommission",
     "NoSlippage",
@@ -69,31 +94,52 @@ __all__ = [
     "OrderStatus",
     "OrderType",
     "ParquetDataFeed",
+    "PerOrderCommission",
     "PerShareCommission",
     "PercentCommission",
+    "QuotedSpreadSlippage",
+    "RiskLimits",
+    "SideFee",
     "SimulationBroker",
+    "SquareRootImpact",
     "Strategy",
     "StrategyError",
+    "TieredCommission",
     "TimeInForce",
     "UnleveragedAccount",
+    "UnlimitedLiquidity",
+    "VolumeParticipation",
+    "VolumeShareSlippage",
     "__version__",
+    "alpaca_equities",
+    "interactive_brokers_fixed",
+    "interactive_brokers_tiered",
+    "us_regulatory_fees",
 ]
 
 _HOMES = {
+    "Account": "simulation.account",
     "BacktestEngine": "engine",
     "BacktestError": "errors",
     "BacktestResult": "results.result",
     "Bars": "types.bars",
     "BasisPointSlippage": "simulation.slippage",
+    "BorrowFee": "simulation.financing",
+    "Bracket": "types.order",
     "Broker": "broker.broker",
     "CSVDataFeed": "data.frames",
+    "CashAccount": "simulation.cash_account",
     "Clock": "clock",
     "ConfigError": "errors",
     "Context": "data.context",
     "DataError": "errors",
     "DataFeed": "data.feed",
     "FillEvent": "types.events",
+    "FixedSlippage": "simulation.slippage",
+    "HalfSpreadSlippage": "simulation.spread",
     "Instrument": "types.instrument",
+    "Interest": "simulation.financing",
+    "MarginAccount": "simulation.margin_account",
     "MarketEvent": "types.bars",
     "NoCommission": "simulation.commission",
     "NoSlippage": "simulation.slippage",
@@ -104,13 +150,26 @@ _HOMES = {
     "OrderStatus": "types.order",
     "OrderType": "types.order",
     "ParquetDataFeed": "data.frames",
+    "PerOrderCommission": "simulation.commission",
     "PerShareCommission": "simulation.commission",
     "PercentCommission": "simulation.commission",
+    "QuotedSpreadSlippage": "simulation.spread",
+    "RiskLimits": "limits.limits",
+    "SideFee": "simulation.fees",
     "SimulationBroker": "simulation.broker",
+    "SquareRootImpact": "simulation.impact",
     "Strategy": "strategy.strategy",
     "StrategyError": "errors",
+    "TieredCommission": "simulation.tiers",
     "TimeInForce": "types.order",
     "UnleveragedAccount": "simulation.account",
+    "UnlimitedLiquidity": "simulation.liquidity",
+    "VolumeParticipation": "simulation.liquidity",
+    "VolumeShareSlippage": "simulation.impact",
+    "alpaca_equities": "simulation.presets",
+    "interactive_brokers_fixed": "simulation.presets",
+    "interactive_brokers_tiered": "simulation.presets",
+    "us_regulatory_fees": "simulation.presets",
 }
 
 

@@ -6,7 +6,7 @@ import gc
 import math
 import platform
 from bdb import BdbQuit
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import polars as pl
 from ml4t.backtest._version import __version__
 from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.clock import Clock
+from ml4t.backtest.data.actions import Actions
 from ml4t.backtest.data.calendar import TradingCalendar
 from ml4t.backtest.data.history import History
 from ml4t.backtest.errors import (
@@ -26,6 +27,8 @@ from ml4t.backtest.errors import (
     StrategyError,
     did_you_mean,
 )
+from ml4t.backtest.limits.guard import Guard
+from ml4t.backtest.limits.limits import RiskLimits
 from ml4t.backtest.portfolio.portfolio import Portfolio
 from ml4t.backtest.progress import progress_for
 from ml4t.backtest.results.record import RunRecord
@@ -37,7 +40,7 @@ from ml4t.backtest.strategy.desk import Desk
 from ml4t.backtest.strategy.hooks import Hooks, adapted
 from ml4t.backtest.strategy.schedule import Schedule
 from ml4t.backtest.strategy.strategy import Strategy
-from ml4t.backtest.types.events import CashEvent, FillBatch
+from ml4t.backtest.types.events import FillBatch, FillEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,8 +48,9 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.data.context import Context
     from ml4t.backtest.data.feed import DataFeed
+    from ml4t.backtest.types.action import Action
     from ml4t.backtest.types.bars import Bars, Chunk, MarketEvent
-    from ml4t.backtest.types.events import FillEvent, News
+    from ml4t.backtest.types.events import News
 
 # Timestamps between two looks at the clock for the progress bar.
 _STEPS_A_REPORT = 16
@@ -72,6 +76,10 @@ class BacktestEngine:
         context: Market-wide values: a `Context`, or what one is made from.
         context_pattern: Regular expression; matching price columns are context.
         broker: Where orders go; `SimulationBroker()` by default.
+        actions: Corporate actions of unadjusted prices, as a table: `timestamp` (the first bar at
+            the new terms), `asset_id`, `kind` ("split", "dividend", "rename", "delisting",
+            "spinoff"), `ratio` (new shares per old), `amount` (money per share), `new_asset_id`.
+        limits: `RiskLimits`, what the strategy may open and lose; none when left out.
         calendar: Name of a trading calendar such as "XNYS" or "24/7", for schedules, sessions
             and periods per year.
         start, end: Only timestamps from `start` to `end`, both included.
@@ -114,6 +122,8 @@ class BacktestEngine:
         context: Context | Any = None,
         context_pattern: str | None = None,
         broker: Broker | None = None,
+        actions: Any = None,
+        limits: RiskLimits | None = None,
         calendar: Any = None,
         start: str | date | datetime | None = None,
         end: str | date | datetime | None = None,
@@ -124,6 +134,8 @@ class BacktestEngine:
         self.strategy = _checked_strategy(strategy)
         self.parameters = _parameters(strategy)
         self.broker = _checked_broker(broker)
+        self.limits = _checked_limits(limits)
+        self.actions = actions
         self.calendar = TradingCalendar(calendar) if calendar is not None else None
         self.max_history = _checked_history(max_history)
         self.progress = progress
@@ -168,6 +180,10 @@ class BacktestEngine:
             return _Run(self).run()
 
 
+class _OutOfMoneyError(Exception):
+    """Ends a run whose account is bankrupt; nobody outside sees it."""
+
+
 class _Run:
     """One run: everything that belongs to it alone, so that an engine can run again."""
 
@@ -186,20 +202,25 @@ class _Run:
         self.progress = progress_for(engine.progress)
         clock.prepare()
         _check_instruments(broker, clock)
+        self.actions = _read_actions(engine)
         self.portfolio = Portfolio(
             broker.initial_cash, clock.universe, broker.instruments, broker.default_lot
         )
+        broker.calendar = engine.calendar
         broker.start(self.portfolio)
         self.blotter = broker.blotter
         self.recorder = Recorder(self.portfolio, self.blotter, clock.axis)
         limit = engine.max_history if clock.is_streaming else None
-        self.history = History(clock.universe, limit)
+        self.history = History(clock.universe, limit, dated=self.actions is not None)
+        limits = engine.limits
+        self.guard = None if limits is None else Guard(limits, broker, self.portfolio)
         self.desk = Desk(
             broker,
             self.portfolio,
             self.history,
             book=self._book,
             schedule=self._schedule,
+            guard=self.guard,
             is_growing=clock.is_growing,
         )
         broker.on_news = self._book
@@ -207,6 +228,7 @@ class _Run:
             self.blotter.watch()
         self.schedules: list[tuple[Schedule, Callable[[Bars, dict[str, Any]], Any]]] = []
         self.bars: Bars | None = None
+        self._due: dict[int, list[Action]] = {}
         self._fills: list[FillEvent | FillBatch] = []
         self._has_started = False
         self._share_done = 0.0
@@ -220,8 +242,9 @@ class _Run:
         try:
             self._call("on_start", strategy.on_start)
             self._has_started = True
-            for chunk in self.clock.chunks():
-                self._run_chunk(chunk)
+            with suppress(_OutOfMoneyError):
+                for chunk in self.clock.chunks():
+                    self._run_chunk(chunk)
             self._end()
             self.progress.tell(1.0, self._bar_count)
         except BacktestError as error:
@@ -240,6 +263,8 @@ class _Run:
         self.portfolio.grow()
         self.recorder.begin(chunk)
         self.history.push(chunk)
+        if self.actions is not None:
+            self._due = self.actions.due_in(chunk)
         events = chunk.events() if self.hooks.on_market_data is not None else None
         windows, step = chunk.windows(), self._step
         before, after = self._share_done, self.clock.share_done
@@ -256,15 +281,32 @@ class _Run:
         broker, blotter = self.broker, self.blotter
         self.bars = self.desk.bars = blotter.bars = bars
         blotter.step += 1
+        if self._due:
+            self._act(bars)
         idle = broker.is_idle(bars)
         if not idle:
             self._book(broker.advance(bars))
         self.portfolio.mark(bars)
         if not idle:
             self._book(broker.check_margin(bars))
+            if broker.is_over:
+                raise _OutOfMoneyError
+        guard = self.guard
+        if guard is not None and (halt := guard.watch(bars)):
+            self.desk.log(halt)
         self._run_hooks(bars, events)
+        if guard is not None:
+            guard.close_positions()
         if not broker.is_idle(bars):
             self._book(broker.finish(bars))
+
+    def _act(self, bars: Bars) -> None:
+        """Corporate actions, one after the other: on the account, and on what is remembered."""
+        assert self.actions is not None
+        for action in self._due.get(bars.index, ()):
+            self.actions.applied += 1
+            self._book(self.broker.adjust(bars, action))
+            self.history.adjust(bars, action)
 
     def _book(self, news: News) -> None:
         """Carry news from the broker to the portfolio and the recorder, and keep it for hooks."""
@@ -278,7 +320,7 @@ class _Run:
             )
         self.recorder.book(news, self.portfolio.apply(news), bars)
         if self.hooks.on_fill_event is not None:
-            self._fills.extend(item for item in news if not isinstance(item, CashEvent))
+            self._fills.extend(item for item in news if isinstance(item, FillEvent | FillBatch))
 
     def _end(self) -> None:
         bars = self.bars
@@ -289,7 +331,7 @@ class _Run:
         self._book(self.broker.end(bars))
         self._tell_news()
         self._call("on_end", self.strategy.on_end)
-        self.recorder.flush()
+        self.recorder.flush(bars.index + 1)
 
     # -- hooks --------------------------------------------------------------------------------
 
@@ -407,7 +449,7 @@ class _Run:
             ),
             signal_coverage=clock.signal_coverage(),
             initial_cash=broker.initial_cash,
-            counts=broker.counts(),
+            counts=self._counts(),
             settings={
                 "strategy": {
                     "class": type(self.strategy).__qualname__,
@@ -417,6 +459,7 @@ class _Run:
                 "calendar": None if engine.calendar is None else engine.calendar.name,
                 "max_history": engine.max_history,
                 "periods_per_year": engine.periods_per_year,
+                **({} if engine.limits is None else {"limits": engine.limits.settings()}),
             },
             source=clock.source(),
             versions=_versions(),
@@ -425,6 +468,14 @@ class _Run:
             asset_ids=list(clock.universe.ids),
         )
         return BacktestResult(record)
+
+    def _counts(self) -> dict[str, int]:
+        """How often something happened that a reader of the result should know about."""
+        counts = self.broker.counts()
+        for part in (self.guard, self.actions):
+            if part is not None:
+                counts |= part.counts()
+        return counts
 
     def _periods_per_year(self) -> float | None:
         if self.engine.periods_per_year is not None:
@@ -461,6 +512,20 @@ def _checked_broker(broker: Any) -> Broker:
     return broker
 
 
+def _read_actions(engine: BacktestEngine) -> Actions | None:
+    """The corporate actions of a run whose feeds are open."""
+    if engine.actions is None:
+        return None
+    clock = engine.clock
+    return Actions(
+        engine.actions,
+        axis=clock.axis,
+        universe=clock.universe,
+        calendar=engine.calendar,
+        is_growing=clock.is_growing,
+    )
+
+
 def _check_instruments(broker: Broker, clock: Clock) -> None:
     """Refuse an instrument that no bar will ever belong to."""
     if clock.is_growing:
@@ -471,6 +536,14 @@ def _check_instruments(broker: Broker, clock: Clock) -> None:
                 f"instruments describes {asset_id!r}, but the data has no such asset. "
                 f"{did_you_mean(asset_id, clock.universe.ids)}"
             )
+
+
+def _checked_limits(limits: Any) -> RiskLimits | None:
+    if limits is not None and not isinstance(limits, RiskLimits):
+        raise ConfigError(
+            f"limits= takes an object such as RiskLimits(max_drawdown=0.2), not {limits!r}."
+        )
+    return limits
 
 
 def _checked_history(max_history: Any) -> int:

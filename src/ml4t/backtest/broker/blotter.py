@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from array import array
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from ml4t.backtest.broker.basket import OpenBasket
-from ml4t.backtest.errors import did_you_mean
+from ml4t.backtest.broker.links import Links
+from ml4t.backtest.broker.order_checks import is_usual, refusal, unknown_asset
 from ml4t.backtest.types.order import (
     Order,
     OrderEvent,
@@ -24,14 +25,12 @@ from ml4t.backtest.types.order import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import datetime
 
     from ml4t.backtest.broker.basket import Basket
     from ml4t.backtest.types.bars import Bars, Universe
 
 
-_HUGE = 1e300
 # What float noise may leave of a quantity that was filled in parts.
 _DUST = 1e-12
 # What of a quantity may be missing in whole lots before it counts as cut to lots.
@@ -44,7 +43,10 @@ class Working(msgspec.Struct, gc=False):
 
     `sign` is 1 for a buy and -1 for a sale; `remaining` units are still to be filled;
     `decided_at` is in microseconds, `step` the number of the run's timestamp; `session` is the
-    first one it could trade in. `reason` says why it ended without filling whole.
+    first one it could trade in, `decided_session` the one it was decided in, kept for orders at
+    the next open. `limit` and `stop` are where its prices are now: a trailing stop follows the
+    market. `whole` is the quantity accepted; of an order that waits for another one, `worked` is
+    how much of it has been set to work. `reason` says why it ended without filling whole.
     """
 
     order_id: int
@@ -62,6 +64,11 @@ class Working(msgspec.Struct, gc=False):
     reason: str = ""
     session: int | None = None
     triggered: bool = False
+    limit: float | None = None
+    stop: float | None = None
+    decided_session: int = -(2**31)
+    whole: float = 0.0
+    worked: float = 0.0
 
 
 class Blotter:
@@ -77,6 +84,7 @@ class Blotter:
     def __init__(self, universe: Universe) -> None:
         self.universe = universe
         self.open: dict[int, Working] = {}
+        self.links = Links(self)
         self.singles: list[Working] = []  # all that came one by one, open or over
         self.baskets: list[OpenBasket] = []
         self.is_watched = False
@@ -115,7 +123,7 @@ class Blotter:
         """Collect changes from now on; orders from before the run are changes too."""
         self.is_watched = True
         for working in self.singles:
-            self._note(working)
+            self.tell(working)
 
     def check(self, order: Order) -> tuple[Order, int, str]:
         """Look at an order before it is taken or refused.
@@ -127,11 +135,13 @@ class Blotter:
         """
         asset_id: object = order.asset_id
         code = self.universe.codes.get(asset_id, -1) if isinstance(asset_id, str) else -1
-        if code >= 0 and _is_usual(order):
+        if code >= 0 and is_usual(order):
             return order, code, ""
-        reason = _bad_word(order) or _bad_quantity(order.quantity) or _bad_price(order)
+        reason = refusal(order)
         if not reason and code < 0:
             reason = unknown_asset(asset_id, self.universe)
+        if not reason:
+            reason = self.links.obstacle(order)
         return (order if reason else plain_order(order)), code, reason
 
     # -- an order's life ----------------------------------------------------------------------
@@ -145,6 +155,14 @@ class Blotter:
         self.codes.append(code)
         self.steps.append(step)
         return self._enter(order_id, plain_order(order), code, quantity, self.now_us, step)
+
+    def accept_with(self, cause: Working, order: Order, code: int, quantity: float) -> Working:
+        """As `accept`, for an order that was decided together with another one."""
+        order_id = self._next_id
+        self._next_id = order_id + 1
+        self.codes.append(code)
+        self.steps.append(cause.step)
+        return self._enter(order_id, order, code, quantity, cause.decided_at, cause.step)
 
     def _enter(
         self, order_id: int, order: Order, code: int, quantity: float, decided_at: int, step: int
@@ -160,16 +178,26 @@ class Blotter:
             decided_at,
             step,
         )
+        if order.type is not _MARKET:
+            working.limit, working.stop = order.limit_price, order.stop_price
+        working.whole = quantity
         self.singles.append(working)
+        if order.after or order.oco:
+            self.links.join(working)
+        else:
+            self.activate(working)
+        return working
+
+    def activate(self, working: Working) -> None:
+        """An order is at work from now on."""
+        order_id, code = working.order_id, working.code
         self.open[order_id] = working
         of_asset = self._of_asset.get(code)
         if of_asset is None:
             self._of_asset[code] = {order_id: working}
         else:
             of_asset[order_id] = working
-        if self.is_watched:
-            self._note(working)
-        return working
+        self.tell(working)
 
     def accept_basket(self, basket: Basket) -> None:
         """Take many market orders into the book."""
@@ -208,8 +236,7 @@ class Blotter:
             reason=reason,
         )
         self.singles.append(working)
-        if self.is_watched:
-            self._note(working)
+        self.tell(working)
         return order_id
 
     def fill(self, working: Working, quantity: float, price: float) -> None:
@@ -221,26 +248,87 @@ class Blotter:
         )
         working.remaining = remaining = working.remaining - quantity
         asked = working.order.quantity
-        if remaining > _DUST * asked:
+        is_done = remaining <= _DUST * asked
+        if is_done:
+            working.remaining = 0.0
+        if self.links.is_used:
+            self.links.filled(working, quantity, price)
+        if not is_done or self._waits(working):
             working.status = OrderStatus.PARTIALLY_FILLED
-            if self.is_watched:
-                self._note(working)
+            self.tell(working)
             return
-        working.remaining = 0.0
         below_lot = asked - filled
-        if below_lot > 0.0 and below_lot > _LOT_NOISE * asked:
+        if working.order.after and working.whole < asked - _LOT_NOISE * asked:
+            self.end(working, OrderStatus.CANCELED, self.links.shortfall(working))
+        elif below_lot > 0.0 and below_lot > _LOT_NOISE * asked:
             self.end(working, OrderStatus.CANCELED, f"below one lot: {below_lot:g} units")
         else:
             self.end(working, _FILLED, "")
+
+    @staticmethod
+    def _waits(working: Working) -> bool:
+        """Whether more of an order will be set to work when the one it waits for fills more."""
+        return bool(working.order.after) and working.worked < working.whole
+
+    def replace(
+        self, working: Working, order: Order, quantity: float, *, is_new: bool = True
+    ) -> None:
+        """An open order is now as `order` says, to work `quantity` units in all.
+
+        Args:
+            working: The order as it is.
+            order: As it is from now on.
+            quantity: Units, those that have filled included.
+            is_new: It counts as decided now.
+        """
+        before, working.order = working.order, order
+        working.remaining = quantity - working.filled
+        working.whole = quantity
+        if is_new:
+            working.decided_at = self.now_us
+        if order.limit_price != before.limit_price:
+            working.limit = order.limit_price
+        if order.stop_price != before.stop_price:
+            working.stop, working.triggered = order.stop_price, False
+        self.tell(working)
+
+    def restate(
+        self, working: Working, order: Order, code: int, *, ratio: float, remaining: float
+    ) -> None:
+        """An open or waiting order goes on in other terms: after a split, or as another asset's.
+
+        Args:
+            working: The order as it is.
+            order: The same in the new terms.
+            code: Its asset from now on.
+            ratio: New units per old; prices are divided by it.
+            remaining: New units that are at work.
+        """
+        working.order, working.whole = order, order.quantity
+        working.filled *= ratio
+        working.average_price /= ratio
+        if working.worked:
+            working.worked = working.filled + remaining
+        working.remaining = remaining
+        working.limit = None if working.limit is None else working.limit / ratio
+        working.stop = None if working.stop is None else working.stop / ratio
+        if self.open.get(working.order_id) is working and working.code != code:
+            del self._of_asset[working.code][working.order_id]
+            orders = self._of_asset.setdefault(code, {}) | {working.order_id: working}
+            self._of_asset[code] = dict(sorted(orders.items()))
+        working.code = code
+        self.tell(working)
 
     def end(self, working: Working, status: OrderStatus, reason: str) -> None:
         """An order's life is over."""
         assert may_follow(working.status, status), f"{working.status} -> {status}"
         working.status, working.reason = status, reason
         order_id = working.order_id
-        del self.open[order_id], self._of_asset[working.code][order_id]
-        if self.is_watched:
-            self._note(working)
+        if self.open.pop(order_id, None) is not None:
+            del self._of_asset[working.code][order_id]
+        self.tell(working)
+        if self.links.is_used:
+            self.links.ended(working)
 
     def fill_basket(self, basket: OpenBasket, rows: np.ndarray, prices: np.ndarray) -> np.ndarray:
         """The orders at `rows` of an open basket were filled whole, at `prices`.
@@ -289,11 +377,23 @@ class Blotter:
             return True
         return any(bool((basket.codes == code).any()) for basket in self.baskets)
 
+    def listed(self, code: int | None = None) -> list[Working]:
+        """As `working`, and those that wait for another order."""
+        pending = [w for w in self.links.pending.values() if code is None or w.code == code]
+        return sorted([*self.working(code), *pending], key=lambda working: working.order_id)
+
     def get(self, order_id: int) -> Working | None:
-        """An open order by its id."""
+        """An open order, or one that waits for another, by its id."""
         if order_id not in self.open and self.baskets:
             self.unpack()
-        return self.open.get(order_id)
+        return self.open.get(order_id) or self.links.pending.get(order_id)
+
+    def find(self, order_id: int) -> Working | None:
+        """An order by its id, be it over."""
+        found = self.get(order_id)
+        if found is None:
+            found = next((w for w in reversed(self.singles) if w.order_id == order_id), None)
+        return found
 
     def event(self, working: Working) -> OrderEvent:
         """An order as users see it."""
@@ -307,82 +407,12 @@ class Blotter:
             working.reason,
         )
 
+    def tell(self, working: Working) -> None:
+        """An order has changed; remembered while somebody listens."""
+        if self.is_watched:
+            self._changes.append(self.event(working))
+
     def take_changes(self) -> list[OrderEvent]:
         """Changes since the last call; collected only while `is_watched`."""
         changes, self._changes = self._changes, []
         return changes
-
-    # -- inside -------------------------------------------------------------------------------
-
-    def _note(self, working: Working) -> None:
-        self._changes.append(self.event(working))
-
-
-def unknown_asset(asset_id: object, universe: Universe) -> str:
-    """The reason an order for an asset without data is rejected with."""
-    return f"unknown asset {asset_id!r}. {did_you_mean(str(asset_id), universe.ids)}"
-
-
-def is_sane_price(price: float | None) -> bool:
-    """Whether a limit or stop price can be meant."""
-    return _is_finite(price) and price is not None and price > 0.0
-
-
-def _is_finite(value: object) -> bool:
-    if not isinstance(value, int | float | np.number):
-        return False
-    try:
-        return math.isfinite(value)
-    except (OverflowError, TypeError):  # a whole number beyond all floats; a complex number
-        return False
-
-
-def _bad_word(order: Order) -> str:
-    asset_id: object = order.asset_id
-    if not isinstance(asset_id, str):
-        return f"asset_id {asset_id!r} is not a name"
-    for name, kind in (("side", OrderSide), ("type", OrderType), ("time_in_force", TimeInForce)):
-        value = getattr(order, name)
-        try:
-            kind(value)
-        except ValueError:
-            return f"{name} {value!r} is not one of {', '.join(map(repr, _values(kind)))}"
-    return ""
-
-
-def _bad_quantity(quantity: Any) -> str:
-    if not _is_finite(quantity):
-        return f"quantity must be a finite number, not {quantity!r}"
-    if quantity <= 0:
-        return f"quantity must be positive, not {quantity!r}; the side says the direction"
-    return ""
-
-
-def _bad_price(order: Order) -> str:
-    kind = OrderType(order.type)
-    wants_limit = kind in {OrderType.LIMIT, OrderType.STOP_LIMIT}
-    wants_stop = kind in {OrderType.STOP, OrderType.STOP_LIMIT}
-    for wanted, name in ((wants_limit, "limit_price"), (wants_stop, "stop_price")):
-        price = getattr(order, name)
-        if wanted and not is_sane_price(price):
-            return f"a {kind.value} order needs a positive {name}, not {price!r}"
-        if not wanted and price is not None:
-            return f"a {kind.value} order has no {name}"
-    return ""
-
-
-def _is_usual(order: Order) -> bool:
-    """A market order as the helpers make them: nearly all orders are, and nothing can be wrong."""
-    return (
-        order.type is _MARKET
-        and type(order.quantity) is float
-        and 0.0 < order.quantity < _HUGE
-        and type(order.side) is OrderSide
-        and type(order.time_in_force) is TimeInForce
-        and order.limit_price is None
-        and order.stop_price is None
-    )
-
-
-def _values(kind: Iterable[Any]) -> list[str]:
-    return [member.value for member in kind]

@@ -5,14 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from ml4t.backtest.broker.blotter import Blotter
+from ml4t.backtest.broker.ticks import on_grid
+from ml4t.backtest.broker.watchers import Watchers
+from ml4t.backtest.errors import ConfigError, OrderError
 from ml4t.backtest.types.bars import Universe
+from ml4t.backtest.types.instrument import round_to_lot
 from ml4t.backtest.types.order import OrderStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from ml4t.backtest.data.calendar import TradingCalendar
     from ml4t.backtest.portfolio.portfolio import Portfolio
+    from ml4t.backtest.types.action import Action
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import News
     from ml4t.backtest.types.instrument import Instrument
@@ -37,8 +45,11 @@ class Broker(ABC):
         default_lot: Lot of assets without an instrument: 1 is whole shares, 0 fractional.
         leverage: Largest sum of absolute weights that `rebalance_to_weights` accepts.
         blotter: The book of the run's orders.
+        watchers: The rules that watch over the run's positions; set by `start`.
         portfolio: Read-only for a broker; None before a run.
+        calendar: The engine's trading calendar, if it has one.
         on_news: Where the plain calls report news; set by the engine.
+        is_over: The account is bankrupt; the engine ends the run after `check_margin`.
         is_running: Between `start` and `stop`; a broker is in one run at a time.
     """
 
@@ -47,6 +58,9 @@ class Broker(ABC):
     leverage: float = 1.0
     instruments: Mapping[str, Instrument] = {}
     portfolio: Portfolio | None = None
+    calendar: TradingCalendar | None = None
+    watchers: Watchers
+    is_over: bool = False
     is_running: bool = False
     on_news: Callable[[News], None] | None = None
 
@@ -57,7 +71,9 @@ class Broker(ABC):
         """A run begins: a new blotter on the run's universe, and the portfolio to read."""
         self.portfolio = portfolio
         self.blotter = Blotter(portfolio.universe)
+        self.watchers = Watchers(self.blotter, portfolio)
         self.is_running = True
+        self.is_over = False
 
     def is_idle(self, bars: Bars) -> bool:
         """Whether `advance`, `check_margin` and `finish` would have nothing to do with `bars`.
@@ -66,6 +82,19 @@ class Broker(ABC):
         """
         del bars
         return False
+
+    def adjust(self, bars: Bars, action: Action) -> News:
+        """A corporate action takes effect with `bars`: what it does to positions and orders.
+
+        Called before `advance`, on what was held and ordered before these bars.
+
+        Raises:
+            ConfigError: This broker does not work out corporate actions.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does not apply corporate actions ({action.kind} of "
+            f"{action.asset_id!r} at {bars.timestamp}). Leave actions= out, or give it `adjust`."
+        )
 
     @abstractmethod
     def advance(self, bars: Bars) -> News:
@@ -110,6 +139,41 @@ class Broker(ABC):
         self.blotter.end(working, OrderStatus.CANCELED, reason)
         return True
 
+    def replace(self, order_id: int, **changes: float) -> bool:
+        """Change an open order: its `quantity` (in all), prices, or trail.
+
+        It counts as decided now. It keeps its id and what it has filled.
+
+        Returns:
+            Whether it was open.
+
+        Raises:
+            OrderError: What it would be cannot be meant, or fewer units than have filled.
+        """
+        working = self.blotter.get(order_id)
+        if working is None:
+            return False
+        order, _, reason = self.blotter.check(structs.replace(working.order, **changes))
+        if reason:
+            raise OrderError(f"Order {order_id} cannot become that: {reason}.")
+        if self.portfolio is not None and (
+            tick := self.portfolio.instruments[working.code].tick_size
+        ):
+            order = on_grid(order, tick)
+        quantity = self._whole_lots(order.quantity, working.code)
+        if quantity <= working.filled:
+            raise OrderError(
+                f"Order {order_id} has filled {working.filled:g} units; {order.quantity:g} in all "
+                "leave nothing to fill. Cancel it instead."
+            )
+        self.blotter.replace(working, order, quantity)
+        return True
+
+    def _whole_lots(self, quantity: float, code: int) -> float:
+        if self.portfolio is None:
+            return quantity
+        return round_to_lot(quantity, self.portfolio.instruments[code].lot_size)
+
     def settings(self) -> dict[str, Any]:
         """What a result should say about the assumptions made, as plain JSON values."""
         return {"broker": type(self).__name__, "initial_cash": self.initial_cash}
@@ -146,5 +210,5 @@ class Broker(ABC):
         return self.initial_cash if self.portfolio is None else self.portfolio.cash
 
     def buying_power(self) -> float:
-        """Money that new entries may use now."""
+        """Notional of purchases that can be paid for now."""
         return self.get_cash()

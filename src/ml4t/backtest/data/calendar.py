@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ml4t.backtest.data.times import midnights
+from ml4t.backtest.data.times import midnights, to_wall_clock
 from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
 from ml4t.backtest.types.time import DAY_US, TimeAxis
 
@@ -111,6 +111,11 @@ class TradingCalendar:
         if found.max() > self._last or first < self._first - 1:
             self._refuse(first, last)
         return found
+
+    def close_of(self, session: int, axis: TimeAxis) -> int:
+        """When a session closes, in microseconds as `axis` has them."""
+        closes = self.closes(np.array([session]))
+        return int((to_wall_clock(closes, self.zone) if axis.zone is None else closes)[0])
 
     def lasts(self, span: Span, first: int, last: int) -> np.ndarray:
         """The sessions from `first` to `last` that are the last of their week or month.

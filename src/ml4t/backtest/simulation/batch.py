@@ -6,28 +6,36 @@ together need more than the account has after the exits, every one is cut by the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml4t.backtest.portfolio.portfolio import position_after
+from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.portfolio.portfolio import entry_price_after, position_after
 from ml4t.backtest.portfolio.valuation import total
+from ml4t.backtest.simulation.costs import bar_of
+from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.types.events import CashEvent, FillEvent
-from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType
+from ml4t.backtest.types.instrument import round_to_lot
+from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml4t.backtest.broker.blotter import Blotter, Working
+    from ml4t.backtest.broker.watchers import Watchers
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.costs import Candidate, Costs
+    from ml4t.backtest.simulation.liquidity import Liquidity
     from ml4t.backtest.types.bars import Bars
-    from ml4t.backtest.types.events import FillBatch, News
+    from ml4t.backtest.types.events import AdjustmentEvent, FillBatch, News
 
 SCALED = "scaled: buying power"
+NO_SHORTS = "the account cannot sell short"
 # Float noise allowed when comparing what is needed with what is there, relative to the need.
 NOISE = 1e-12
+_FOK = TimeInForce.FOK
 
 
 class BatchSettlement:
@@ -43,19 +51,26 @@ class BatchSettlement:
         portfolio: Portfolio,
         blotter: Blotter,
         *,
+        watchers: Watchers,
         costs: Costs,
+        liquidity: Liquidity | None,
         account: Account,
         funding: str,
     ) -> None:
         self.bars = bars
         self.portfolio = portfolio
         self.blotter = blotter
+        self.watchers = watchers
         self.costs = costs
+        self.liquidity = liquidity
         self.account = account
         self.funding = funding
         self.cash = portfolio.cash
+        self.proceeds = 0.0  # of sales at this timestamp, in `cash`
         self._now = bars.timestamp
         self.positions: dict[int, float] = {}
+        self._taken: dict[int, float] = {}  # of each asset's bar, with a limited liquidity
+        self._entries: dict[int, tuple[float, float]] = {}  # while rules watch
         self.news = news
         self.clipped = 0
         for item in news:
@@ -66,7 +81,7 @@ class BatchSettlement:
         held = self.positions.get(code)
         return self.portfolio.units[code] if held is None else held
 
-    def _take(self, item: FillEvent | FillBatch | CashEvent) -> None:
+    def _take(self, item: FillEvent | FillBatch | CashEvent | AdjustmentEvent) -> None:
         """What happened before at this moment counts."""
         if isinstance(item, CashEvent):
             self.cash += item.amount
@@ -75,8 +90,13 @@ class BatchSettlement:
         code = self.portfolio.universe.codes[item.asset_id]
         signed = item.quantity if item.side == OrderSide.BUY else -item.quantity
         multiplier = self.portfolio.instruments[code].multiplier
-        self.cash -= signed * item.price * multiplier + item.commission
+        self._pay(signed * item.price * multiplier + item.commission, signed)
         self.positions[code] = self.position(code) + signed
+
+    def _pay(self, money: float, sign: float) -> None:
+        self.cash -= money
+        if sign < 0.0:
+            self.proceeds -= money
 
     def settle(self, candidates: list[Candidate], prices: np.ndarray) -> None:
         """Trade a group: exits in order, then all entries as one batch.
@@ -90,10 +110,14 @@ class BatchSettlement:
         for candidate in candidates:
             working = candidate.working
             held = self.position(working.code)
+            size = working.remaining
+            if self.liquidity is not None and candidate.row >= 0:
+                size = self._fitting(candidate, size)
+            candidate.size = size
             if held * working.sign < 0.0:
-                candidate.exit = min(working.remaining, abs(held))
+                candidate.exit = min(size, abs(held))
             if not working.order.reduce_only:
-                candidate.entry = working.remaining - candidate.exit
+                candidate.entry = size - candidate.exit
             if candidate.entry:
                 if candidate.exit:
                     self._project(working, candidate.exit)
@@ -103,6 +127,24 @@ class BatchSettlement:
         if entries:
             self._fund(entries, prices)
 
+    def _fitting(self, candidate: Candidate, size: float) -> float:
+        """As much of an order as its bar can take, besides what it has taken already."""
+        assert self.liquidity is not None
+        working = candidate.working
+        code, order = working.code, working.order
+        room: Any = self.liquidity(order, bar_of(candidate, self.bars))
+        if not (isinstance(room, int | float | np.number) and room >= 0.0):
+            raise ConfigError(
+                f"The liquidity {self.liquidity!r} returned {room!r} for {order.asset_id!r} at "
+                f"{self.bars.timestamp}; it must return units, at least 0."
+            )
+        taken = self._taken.get(code, 0.0)
+        if size > room - taken:
+            lot = self.portfolio.instruments[code].lot_size
+            size = max(0.0, round_to_lot(float(room) - taken, lot))
+        self._taken[code] = taken + size
+        return size
+
     def _project(self, working: Working, quantity: float) -> None:
         if quantity:
             code = working.code
@@ -111,11 +153,16 @@ class BatchSettlement:
     # -- entries ------------------------------------------------------------------------------
 
     def _fund(self, entries: list[Candidate], prices: np.ndarray) -> None:
+        if not self.account.can_short:
+            entries = self._without_shorts(entries)
+        if not entries:
+            return
         freed = 0.0
         for candidate in entries:
             if candidate.exit:  # a flip: its closing part pays in before anything is opened
                 freed -= self._flow(candidate, candidate.exit)
-        free = self.account.free(self.cash + freed, self._short_value(prices))
+        holdings = self._holdings(freed, prices)
+        free = self.account.free(holdings)
         needs = [self._need(candidate, candidate.entry) for candidate in entries]
         together = 0.0
         for need in needs:  # from left to right, as everywhere
@@ -124,56 +171,66 @@ class BatchSettlement:
             for candidate in entries:
                 self._trade(candidate, candidate.units(candidate.entry), candidate.entry)
         elif self.funding == "reject":
-            self._reject_unaffordable(entries, needs, free)
+            self._reject_unaffordable(entries, needs, free, self.account.shortage(holdings))
         else:
-            self._scale(entries, free)
+            self._scale(entries, free, SCALED + self.account.shortage(holdings))
 
     def _need(self, candidate: Candidate, quantity: float) -> float:
-        """Money an entry of `quantity` uses: notional, slippage, and what it adds to commission."""
+        """Money an entry of `quantity` uses: margin, slippage, and what it adds to commission."""
         if quantity == 0.0:
             return 0.0
         costs, bars = self.costs, self.bars
         instrument = self.portfolio.instruments[candidate.working.code]
         costs.put(candidate, candidate.units(quantity), bars, instrument)
         price, commission = candidate.price, candidate.commission
-        unit = price if candidate.working.sign > 0 else 2.0 * candidate.reference - price
+        reference, sign = candidate.reference, candidate.working.sign
+        unit = price if sign > 0 else 2.0 * reference - price
+        unit -= (1.0 - float(self.account.initial(candidate.working.code, sign))) * reference
         if candidate.exit:
             commission -= costs.money(candidate, candidate.exit, price, bars, instrument)
         return quantity * (unit * instrument.multiplier) + commission
 
-    def _short_value(self, prices: np.ndarray) -> float:
-        portfolio = self.portfolio
-        quantity = portfolio.quantity
-        if not portfolio.short_count and min(self.positions.values(), default=0.0) >= 0.0:
-            return 0.0  # long only: the usual case
-        if self.positions:
-            quantity = quantity.copy()
-            for code, units in self.positions.items():
-                quantity[code] = units
-        if not (quantity < 0.0).any():
-            return 0.0
-        now = portfolio.last_prices().copy()
-        bars = self.bars
-        now[bars.codes] = prices[bars.start : bars.stop]
-        return portfolio.short_value(quantity, now)
+    def _holdings(self, freed: float, prices: np.ndarray) -> Holdings:
+        return Holdings(
+            self.portfolio,
+            self.cash + freed,
+            moved=([*self.positions], [*self.positions.values()]),
+            bars=self.bars,
+            prices=prices,
+            proceeds=self.proceeds,
+        )
+
+    def _without_shorts(self, entries: list[Candidate]) -> list[Candidate]:
+        for candidate in entries:
+            if candidate.working.sign < 0.0:
+                self._refuse(candidate, NO_SHORTS)
+        return [candidate for candidate in entries if candidate.working.sign > 0.0]
+
+    def _refuse(self, candidate: Candidate, reason: str) -> None:
+        """Open nothing; what closes a position trades all the same."""
+        working = candidate.working
+        if candidate.exit:
+            self._trade(candidate, candidate.exit, 0.0)
+        if working.order_id in self.blotter.open:
+            status = OrderStatus.CANCELED if working.filled else OrderStatus.REJECTED
+            self.blotter.end(working, status, reason)
 
     def _reject_unaffordable(
-        self, entries: list[Candidate], needs: list[float], free: float
+        self, entries: list[Candidate], needs: list[float], free: float, shortage: str
     ) -> None:
+        power = self.account.power
         for candidate, need in zip(entries, needs, strict=True):
-            working = candidate.working
             if need <= free + NOISE * need:
                 free -= need
                 self._trade(candidate, candidate.units(candidate.entry), candidate.entry)
                 continue
-            if candidate.exit:
-                self._trade(candidate, candidate.exit, 0.0)
-            if working.order_id in self.blotter.open:
-                status = OrderStatus.CANCELED if working.filled else OrderStatus.REJECTED
-                text = f"unaffordable: needs {need:,.2f}, buying power is {max(free, 0.0):,.2f}"
-                self.blotter.end(working, status, text)
+            text = (
+                f"unaffordable: needs {power(need):,.2f}, "
+                f"buying power is {power(max(free, 0.0)):,.2f}{shortage}"
+            )
+            self._refuse(candidate, text)
 
-    def _scale(self, entries: list[Candidate], free: float) -> None:
+    def _scale(self, entries: list[Candidate], free: float, reason: str) -> None:
         wanted = np.array([candidate.entry for candidate in entries])
         codes = np.array([candidate.working.code for candidate in entries])
         lots = self.portfolio.lots[codes]
@@ -183,27 +240,29 @@ class BatchSettlement:
             if candidate.exit + quantity:
                 self._trade(candidate, candidate.units(quantity), quantity)
             if working.order_id in self.blotter.open:
-                self.blotter.end(working, OrderStatus.CANCELED, SCALED)
+                self.blotter.end(working, OrderStatus.CANCELED, reason)
                 self.clipped += 1
 
     def _needs(self, entries: list[Candidate]) -> Callable[[np.ndarray], float]:
         """The total need as a function of the entries' quantities, on columns if it can be."""
         charge = self.costs.charge
-        limited = any(c.working.order.limit_price is not None for c in entries)
-        if limited or not self.costs.has_columns:
+        special = any(c.working.limit is not None or c.working.filled for c in entries)
+        if special or not self.costs.has_columns:
             return lambda quantities: total(
                 np.array(list(map(self._need, entries, quantities.tolist())))
             )
         sign = np.array([candidate.working.sign for candidate in entries])
         reference = np.array([candidate.reference for candidate in entries])
         exits = np.array([candidate.exit for candidate in entries])
-        multiplier = self.portfolio.multiplier[[candidate.working.code for candidate in entries]]
+        codes = np.array([candidate.working.code for candidate in entries])
+        multiplier = self.portfolio.multiplier[codes]
         price = self.costs.worsen(sign, reference)
-        unit = np.where(sign > 0.0, price, 2.0 * reference - price) * multiplier
-        closing = np.where(exits > 0.0, charge(exits, price, multiplier), 0.0)
+        borrowed = (1.0 - self.account.initial(codes, sign)) * reference
+        unit = (np.where(sign > 0.0, price, 2.0 * reference - price) - borrowed) * multiplier
+        closing = np.where(exits > 0.0, charge(sign, exits, price, multiplier), 0.0)
 
         def need(quantities: np.ndarray) -> float:
-            extra = charge(exits + quantities, price, multiplier) - closing
+            extra = charge(sign, exits + quantities, price, multiplier) - closing
             return total(quantities * unit + np.where(quantities > 0.0, extra, 0.0))
 
         return need
@@ -213,8 +272,23 @@ class BatchSettlement:
     def _trade(self, candidate: Candidate, quantity: float, opens: float | None = None) -> None:
         """Fill `quantity`; of it, `opens` units were not projected before."""
         working = candidate.working
+        if self.blotter.links.is_used:
+            left = working.remaining if working.order_id in self.blotter.open else 0.0
+            if quantity > left:  # another order of its group has just taken from it
+                if opens is not None:  # its closing part was projected
+                    self._project(working, -candidate.exit)
+                quantity, opens = left, None
+                if quantity == 0.0:
+                    return
+        if working.time_in_force is _FOK and quantity < working.remaining:
+            if opens is not None:  # its closing part was projected
+                self._project(working, -candidate.exit)
+            text = f"fill or kill: {quantity:g} of {working.remaining:g} could be filled"
+            self.blotter.end(working, OrderStatus.CANCELED, text)
+            return
         instrument = self.portfolio.instruments[working.code]
         self.costs.put(candidate, quantity, self.bars, instrument)
+        self.costs.note(candidate, quantity, self.bars, instrument)
         sign, multiplier = working.sign, instrument.multiplier
         price, commission = candidate.price, candidate.commission
         self.news.append(
@@ -230,9 +304,25 @@ class BatchSettlement:
                 candidate.reason,
             )
         )
-        self.cash -= sign * quantity * price * multiplier + commission
+        self._pay(sign * quantity * price * multiplier + commission, sign)
         self._project(working, quantity if opens is None else opens)
         self.blotter.fill(working, quantity, price)
+        if working.remaining and working.limit is None:
+            working.triggered = True  # what is left of a stop trades at any price
+        if self.watchers.is_used:
+            self._watch(working, sign * quantity, price)
+
+    def _watch(self, working: Working, signed: float, price: float) -> None:
+        """Let the rules that watch over the asset's position follow it."""
+        code = working.code
+        after = self.position(code)
+        before, entry = self._entries.get(code) or (
+            self.portfolio.units[code],
+            self.portfolio.entry_price[code],
+        )
+        entry = entry_price_after(before, entry, signed, after, price)
+        self._entries[code] = after, entry
+        self.watchers.follow(code, before, after, entry, working)
 
     def _flow(self, candidate: Candidate, quantity: float) -> float:
         instrument = self.portfolio.instruments[candidate.working.code]

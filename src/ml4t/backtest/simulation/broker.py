@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,26 +10,34 @@ import numpy as np
 
 from ml4t.backtest.broker.basket import Basket
 from ml4t.backtest.broker.broker import Broker
+from ml4t.backtest.broker.ticks import on_grid
+from ml4t.backtest.broker.trailing import start_trail
 from ml4t.backtest.errors import ConfigError, did_you_mean
-from ml4t.backtest.simulation.account import UnleveragedAccount
+from ml4t.backtest.simulation.account import Account, UnleveragedAccount
+from ml4t.backtest.simulation.actions import effect_of
 from ml4t.backtest.simulation.batch import BatchSettlement, is_market
+from ml4t.backtest.simulation.clearing import Clearing
 from ml4t.backtest.simulation.columns import BasketMatch, ready_orders
 from ml4t.backtest.simulation.commission import NoCommission
 from ml4t.backtest.simulation.costs import Candidate, Costs
+from ml4t.backtest.simulation.financing import BorrowFee, Interest
+from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity
 from ml4t.backtest.simulation.slippage import NoSlippage
 from ml4t.backtest.simulation.stale import StaleWatch
 from ml4t.backtest.simulation.trading import BarTrading
+from ml4t.backtest.types.events import CashEvent
 from ml4t.backtest.types.instrument import Instrument, round_to_lot
-from ml4t.backtest.types.order import Order, OrderSide, OrderStatus
+from ml4t.backtest.types.order import Order, OrderSide, OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ml4t.backtest.broker.basket import OpenBasket
     from ml4t.backtest.portfolio.portfolio import Portfolio
-    from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.commission import Commission
+    from ml4t.backtest.simulation.liquidity import Liquidity
     from ml4t.backtest.simulation.slippage import Slippage
+    from ml4t.backtest.types.action import Action
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import News
 
@@ -36,6 +45,12 @@ FillAt = Literal["next_open", "next_close", "close"]
 _FILL_AT = ("next_open", "next_close", "close")
 _FUNDING = ("scale", "reject")
 _LIMIT_FILL = ("touch", "through")
+_INTRABAR = ("worst", "best", "ohlc", "olhc")
+# What a bankrupt account's last orders and fills say.
+RUIN = "bankrupt"
+_MARKET, _GTC = OrderType.MARKET, TimeInForce.GTC
+_TRAILS = frozenset({"trail_amount", "trail_percent", "limit_offset"})
+_AUCTIONS = frozenset({TimeInForce.OPG, TimeInForce.CLS})
 
 
 class SimulationBroker(Broker):
@@ -50,12 +65,23 @@ class SimulationBroker(Broker):
             `(order, quantity, price, timestamp, instrument) -> money`.
         slippage: How much worse than the reference price a fill is: `NoSlippage()` by default.
             Any callable `(order, bar, quantity) -> price`.
-        account: What entries may use: `UnleveragedAccount()` by default.
+        liquidity: How much of an order a bar can take: `UnlimitedLiquidity()` by default. Any
+            callable `(order, bar) -> units`. What does not fit stays open.
+        account: What entries may use, and what must be kept: `UnleveragedAccount()` by default,
+            `CashAccount()`, `MarginAccount()`, or one of your own.
+        rates: Interest on cash: none by default, an `Interest`, or what one is made from (a
+            number such as 0.05 a year, a mapping from dates, a table).
+        borrow: Fee for shares sold short: none by default but that of instruments, a
+            `BorrowFee`, or what one is made from (a number, a mapping from assets, a table).
         instruments: `Instrument`s, for assets that are not plain shares.
+        currency: What cash and all prices are in.
         funding: When entries together need more than there is: "scale" cuts all by one factor,
             "reject" takes them in order and rejects what cannot be paid.
         fractional: Assets without an instrument trade in any fraction instead of whole shares.
         limit_fill: A limit inside a bar fills at a "touch", or only when traded "through".
+        intrabar: What is assumed of the path inside a bar where it matters: that the "worst" or
+            the "best" of two touches comes first, or that the price goes from the open to the
+            high, the low and the close ("ohlc"), or to the low first ("olhc").
         close_at_end: Close all positions at the last close, so that every trade is closed.
         stale_after: Sessions without a bar after which a held asset counts as stale.
         on_vanish: What to do with a stale holding: keep its "mark", "close" it at its last
@@ -65,6 +91,8 @@ class SimulationBroker(Broker):
         ConfigError: An option out of range.
     """
 
+    _clearing: Clearing  # of the run
+
     def __init__(
         self,
         initial_cash: float = 100_000.0,
@@ -72,11 +100,16 @@ class SimulationBroker(Broker):
         fill_at: FillAt = "next_open",
         commission: Commission | None = None,
         slippage: Slippage | None = None,
+        liquidity: Liquidity | None = None,
         account: Account | None = None,
+        rates: Any = None,
+        borrow: Any = None,
         instruments: Iterable[Instrument] = (),
+        currency: str = "USD",
         funding: Literal["scale", "reject"] = "scale",
         fractional: bool = False,
         limit_fill: Literal["touch", "through"] = "touch",
+        intrabar: Literal["worst", "best", "ohlc", "olhc"] = "worst",
         close_at_end: bool = False,
         stale_after: int = 5,
         on_vanish: Literal["mark", "close"] | float = "mark",
@@ -86,13 +119,19 @@ class SimulationBroker(Broker):
         self.fill_at = _one_of("fill_at", fill_at, _FILL_AT)
         self.commission: Commission = _callable("commission", commission, NoCommission())
         self.slippage: Slippage = _callable("slippage", slippage, NoSlippage())
+        self.liquidity: Liquidity = _callable("liquidity", liquidity, UnlimitedLiquidity())
         self.account: Account = _account(account)
-        self.leverage = self.account.leverage
-        self.instruments = _by_id(instruments)
+        self.currency = _currency(currency)
+        self.instruments = _by_id(instruments, self.currency)
+        self._has_ticks = any(i.tick_size for i in self.instruments.values())
+        self.leverage = self.account.leverage_with(self.instruments.values())
+        self.interest = rates if rates is None or isinstance(rates, Interest) else Interest(rates)
+        self.borrow = _borrow(borrow, self.instruments)
         self.funding = _one_of("funding", funding, _FUNDING)
         self.fractional = _flag("fractional", fractional)
         self.default_lot = 0.0 if fractional else 1.0
         self.limit_fill = _one_of("limit_fill", limit_fill, _LIMIT_FILL)
+        self.intrabar = _one_of("intrabar", intrabar, _INTRABAR)
         self.close_at_end = _flag("close_at_end", close_at_end)
         self.stale_after = _count("stale_after", stale_after)
         self.on_vanish = (
@@ -101,6 +140,7 @@ class SimulationBroker(Broker):
             else _positive("on_vanish", on_vanish)
         )
         self._staged: list[Order] = []
+        self._session_close = (-1, 0)  # the session looked up last, and when it closes
         self._stale: StaleWatch | None = None
         self._costs = Costs(self.commission, self.slippage)
         self._counts: dict[str, int] = {}
@@ -112,13 +152,24 @@ class SimulationBroker(Broker):
         super().start(portfolio)
         self._stale = StaleWatch(portfolio, self.stale_after)
         self._costs = Costs(self.commission, self.slippage)
+        self._costs.start()
         self._counts = {"ambiguous_bars": 0, "clipped_orders": 0, "same_close_fills": 0}
+        self._clearing = Clearing(
+            self.account,
+            self.interest,
+            self.borrow,
+            portfolio=portfolio,
+            blotter=self.blotter,
+            calendar=self.calendar,
+        )
         self.submit(self._staged)
 
     def is_idle(self, bars: Bars) -> bool:
-        """Nothing is open, and nothing held can have gone stale."""
+        """Nothing is open or due in the account, and nothing held can have gone stale."""
         blotter = self.blotter
-        if blotter.open or blotter.baskets:
+        if blotter.open or blotter.baskets or self.watchers.counts_bars:
+            return False
+        if self._clearing.is_due(bars):
             return False
         if bars.chunk.is_dense:
             if bars.index == 0:
@@ -130,7 +181,7 @@ class SimulationBroker(Broker):
 
     def submit(self, orders: Iterable[Order]) -> News:
         """Accept or reject each order at once; what is accepted can trade from the next bar."""
-        if isinstance(orders, Basket):
+        if isinstance(orders, Basket) and not self.is_over:
             self.blotter.accept_basket(orders)
             return []
         for order in orders:
@@ -148,40 +199,82 @@ class SimulationBroker(Broker):
         self._staged.append(order)
         return len(self._staged)
 
+    def replace(self, order_id: int, **changes: float) -> bool:
+        """As any broker's; a trailing stop starts anew from the last close."""
+        was_open = super().replace(order_id, **changes)
+        working = self.blotter.get(order_id)
+        if working is not None and not _TRAILS.isdisjoint(changes):
+            assert self.portfolio is not None
+            start_trail(working, self.portfolio.last_price(working.order.asset_id))
+        return was_open
+
+    def adjust(self, bars: Bars, action: Action) -> News:
+        """What a corporate action does to positions and open orders."""
+        assert self.portfolio is not None
+        return effect_of(action, bars, self.portfolio, self.blotter, self.watchers)
+
     def advance(self, bars: Bars) -> News:
-        """Match everything that is open against `bars`."""
-        blotter, portfolio = self.blotter, self.portfolio
-        assert portfolio is not None
-        news = self._vanish(bars)
+        """Book what is due, then match everything that is open against `bars`."""
+        news = self._match(bars, self._clearing.advance(bars))
+        self._clearing.account.book(news, bars)
+        return news
+
+    def check_margin(self, bars: Bars) -> News:
+        """Watch the margin; an account without equity is closed, and the run with it."""
+        assert self.portfolio is not None
+        if not self._clearing.is_at_risk:
+            return []
+        if self.portfolio.equity <= 0.0:
+            return self._ruin(bars)
+        self._clearing.watch()
+        return []
+
+    def _match(self, bars: Bars, due: News) -> News:
+        """What was due, and everything that trades in `bars`."""
+        blotter = self.blotter
+        news = due + self._vanish(bars)
         if blotter.is_empty:
             return news
-        if not blotter.open and len(blotter.baskets) == 1 and not news and self._takes_baskets:
-            batches = self._match_basket(bars, blotter.baskets[0], portfolio)
+        is_calm = len(news) == len(due)
+        if not blotter.open and len(blotter.baskets) == 1 and is_calm and self._takes_baskets:
+            batches = self._match_basket(bars, blotter.baskets[0], due)
             if batches is not None:
-                return batches
+                return due + batches
         trading = self._trading(bars, news)
         live = trading.tradable()
         if not live:
             return news
-        resting = [pair for pair in live if not is_market(pair[0])]
-        trading.at_open(live if self.fill_at == "next_open" else resting)
-        if resting:
+        opening, resting, closing = trading.phases(live, self.fill_at)
+        trading.at_open(opening)
+        if resting or blotter.links.activated:
             trading.inside(resting)
-        if self.fill_at == "next_close":
-            trading.at_close([pair for pair in live if is_market(pair[0])])
-        trading.drop(resting if self.fill_at == "close" else live)
+            trading.trail(resting)
+        if closing:
+            trading.at_close(closing)
+        trading.drop(opening)
+        trading.drop(closing)
         return self._settled(trading)
 
     def finish(self, bars: Bars) -> News:
         """With `fill_at="close"`, market orders fill at the close they were decided on."""
+        if self.watchers.counts_bars:
+            for order in self.watchers.pass_bar(bars):
+                self.submit_order(order)
+        for order in self._clearing.forced():
+            self._submit_one(order)
         if self.fill_at != "close" or self.blotter.is_empty:
             return []
         trading = self._trading(bars)
-        live = [(w, row) for w, row in trading.tradable(at_once=True) if is_market(w)]
+        live = [
+            (w, row)
+            for w, row in trading.tradable(at_once=True)
+            if is_market(w) and w.time_in_force not in _AUCTIONS
+        ]
         trading.at_close(live)
         trading.drop(live)
         news = self._settled(trading)
         self._counts["same_close_fills"] += len(news)
+        self._clearing.account.book(news, bars)
         return news
 
     def end(self, bars: Bars) -> News:
@@ -193,26 +286,37 @@ class SimulationBroker(Broker):
         return self._close(bars, {a: float(prices[codes[a]]) for a in self.portfolio.held}, "end")
 
     def buying_power(self) -> float:
-        """Money that new entries may use now, at the last closes, before open orders."""
-        portfolio = self.portfolio
-        if portfolio is None:
-            return self.initial_cash
-        short = portfolio.short_value(portfolio.quantity, portfolio.last_prices())
-        return max(0.0, self.account.free(portfolio.cash, short))
+        """Notional of purchases that the account could pay for now, beside those ordered.
+
+        At the last closes and before costs. Entries among the open orders have reserved theirs,
+        and what open exits will free does not count yet.
+        """
+        if self.portfolio is None:
+            return self.account.power(self.initial_cash)
+        return self._clearing.buying_power()
+
+    @property
+    def unsettled_cash(self) -> float:
+        """Proceeds of sales in the cash that have not settled; 0.0 but in a `CashAccount`."""
+        return 0.0 if self.portfolio is None else self._clearing.account.unsettled()
 
     def settings(self) -> dict[str, Any]:
         """The assumptions behind the fills."""
         return {
             "broker": type(self).__name__,
             "initial_cash": self.initial_cash,
+            "currency": self.currency,
             "fill_at": self.fill_at,
             "commission": repr(self.commission),
             "slippage": repr(self.slippage),
+            "liquidity": repr(self.liquidity),
             "account": repr(self.account),
+            "rates": None if self.interest is None else repr(self.interest),
+            "borrow": None if self.borrow is None else repr(self.borrow),
             "funding": self.funding,
             "fractional": self.fractional,
             "limit_fill": self.limit_fill,
-            "intrabar": "worst",
+            "intrabar": self.intrabar,
             "close_at_end": self.close_at_end,
             "stale_after": self.stale_after,
             "on_vanish": self.on_vanish,
@@ -220,8 +324,8 @@ class SimulationBroker(Broker):
         }
 
     def counts(self) -> dict[str, int]:
-        """Ambiguous bars, clipped orders, same-close fills."""
-        return dict(self._counts)
+        """Ambiguous bars, clipped orders, same-close fills, and what the account counts."""
+        return self._counts | ({} if self.portfolio is None else self._clearing.counts())
 
     def stale_holdings(self) -> list[tuple[int, str, float]]:
         """(microseconds, asset_id, share of equity) for every session a holding was stale."""
@@ -233,6 +337,8 @@ class SimulationBroker(Broker):
         portfolio, blotter = self.portfolio, self.blotter
         assert portfolio is not None
         order, code, reason = blotter.check(order)
+        if self.is_over:
+            reason = reason or "the account is bankrupt"
         if reason:
             return blotter.reject(order, reason, code)
         quantity = order.quantity
@@ -240,17 +346,54 @@ class SimulationBroker(Broker):
             quantity = round_to_lot(quantity, portfolio.instruments[code].lot_size)
         if quantity == 0.0:
             return blotter.reject(order, f"below one lot: {order.quantity:g} units", code)
-        return blotter.accept(order, code, quantity).order_id
+        if order.type is _MARKET and order.time_in_force is _GTC and not order.after:
+            return blotter.accept(order, code, quantity).order_id
+        reason = self._obstacle(order)
+        if reason:
+            return blotter.reject(order, reason, code)
+        tick = portfolio.instruments[code].tick_size
+        working = blotter.accept(on_grid(order, tick) if tick else order, code, quantity)
+        bars = blotter.bars
+        if working.type.is_trailing and working.status is OrderStatus.ACCEPTED:
+            start_trail(working, portfolio.last_price(order.asset_id))
+        if bars is not None and working.time_in_force is TimeInForce.OPG:
+            working.decided_session = bars.chunk.sessions.item(bars.index)
+        return working.order_id
+
+    def _obstacle(self, order: Order) -> str:
+        """Why an order that can be meant cannot be worked here: an empty string when it can."""
+        assert self.portfolio is not None
+        kind, force, bars = OrderType(order.type), order.time_in_force, self.blotter.bars
+        is_alone = kind.is_trailing and not order.after
+        if is_alone and math.isnan(self.portfolio.last_price(order.asset_id)):
+            return "no price yet to trail: it had no bar"
+        if bars is None:
+            return ""
+        axis = bars.chunk.axis
+        if force is TimeInForce.CLS and not axis.is_session and self.calendar is None:
+            return "a cls order on intraday bars needs calendar= on the engine"
+        if isinstance(order.expires_at, dt.datetime):
+            try:
+                axis.to_microseconds(order.expires_at)
+            except ValueError as error:
+                return f"expires_at: {error}"
+        return ""
 
     # -- what a bar's settlement is made of ----------------------------------------------------
 
-    def _match_basket(self, bars: Bars, basket: OpenBasket, portfolio: Portfolio) -> News | None:
+    def _match_basket(self, bars: Bars, basket: OpenBasket, due: News) -> News | None:
         """Fill a whole basket as columns; None when it has to go order by order."""
+        portfolio = self.portfolio
+        assert portfolio is not None
+        cash = portfolio.cash
+        for item in due:
+            assert isinstance(item, CashEvent)
+            cash += item.amount
         ready, rows = ready_orders(basket, bars)
         if len(ready) == 0:
             return []
         match = BasketMatch(basket, ready, rows, bars, portfolio, self._costs)
-        if not match.affords(self.account):
+        if not match.affords(self._clearing.account, cash):
             return None
         order = match.order()
         order_ids = self.blotter.fill_basket(basket, ready[order], match.price[order])
@@ -259,10 +402,33 @@ class SimulationBroker(Broker):
     @property
     def _takes_baskets(self) -> bool:
         """Whether a basket can be matched as columns."""
-        return self.fill_at == "next_open" and self._costs.has_columns
+        return (
+            self.fill_at == "next_open"
+            and self._costs.has_columns
+            and type(self.liquidity) is UnlimitedLiquidity
+            and not self._has_ticks
+            and not self.watchers.is_used
+        )
 
     def _trading(self, bars: Bars, news: News | None = None) -> BarTrading:
-        return BarTrading(self._settlement(bars, news), limit_fill=self.limit_fill)
+        return BarTrading(
+            self._settlement(bars, news),
+            limit_fill=self.limit_fill,
+            intrabar=self.intrabar,
+            ends_session=self._ends_session(bars),
+        )
+
+    def _ends_session(self, bars: Bars) -> bool:
+        """Whether the close of `bars` is that of their session."""
+        chunk, index = bars.chunk, bars.index
+        if chunk.axis.is_session:
+            return True
+        if self.calendar is None:
+            return False
+        session = chunk.sessions.item(index)
+        if session != self._session_close[0]:
+            self._session_close = session, self.calendar.close_of(session, chunk.axis)
+        return chunk.microseconds[index] >= self._session_close[1]
 
     def _settled(self, trading: BarTrading) -> News:
         self._counts["ambiguous_bars"] += trading.ambiguous
@@ -276,8 +442,10 @@ class SimulationBroker(Broker):
             bars,
             self.portfolio,
             self.blotter,
+            watchers=self.watchers,
             costs=self._costs,
-            account=self.account,
+            liquidity=None if type(self.liquidity) is UnlimitedLiquidity else self.liquidity,
+            account=self._clearing.account,
             funding=self.funding,
         )
 
@@ -296,6 +464,19 @@ class SimulationBroker(Broker):
         given = None if isinstance(self.on_vanish, str) else self.on_vanish
         prices = {a: float(last[codes[a]]) if given is None else given for a in stale}
         return self._close(bars, prices, "vanished")
+
+    def _ruin(self, bars: Bars) -> News:
+        """Nothing is left: close everything at the last closes, and cancel what is open."""
+        portfolio, blotter = self.portfolio, self.blotter
+        assert portfolio is not None
+        prices, codes = portfolio.last_prices(), portfolio.universe.codes
+        news = self._close(bars, {a: float(prices[codes[a]]) for a in portfolio.held}, RUIN)
+        for working in blotter.working():
+            if working.order_id in blotter.open:
+                blotter.end(working, OrderStatus.CANCELED, RUIN)
+        self.is_over = True
+        self._counts["bankruptcies"] = 1
+        return news
 
     def _close(self, bars: Bars, prices: dict[str, float], reason: str) -> News:
         """Close positions at given prices, each through an order of its own."""
@@ -356,14 +537,27 @@ def _callable(name: str, value: Any, default: Any) -> Any:
 def _account(account: Any) -> Account:
     if account is None:
         return UnleveragedAccount()
-    if isinstance(account, type) or not hasattr(account, "free"):
+    if not isinstance(account, Account):
         raise ConfigError(
             f"account must be an object such as {UnleveragedAccount()!r}, not {account!r}."
         )
-    return account  # type: ignore[no-any-return]
+    return account
 
 
-def _by_id(instruments: Iterable[Instrument]) -> dict[str, Instrument]:
+def _borrow(borrow: Any, instruments: dict[str, Instrument]) -> BorrowFee | None:
+    if isinstance(borrow, BorrowFee):
+        return borrow
+    has_rates = any(i.borrow_rate is not None for i in instruments.values())
+    return BorrowFee(borrow) if has_rates or borrow is not None else None
+
+
+def _currency(currency: Any) -> str:
+    if not isinstance(currency, str) or not currency:
+        raise ConfigError(f"currency must be a name such as 'USD', not {currency!r}.")
+    return currency
+
+
+def _by_id(instruments: Iterable[Instrument], currency: str) -> dict[str, Instrument]:
     if isinstance(instruments, Instrument):
         raise ConfigError("instruments takes a list; write instruments=[Instrument(...)].")
     by_id: dict[str, Instrument] = {}
@@ -372,5 +566,10 @@ def _by_id(instruments: Iterable[Instrument]) -> dict[str, Instrument]:
             raise ConfigError(f"instruments must be Instrument objects, not {instrument!r}.")
         if instrument.asset_id in by_id:
             raise ConfigError(f"instruments names {instrument.asset_id!r} twice.")
+        if instrument.currency not in ("", currency):
+            raise ConfigError(
+                f"Instrument {instrument.asset_id!r} is in {instrument.currency}, the account in "
+                f"{currency}: convert its prices, or run it in an account of its own."
+            )
         by_id[instrument.asset_id] = instrument
     return by_id

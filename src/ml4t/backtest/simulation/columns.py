@@ -13,6 +13,7 @@ import numpy as np
 
 from ml4t.backtest.portfolio.valuation import running_cash, total
 from ml4t.backtest.simulation.batch import NOISE
+from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.types.events import FillBatch
 
 if TYPE_CHECKING:
@@ -54,38 +55,50 @@ class BasketMatch:
         self.multiplier = portfolio.multiplier[self.codes]
         self.reference = bars.chunk.open[rows]
         self.price = costs.worsen(self.sign, self.reference)
-        self.commission = self.charge(self.size, self.price, self.multiplier)
+        self.commission = self.charge(self.sign, self.size, self.price, self.multiplier)
         held = portfolio.quantity[self.codes]
         is_opposite = held * self.sign < 0.0
         self.exits = np.where(is_opposite, np.minimum(self.size, np.abs(held)), 0.0)
 
-    def affords(self, account: Account) -> bool:
-        """Whether all entries can be paid after the exits."""
+    def affords(self, account: Account, cash: float) -> bool:
+        """Whether every price is one, and all entries can be paid after the exits.
+
+        Args:
+            account: Whose terms count.
+            cash: Before the exits.
+        """
+        if not (self.price > 0.0).all():
+            return False  # order by order it will be said which is not
         entry = self.size - self.exits
         opens = entry.nonzero()[0]
         if len(opens) == 0:
             return True
+        if not account.can_short and (self.sign[opens] < 0.0).any():
+            return False
         exits, price, multiplier = self.exits, self.price, self.multiplier
-        closing = np.where(exits > 0.0, self.charge(exits, price, multiplier), 0.0)
+        charged = self.charge(self.sign, exits, price, multiplier)
+        closing = np.where(exits > 0.0, charged, 0.0)
         flows = self.sign * exits * price * multiplier + closing
-        cash = running_cash(self.portfolio.cash, flows[entry == 0.0])
+        cash = running_cash(cash, flows[entry == 0.0])
         freed = -total(flows[opens][exits[opens] > 0.0])
-        unit = np.where(self.sign > 0.0, price, 2.0 * self.reference - price) * multiplier
+        sign, reference = self.sign, self.reference
+        borrowed = (1.0 - account.initial(self.codes, sign)) * reference
+        unit = (np.where(sign > 0.0, price, 2.0 * reference - price) - borrowed) * multiplier
         needs = total((entry * unit + (self.commission - closing))[opens])
-        free = account.free(cash + freed, self._short_value())
+        sales = flows[(entry == 0.0) & (sign < 0.0)]
+        free = account.free(self._holdings(cash + freed, -total(sales)))
         return bool(needs <= free + NOISE * abs(needs))
 
-    def _short_value(self) -> float:
-        portfolio, bars = self.portfolio, self.bars
-        if not portfolio.short_count:
-            return 0.0  # exits leave nothing short
-        quantity = portfolio.quantity.copy()
-        quantity[self.codes] += self.sign * self.exits
-        if not (quantity < 0.0).any():
-            return 0.0
-        now = portfolio.last_prices().copy()
-        now[bars.codes] = bars.open
-        return portfolio.short_value(quantity, now)
+    def _holdings(self, cash: float, proceeds: float) -> Holdings:
+        units = self.portfolio.quantity[self.codes] + self.sign * self.exits
+        return Holdings(
+            self.portfolio,
+            cash,
+            moved=(self.codes, units),
+            bars=self.bars,
+            prices=self.bars.chunk.open,
+            proceeds=proceeds,
+        )
 
     def order(self) -> np.ndarray:
         """Positions of the orders as they fill: exits first."""

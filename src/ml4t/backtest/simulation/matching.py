@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml4t.backtest.types.order import OrderType
-
 if TYPE_CHECKING:
     from ml4t.backtest.broker.blotter import Working
 
@@ -25,19 +23,16 @@ def match_open(working: Working, open_: float) -> Match | None:
     open is at its level or beyond. A stop-limit that the open triggers fills if the open is
     within the limit, and rests as a limit order otherwise.
     """
-    sign, order = working.sign, working.order
-    kind = working.type
-    if kind is OrderType.MARKET:
-        return open_, "open"
-    if kind is OrderType.STOP or (kind is OrderType.STOP_LIMIT and not working.triggered):
-        assert order.stop_price is not None
-        if sign * open_ < sign * order.stop_price:
+    sign, stop, limit = working.sign, working.stop, working.limit
+    if stop is not None and not working.triggered:
+        if sign * open_ < sign * stop:
             return None
-        if kind is OrderType.STOP:
+        if limit is None:
             return open_, "stop at open"
         working.triggered = True
-    assert order.limit_price is not None
-    if sign * open_ > sign * order.limit_price:
+    if limit is None:
+        return open_, "open" if stop is None else "stop at open"
+    if sign * open_ > sign * limit:
         return None
     return open_, "limit at open"
 
@@ -54,33 +49,38 @@ def match_inside(
         close: Of the bar.
         through: A limit needs a price beyond its level; a touch is not enough.
     """
-    kind = working.type
-    if kind is OrderType.LIMIT or working.triggered:
+    stop = working.stop
+    if stop is None or working.triggered:
+        if working.limit is None:
+            return None  # what is left of a stop waits for the next open
         return _match_limit(working, high, low, through=through)
-    stop = working.order.stop_price
-    assert stop is not None
     extreme = high if working.sign > 0 else low
     if working.sign * extreme < working.sign * stop:
         return None
-    if kind is OrderType.STOP:
+    if working.limit is None:
         return stop, "stop"
     return _trigger_stop_limit(working, stop, close)
 
 
 def match_behind(working: Working, entry: float, high: float, low: float) -> Match | None:
-    """What a protective stop does inside a bar after an entry inside the same bar.
+    """What a protective order does inside a bar after an entry inside the same bar.
 
     Nothing that came before the entry counts: neither the open, nor prices on the way in. That
-    the rest of the bar's range came after it is the worse assumption, and is made.
+    the rest of the bar's range came after it is the worse assumption for a stop and the better
+    one for a target.
 
     Args:
-        working: A stop.
+        working: A stop, or a limit.
         entry: Price of the entry, before slippage.
         high: Of the bar.
         low: Of the bar.
     """
-    stop, sign = working.order.stop_price, working.sign
-    assert stop is not None
+    stop, limit, sign = working.stop, working.limit, working.sign
+    if stop is None:
+        assert limit is not None
+        if sign * entry <= sign * limit:
+            return entry, "limit"
+        return _match_limit(working, high, low, through=False)
     if sign * entry >= sign * stop:
         return entry, "stop"
     extreme = high if sign > 0 else low
@@ -88,7 +88,7 @@ def match_behind(working: Working, entry: float, high: float, low: float) -> Mat
 
 
 def _match_limit(working: Working, high: float, low: float, *, through: bool) -> Match | None:
-    limit, sign = working.order.limit_price, working.sign
+    limit, sign = working.limit, working.sign
     assert limit is not None
     best = low if sign > 0 else high
     if sign * best > sign * limit or (through and best == limit):
@@ -98,7 +98,7 @@ def _match_limit(working: Working, high: float, low: float, *, through: bool) ->
 
 def _trigger_stop_limit(working: Working, stop: float, close: float) -> Match | None:
     """Triggered inside the bar, at the stop: then only what is sure to come after it counts."""
-    limit, sign = working.order.limit_price, working.sign
+    limit, sign = working.limit, working.sign
     assert limit is not None
     working.triggered = True
     if sign * stop <= sign * limit:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
+from ml4t.backtest.broker.trailing import move_trail
 from ml4t.backtest.simulation.batch import is_market
 from ml4t.backtest.simulation.costs import Candidate
 from ml4t.backtest.simulation.matching import match_behind, match_inside, match_open
+from ml4t.backtest.simulation.path import PATHS, PathTrading
 from ml4t.backtest.types.order import OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:
@@ -14,8 +17,18 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.broker.blotter import Working
     from ml4t.backtest.simulation.batch import BatchSettlement
+    from ml4t.backtest.simulation.matching import Match
 
-_MARKET, _DAY = OrderType.MARKET, TimeInForce.DAY
+_MARKET, _DAY, _GTC = OrderType.MARKET, TimeInForce.DAY, TimeInForce.GTC
+_EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
+_OPG, _CLS = TimeInForce.OPG, TimeInForce.CLS
+# What has one chance, and what is said when it has passed.
+_ENDED = {
+    TimeInForce.IOC: "immediate or cancel: not filled in its bar",
+    TimeInForce.FOK: "fill or kill: not filled in its bar",
+    TimeInForce.OPG: "at the open: not filled there",
+    TimeInForce.CLS: "at the close: not filled there",
+}
 
 Live = tuple["Working", int]
 """An open order that can trade now, and its asset's row in the chunk."""
@@ -27,11 +40,17 @@ class BarTrading:
     Args:
         settlement: Settles what trades together, and keeps the news.
         limit_fill: "touch", or "through" when a limit needs a price beyond it.
+        intrabar: "worst", "best", "ohlc" or "olhc": what is assumed of the path inside a bar.
+        ends_session: The bars' close is that of their session.
     """
 
-    def __init__(self, settlement: BatchSettlement, *, limit_fill: str) -> None:
+    def __init__(
+        self, settlement: BatchSettlement, *, limit_fill: str, intrabar: str, ends_session: bool
+    ) -> None:
         self.settlement = settlement
         self.limit_fill = limit_fill
+        self.intrabar = intrabar
+        self.ends_session = ends_session
         self.bars = settlement.bars
         self.chunk = settlement.bars.chunk
         self.blotter = settlement.blotter
@@ -41,7 +60,7 @@ class BarTrading:
     def tradable(self, *, at_once: bool = False) -> list[Live]:
         """Open orders whose asset has a bar now that began at or after their decision.
 
-        Day orders whose session is over end here.
+        Orders whose time is over end here.
 
         Args:
             at_once: Orders decided on these very bars count too.
@@ -51,7 +70,7 @@ class BarTrading:
         orders = self.blotter.working()
         live = []
         for working, row in zip(orders, bars.rows_of([w.code for w in orders]), strict=True):
-            if working.time_in_force is _DAY and self._is_over(working, session):
+            if working.time_in_force is not _GTC and self._is_over(working, session):
                 continue
             if row < 0:
                 continue
@@ -64,10 +83,58 @@ class BarTrading:
         return live
 
     def _is_over(self, working: Working, session: int) -> bool:
+        """Whether an order's time has passed; it ends then."""
+        expires = working.order.expires_at
+        if working.time_in_force is TimeInForce.GTD:
+            if not self._is_past(expires, session):
+                return False
+            self.blotter.end(working, OrderStatus.EXPIRED, f"good till {expires}: not filled")
+            return True
+        if working.time_in_force is not _DAY:
+            return False
         if working.session is None or working.session >= session:
             return False
         self.blotter.end(working, OrderStatus.EXPIRED, "day order: not filled in its session")
         return True
+
+    def _is_past(self, expires: dt.datetime | dt.date | None, session: int) -> bool:
+        """Whether these bars lie after a time, or after all of a date."""
+        assert expires is not None
+        axis = self.chunk.axis
+        if not isinstance(expires, dt.datetime):
+            return session > expires.toordinal() - _EPOCH_DAY
+        return self.chunk.microseconds[self.bars.index] > axis.to_microseconds(expires)
+
+    def phases(self, live: list[Live], fill_at: str) -> tuple[list[Live], list[Live], list[Live]]:
+        """What can trade at the open of these bars, what inside of them, and what at their close.
+
+        Args:
+            live: From `tradable`.
+            fill_at: Where market orders without a time of their own trade.
+        """
+        self.blotter.links.activated.clear()  # what became active before is in `live`
+        opening: list[Live] = []
+        resting: list[Live] = []
+        closing: list[Live] = []
+        for pair in live:
+            working = pair[0]
+            force = working.time_in_force
+            if force is _OPG:
+                if working.session is not None and working.session > working.decided_session:
+                    opening.append(pair)
+                else:
+                    working.session = None  # its session has not begun
+            elif force is _CLS:
+                if self.ends_session:
+                    closing.append(pair)
+            elif working.type is not _MARKET:
+                opening.append(pair)
+                resting.append(pair)
+            elif fill_at == "next_open":
+                opening.append(pair)
+            elif fill_at == "next_close":
+                closing.append(pair)
+        return opening, resting, closing
 
     def at_open(self, live: Sequence[Live]) -> None:
         """What trades at the open: market orders, and levels that it has passed."""
@@ -75,56 +142,80 @@ class BarTrading:
         candidates = []
         for working, row in live:
             if working.type is _MARKET:
-                candidates.append(Candidate(working, row, opens[row], "open"))
+                reason = working.order.role or "open"
+                candidates.append(Candidate(working, row, opens[row], reason))
             elif match := match_open(working, opens[row]):
-                candidates.append(Candidate(working, row, *match))
+                candidates.append(self.candidate(working, row, match))
         if candidates:
             self.settlement.settle(candidates, self.chunk.open)
-            self._protect(candidates)
+            self.protect(candidates)
 
-    def inside(self, live: Sequence[Live]) -> None:
-        """What trades between open and close, at its level; exits first, the worse ones first."""
-        resting = [(w, row) for w, row in live if self._is_open(w)]
+    def inside(self, live: list[Live]) -> None:
+        """What trades between open and close, at its level; exits first, the worse ones first.
+
+        Orders that wait for one that fills here join `live`.
+        """
+        self.join_activated(live)
+        resting = [(w, row) for w, row in live if self.is_open(w)]
         if not resting:
+            return
+        if self.intrabar in PATHS:
+            self._count_guesses(resting)
+            PathTrading(self, self.intrabar).run(live)
             return
         touched = self._touched(resting)
         exits = [
             c for c in touched if self.settlement.position(c.working.code) * c.working.sign < 0.0
         ]
         self._count_ambiguous(exits)
-        opens = self.chunk.opens
-        # The worse of two touches comes first, stops before limits; of two stops, or two limits,
-        # the one that a price on its way from the open reaches first.
-        exits.sort(
-            key=lambda c: (c.working.type is OrderType.LIMIT, abs(c.reference - opens[c.row]))
-        )
+        is_best = self.intrabar == "best"
+        # The worse of two touches comes first, stops before limits, or the better one; of two
+        # stops, or two limits, the one that a price on its way from the open reaches first.
+        exits.sort(key=lambda c: ((c.working.stop is None) != is_best, self.distance(c)))
         leaving = set(map(id, exits))
         entries = [c for c in touched if id(c) not in leaving and not c.working.order.reduce_only]
         chunk = self.chunk
         self.settlement.settle(exits, chunk.open)
-        self._protect(exits)
-        entries = [c for c in entries if self._is_open(c.working)]
+        self.protect(exits)
+        entries = [c for c in entries if self.is_open(c.working)]
         self.settlement.settle(entries, chunk.open)
         if entries:
-            stops = self._stops_behind(entries, resting)
-            self.ambiguous += len({c.working.code for c in stops})
-            self.settlement.settle(stops, chunk.open)
-            self._protect(stops)
+            resting += self.join_activated(live)
+            behind = self._behind(entries, resting)
+            self.ambiguous += len({c.working.code for c in behind})
+            self.settlement.settle(behind, chunk.open)
+            self.protect(behind)
 
-    def _stops_behind(self, entries: list[Candidate], resting: list[Live]) -> list[Candidate]:
-        """Protective stops that trade after entries inside the bar."""
-        chunk = self.chunk
+    def distance(self, candidate: Candidate) -> float:
+        """How far from the open an order trades, as a fraction."""
+        opened = self.chunk.opens[candidate.row]
+        return float(abs(candidate.reference / opened - 1.0))
+
+    def join_activated(self, live: list[Live]) -> list[Live]:
+        """Orders that began to work in this bar; market orders wait for the next one."""
+        if not self.blotter.links.activated:
+            return []
+        fresh = [w for w in self.blotter.links.take_activated() if w.type is not _MARKET]
+        rows = self.bars.rows_of([working.code for working in fresh])
+        joined = [pair for pair in zip(fresh, rows, strict=True) if pair[1] >= 0]
+        live.extend(joined)
+        return joined
+
+    def _behind(self, entries: list[Candidate], resting: list[Live]) -> list[Candidate]:
+        """Protective orders that trade after entries inside the bar: stops, or at best targets."""
+        chunk, is_best = self.chunk, self.intrabar == "best"
         entered = {c.working.code: c.reference for c in entries}
-        stops = []
+        behind = []
         for working, row in resting:
             entry = entered.get(working.code)
-            is_stop = working.type is OrderType.STOP and working.order.reduce_only
-            if entry is None or not is_stop or not self._is_open(working):
+            is_wanted = (working.stop is None) if is_best else (working.limit is None)
+            is_protective = is_wanted and working.order.reduce_only
+            if entry is None or not is_protective or not self.is_open(working):
                 continue
             match = match_behind(working, entry, chunk.highs[row], chunk.lows[row])
             if match is not None:
-                stops.append(Candidate(working, row, *match))
-        return stops
+                behind.append(self.candidate(working, row, match))
+        return behind
 
     def _touched(self, resting: list[Live]) -> list[Candidate]:
         chunk, through = self.chunk, self.limit_fill == "through"
@@ -135,27 +226,42 @@ class BarTrading:
                 working, chunk.highs[row], chunk.lows[row], chunk.closes[row], through=through
             )
             if match is not None:
-                touched.append(Candidate(working, row, *match))
+                touched.append(self.candidate(working, row, match))
         return touched
 
     def _count_ambiguous(self, exits: list[Candidate]) -> None:
         # What the open has passed came first for certain.
         guessed = [c for c in exits if not c.reason.endswith("at open")]
-        stops = {c.working.code for c in guessed if c.working.type is not OrderType.LIMIT}
-        limits = {c.working.code for c in guessed if c.working.type is OrderType.LIMIT}
+        stops = {c.working.code for c in guessed if c.working.stop is not None}
+        limits = {c.working.code for c in guessed if c.working.stop is None}
         self.ambiguous += len(stops & limits)
 
+    def _count_guesses(self, resting: list[Live]) -> None:
+        """Bars whose range holds a stop and a target of one position, whatever their order."""
+        chunk = self.chunk
+        touched: dict[int, set[bool]] = {}
+        for working, row in resting:
+            level = working.limit if working.stop is None else working.stop
+            assert level is not None
+            if chunk.lows[row] <= level <= chunk.highs[row] and working.order.reduce_only:
+                touched.setdefault(working.code, set()).add(working.stop is None)
+        self.ambiguous += sum(len(kinds) > 1 for kinds in touched.values())
+
     def at_close(self, live: Sequence[Live]) -> None:
-        """Market orders at the close."""
+        """What trades at the close: market orders, and limits that it satisfies."""
         closes = self.chunk.closes
-        candidates = [
-            Candidate(w, row, closes[row], "close") for w, row in live if self._is_open(w)
-        ]
+        candidates = []
+        for working, row in live:
+            limit, close = working.limit, closes[row]
+            if self.is_open(working) and (
+                limit is None or working.sign * close <= working.sign * limit
+            ):
+                candidates.append(Candidate(working, row, close, working.order.role or "close"))
         if candidates:
             self.settlement.settle(candidates, self.chunk.close)
-            self._protect(candidates)
+            self.protect(candidates)
 
-    def _protect(self, traded: list[Candidate]) -> None:
+    def protect(self, traded: list[Candidate]) -> None:
         """Orders that may only reduce a position end with it, be it closed or flipped."""
         if not self.blotter.open:
             return
@@ -167,6 +273,13 @@ class BarTrading:
                 if working.order.reduce_only and working.sign * now >= 0.0:
                     self.blotter.end(working, OrderStatus.CANCELED, "position closed")
 
+    def trail(self, resting: Sequence[Live]) -> None:
+        """Stops that follow the price move now, after the test."""
+        chunk = self.chunk
+        for working, row in resting:
+            if working.type.is_trailing and not working.triggered and self.is_open(working):
+                move_trail(working, chunk.highs[row], chunk.lows[row])
+
     def drop(self, tried: Sequence[Live]) -> None:
         """End what has had its only chance."""
         is_open = self.blotter.open
@@ -175,11 +288,21 @@ class BarTrading:
         for working, _ in tried:
             if working.order_id not in is_open:
                 continue
-            if working.time_in_force is TimeInForce.IOC:
-                text = "immediate or cancel: not filled in its bar"
+            text = _ENDED.get(working.time_in_force)
+            if text is not None:
                 self.blotter.end(working, OrderStatus.CANCELED, text)
             elif is_market(working) and working.order.reduce_only:
                 self.blotter.end(working, OrderStatus.CANCELED, "nothing to reduce")
 
-    def _is_open(self, working: Working) -> bool:
+    def is_open(self, working: Working) -> bool:
+        """Whether an order is still at work."""
         return working.order_id in self.blotter.open
+
+    @staticmethod
+    def candidate(working: Working, row: int, match: Match) -> Candidate:
+        """An order that trades; one with a role says what it was for."""
+        reference, reason = match
+        role = working.order.role
+        if role:
+            reason = f"{role} at open" if reason.endswith("at open") else role
+        return Candidate(working, row, reference, reason)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml4t.backtest.broker.basket import Basket
-from ml4t.backtest.broker.blotter import unknown_asset
+from ml4t.backtest.broker.order_checks import unknown_asset
 from ml4t.backtest.errors import ConfigError, DataError, OrderError
 from ml4t.backtest.strategy.targets import (
     changes_to,
+    check_bracket,
     check_tolerance,
     is_amount,
     is_noise,
@@ -20,7 +22,14 @@ from ml4t.backtest.strategy.targets import (
 )
 from ml4t.backtest.types.bars import as_numbers
 from ml4t.backtest.types.instrument import round_to_lot
-from ml4t.backtest.types.order import Order, OrderEvent, OrderSide, OrderStatus, OrderType
+from ml4t.backtest.types.order import (
+    Bracket,
+    Order,
+    OrderEvent,
+    OrderSide,
+    OrderStatus,
+    OrderType,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,12 +37,15 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.broker.blotter import Working
     from ml4t.backtest.broker.broker import Broker
+    from ml4t.backtest.broker.watchers import Rule
     from ml4t.backtest.data.history import History
+    from ml4t.backtest.limits.guard import Guard
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.types.bars import Bars, Universe
     from ml4t.backtest.types.events import News
 
 SUPERSEDED = "superseded"
+_BUY, _SELL = OrderSide.BUY, OrderSide.SELL
 NO_PRICE = "no price yet: it had no bar"
 
 
@@ -46,6 +58,7 @@ class Desk:
         history: The past bars.
         book: Takes news that a broker returns at once.
         schedule: Registers a calendar rule and the function it calls.
+        guard: Approves what is ordered; None without limits.
         is_growing: Assets may still appear, so an unknown one is not yet a mistake.
     """
 
@@ -57,6 +70,7 @@ class Desk:
         *,
         book: Callable[[News], None],
         schedule: Callable[[Any, Callable[..., Any]], None],
+        guard: Guard | None,
         is_growing: bool,
     ) -> None:
         self.broker = broker
@@ -70,6 +84,7 @@ class Desk:
         self.schedule = schedule
         self._history = history
         self._book = book
+        self._guard = guard
         self._is_growing = is_growing
 
     # -- looking ------------------------------------------------------------------------------
@@ -105,7 +120,7 @@ class Desk:
         """Open orders, in order of submission."""
         blotter = self.broker.blotter
         code = None if asset_id is None else self.code(asset_id)
-        return [blotter.event(working) for working in blotter.working(code)]
+        return [blotter.event(working) for working in blotter.listed(code)]
 
     def history(self, asset_id: str | None, n: int, field: str) -> np.ndarray:
         """The last bars; see `Strategy.history`."""
@@ -124,7 +139,45 @@ class Desk:
 
     def submit(self, order: Order) -> int:
         """Send one order; its id."""
-        return self.broker.submit_order(order)
+        guard = self._guard
+        return self.broker.submit_order(order) if guard is None else guard.submit(order)
+
+    def bracket(
+        self,
+        asset_id: str,
+        quantity: float,
+        stop_loss: float | None,
+        take_profit: float | None,
+        limit_price: float | None,
+        tag: str,
+    ) -> Bracket:
+        """Send an entry, and the orders that leave it again."""
+        check_bracket(asset_id, quantity, stop_loss, take_profit, limit_price)
+        way_in, way_out = (_BUY, _SELL) if quantity > 0 else (_SELL, _BUY)
+        kind = OrderType.MARKET if limit_price is None else OrderType.LIMIT
+        entry = self.submit(
+            Order(asset_id, way_in, abs(quantity), kind, limit_price=limit_price, tag=tag)
+        )
+        if self.broker.blotter.get(entry) is None:
+            return Bracket(entry)
+        leave = partial(
+            Order,
+            asset_id,
+            way_out,
+            abs(quantity),
+            reduce_only=True,
+            tag=tag,
+            after=entry,
+            oco=f"bracket {entry}",
+        )
+        stop = target = None
+        if stop_loss is not None:
+            kind = OrderType.STOP
+            stop = self.submit(leave(type=kind, stop_price=stop_loss, role="stop_loss"))
+        if take_profit is not None:
+            kind = OrderType.LIMIT
+            target = self.submit(leave(type=kind, limit_price=take_profit, role="take_profit"))
+        return Bracket(entry, stop, target)
 
     def reject(self, asset_id: str, side: OrderSide, reason: str, tag: str) -> int:
         """Note an order that cannot even be sized."""
@@ -242,11 +295,23 @@ class Desk:
             change[worth < tolerance * portfolio.equity] = 0.0
         trades = change.nonzero()[0]
         basket = Basket(self.universe, codes[trades].astype(np.int32), change[trades], tag)
+        if self._guard is not None:
+            basket = self._guard.screen(basket)
         if len(basket):
             news = broker.submit(basket)
             if news:
                 self._book(news)
-        return len(basket) + len(unpriced)
+        return len(trades) + len(unpriced)
+
+    def watch(self, asset_id: str | None, rule: Rule) -> None:
+        """Set a rule that watches over positions; one without a distance removes it."""
+        if asset_id is not None:
+            self.code(asset_id)
+        watchers = self.broker.watchers
+        if rule.percent is None and rule.amount is None and not rule.bars:
+            watchers.remove(rule.role, asset_id)
+        else:
+            watchers.put(rule, asset_id)
 
     # -- canceling ----------------------------------------------------------------------------
 
@@ -263,10 +328,17 @@ class Desk:
         """Cancel one open order; whether it was open."""
         return self.broker.cancel(order_id)
 
+    def replace(self, order_id: int, changes: dict[str, float]) -> bool:
+        """Change one open order; whether it was open."""
+        guard = self._guard
+        if guard is not None:
+            return guard.replace(order_id, changes)
+        return self.broker.replace(order_id, **changes)
+
     def cancel_all(self, asset_id: str | None) -> int:
         """Cancel open orders; how many there were."""
         code = None if asset_id is None else self.code(asset_id)
-        working = self.broker.blotter.working(code)
+        working = self.broker.blotter.listed(code)
         return sum(self.broker.cancel(w.order_id) for w in working)
 
     # -- notes --------------------------------------------------------------------------------

@@ -6,12 +6,19 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.errors import OrderError
-from ml4t.backtest.strategy.targets import check_confidence, check_fraction
-from ml4t.backtest.types.order import Order, OrderEvent, OrderSide, OrderType, TimeInForce
+from ml4t.backtest.strategy.targets import check_confidence, check_fraction, check_rule
+from ml4t.backtest.types.order import (
+    Bracket,
+    Order,
+    OrderEvent,
+    OrderSide,
+    OrderType,
+    TimeInForce,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime, timedelta
+    from datetime import date, datetime, timedelta
 
     import numpy as np
 
@@ -132,7 +139,7 @@ class Strategy:
         return self._desk.portfolio.equity
 
     def get_buying_power(self) -> float:
-        """Money that new entries may use now."""
+        """Notional of purchases that can be paid for now, beside those that are ordered."""
         return self._desk.broker.buying_power()
 
     def get_last_price(self, asset_id: str) -> float:
@@ -207,25 +214,34 @@ class Strategy:
         *,
         limit_price: float | None = None,
         stop_price: float | None = None,
+        trail_amount: float | None = None,
+        trail_percent: float | None = None,
+        limit_offset: float | None = None,
         time_in_force: TimeInForce | str = TimeInForce.GTC,
+        expires_at: datetime | date | None = None,
         reduce_only: bool = False,
         tag: str = "",
     ) -> int:
-        """Buy units: at the market, or as a limit, stop or stop-limit order if prices are given.
+        """Buy units: at the market, or as a limit, stop or trailing order if prices are given.
 
         Args:
             asset_id: What to buy.
             quantity: Units, positive.
             limit_price: Highest price to pay.
             stop_price: Price from which on the order is active.
-            time_in_force: "gtc", "day" or "ioc".
+            trail_amount: Distance of a trailing stop to the best price, in money per unit.
+            trail_percent: The same as a fraction: 0.05 is five percent.
+            limit_offset: With a trail: how far beyond the stop the limit lies.
+            time_in_force: "gtc", "gtd", "day", "ioc", "fok", "opg" or "cls".
+            expires_at: The last time, or date, of a "gtd" order.
             reduce_only: Only cover a short position.
             tag: A word of yours that comes back in the results.
 
         Returns:
             The order's id.
         """
-        kind = _type_for(limit_price, stop_price)
+        is_trailing = trail_amount is not None or trail_percent is not None
+        kind = _type_for(limit_price, stop_price, limit_offset, is_trailing=is_trailing)
         return self._desk.submit(
             Order(
                 asset_id,
@@ -234,9 +250,13 @@ class Strategy:
                 kind,
                 limit_price,
                 stop_price,
+                trail_amount,
+                trail_percent,
                 time_in_force,
+                expires_at,
                 reduce_only,
                 tag,
+                limit_offset,
             )
         )
 
@@ -247,12 +267,17 @@ class Strategy:
         *,
         limit_price: float | None = None,
         stop_price: float | None = None,
+        trail_amount: float | None = None,
+        trail_percent: float | None = None,
+        limit_offset: float | None = None,
         time_in_force: TimeInForce | str = TimeInForce.GTC,
+        expires_at: datetime | date | None = None,
         reduce_only: bool = False,
         tag: str = "",
     ) -> int:
         """Sell units, short if more than held; arguments as for `buy`."""
-        kind = _type_for(limit_price, stop_price)
+        is_trailing = trail_amount is not None or trail_percent is not None
+        kind = _type_for(limit_price, stop_price, limit_offset, is_trailing=is_trailing)
         return self._desk.submit(
             Order(
                 asset_id,
@@ -261,9 +286,13 @@ class Strategy:
                 kind,
                 limit_price,
                 stop_price,
+                trail_amount,
+                trail_percent,
                 time_in_force,
+                expires_at,
                 reduce_only,
                 tag,
+                limit_offset,
             )
         )
 
@@ -296,6 +325,37 @@ class Strategy:
         if percent > 1.0:
             raise OrderError(f"percent={percent} of a position cannot be sold; 1.0 is all of it.")
         return self._desk.sell_share(asset_id, percent, tag)
+
+    def bracket(
+        self,
+        asset_id: str,
+        quantity: float,
+        *,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        limit_price: float | None = None,
+        tag: str = "",
+    ) -> Bracket:
+        """Enter a position together with the orders that leave it.
+
+        The exits wait for the entry, work as many units as it has filled, only ever reduce the
+        position, and cancel each other. After an entry at the open they can trade in that bar.
+
+        Args:
+            asset_id: What to trade.
+            quantity: Units; negative sells short.
+            stop_loss: Price at which a loss is cut.
+            take_profit: Price at which a profit is taken.
+            limit_price: Worst price of the entry; at the market when left out.
+            tag: A word of yours, on all of them.
+
+        Returns:
+            The orders' ids.
+
+        Raises:
+            OrderError: No exit is given, or the prices are in the wrong order.
+        """
+        return self._desk.bracket(asset_id, quantity, stop_loss, take_profit, limit_price, tag)
 
     # -- act: targets -------------------------------------------------------------------------
 
@@ -385,6 +445,45 @@ class Strategy:
         """
         return self._desk.rebalance(weights, tolerance, tag)
 
+    def replace_order(
+        self,
+        order_id: int,
+        *,
+        quantity: float | None = None,
+        limit_price: float | None = None,
+        stop_price: float | None = None,
+        trail_amount: float | None = None,
+        trail_percent: float | None = None,
+        limit_offset: float | None = None,
+    ) -> bool:
+        """Change an open order, which keeps its id and what it has filled.
+
+        Args:
+            order_id: Which one.
+            quantity: Units in all, those that have filled included.
+            limit_price: Its new limit, for an order that has one.
+            stop_price: Its new stop, likewise; a stop-limit order waits for it again.
+            trail_amount: Its new trail, likewise, starting from the last close.
+            trail_percent: The same as a fraction.
+            limit_offset: Likewise.
+
+        Returns:
+            Whether it was still open.
+
+        Raises:
+            OrderError: What it would be cannot be meant, or fewer units than have filled.
+        """
+        changes = {
+            "quantity": quantity,
+            "limit_price": limit_price,
+            "stop_price": stop_price,
+            "trail_amount": trail_amount,
+            "trail_percent": trail_percent,
+            "limit_offset": limit_offset,
+        }
+        given = {name: value for name, value in changes.items() if value is not None}
+        return self._desk.replace(order_id, given)
+
     def cancel_order(self, order_id: int) -> bool:
         """Cancel an open order; whether it was still open."""
         return self._desk.cancel(order_id)
@@ -392,6 +491,60 @@ class Strategy:
     def cancel_all(self, asset_id: str | None = None) -> int:
         """Cancel the open orders of one asset, or all; how many there were."""
         return self._desk.cancel_all(asset_id)
+
+    # -- act: rules over positions ------------------------------------------------------------
+
+    def set_stop_loss(
+        self,
+        asset_id: str | None = None,
+        *,
+        percent: float | None = None,
+        amount: float | None = None,
+    ) -> None:
+        """Close a position when the price has gone so far against its average entry price.
+
+        As all rules over positions: for one asset, its position of now included, or without one
+        for every position opened from now on. The rule rests as an order of the position's size,
+        follows it when it changes, and gives the exit its reason. Without a distance, the rule
+        ends.
+
+        Args:
+            asset_id: Which asset; every one when left out.
+            percent: Distance as a fraction of the entry price: 0.05 is five percent.
+            amount: Distance in money per unit.
+        """
+        self._desk.watch(asset_id, check_rule("stop_loss", percent, amount))
+
+    def set_take_profit(
+        self,
+        asset_id: str | None = None,
+        *,
+        percent: float | None = None,
+        amount: float | None = None,
+    ) -> None:
+        """Close a position when the price has gone so far in its favour; see `set_stop_loss`."""
+        self._desk.watch(asset_id, check_rule("take_profit", percent, amount))
+
+    def set_trailing_stop(
+        self,
+        asset_id: str | None = None,
+        *,
+        percent: float | None = None,
+        amount: float | None = None,
+    ) -> None:
+        """Close a position when the price comes back so far from its best; see `set_stop_loss`."""
+        self._desk.watch(asset_id, check_rule("trailing_stop", percent, amount))
+
+    def set_time_exit(self, asset_id: str | None = None, *, bars: int | None = None) -> None:
+        """Close a position at the market once it has lasted some bars of its asset.
+
+        The bar in which it was opened is the first. What has lasted is closed at the next open.
+
+        Args:
+            asset_id: Which asset; every one when left out.
+            bars: How many; None ends the rule.
+        """
+        self._desk.watch(asset_id, check_rule("time_exit", bars=bars))
 
     # -- note and time ------------------------------------------------------------------------
 
@@ -418,7 +571,15 @@ class Strategy:
         self._desk.schedule(rule, function)
 
 
-def _type_for(limit_price: float | None, stop_price: float | None) -> OrderType:
+def _type_for(
+    limit_price: float | None,
+    stop_price: float | None,
+    limit_offset: float | None,
+    *,
+    is_trailing: bool,
+) -> OrderType:
+    if is_trailing:
+        return OrderType.TRAILING_STOP if limit_offset is None else OrderType.TRAILING_STOP_LIMIT
     if limit_price is None:
         return OrderType.MARKET if stop_price is None else OrderType.STOP
     return OrderType.LIMIT if stop_price is None else OrderType.STOP_LIMIT

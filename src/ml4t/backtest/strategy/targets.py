@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml4t.backtest.broker.watchers import Rule
 from ml4t.backtest.errors import OrderError, did_you_mean
 
 if TYPE_CHECKING:
@@ -167,3 +169,61 @@ def _check_sum(column: np.ndarray, universe: Universe, leverage: float) -> None:
             f"weights add up to {gross:.6g} in absolute value, but the account allows "
             f"{leverage:g}. Weights are fractions of equity."
         )
+
+
+def check_bracket(
+    asset_id: str,
+    quantity: Any,
+    stop_loss: float | None,
+    take_profit: float | None,
+    limit_price: float | None,
+) -> None:
+    """Whether a bracket's prices are in order: a long one's stop, entry and target rise.
+
+    Raises:
+        OrderError: No exit, a quantity or price that is no number, or prices in the wrong order.
+    """
+    if stop_loss is None and take_profit is None:
+        raise OrderError(f"A bracket on {asset_id!r} needs a stop_loss, a take_profit, or both.")
+    if not is_amount(quantity) or quantity == 0:
+        raise OrderError(
+            f"A bracket's quantity must be a finite number and not zero, not {quantity!r}; "
+            "negative sells short."
+        )
+    named = {"stop_loss": stop_loss, "limit_price": limit_price, "take_profit": take_profit}
+    prices = {name: price for name, price in named.items() if price is not None}
+    for name, price in prices.items():
+        if not is_amount(price) or price <= 0:
+            raise OrderError(f"A bracket's {name} must be a positive price, not {price!r}.")
+    way, side, order = (1, "long", "below") if quantity > 0 else (-1, "short", "above")
+    for (name, price), (later, beyond) in pairwise(prices.items()):
+        if way * price >= way * beyond:
+            raise OrderError(
+                f"A {side} bracket's {name} ({price:g}) must be {order} its {later} ({beyond:g})."
+            )
+
+
+def check_rule(role: str, percent: Any = None, amount: Any = None, bars: Any = None) -> Rule:
+    """A rule over positions; without a distance, the wish to end it.
+
+    Raises:
+        OrderError: Two distances, or one that cannot be meant.
+    """
+    if percent is not None and amount is not None:
+        raise OrderError(f"A {role} takes percent or amount, not both.")
+    largest = math.inf if role == "take_profit" else 1.0
+    if percent is not None and not (is_amount(percent) and 0.0 < percent < largest):
+        raise OrderError(
+            f"A {role} of percent={percent!r} is refused: it is a positive fraction"
+            f"{' below 1' if largest == 1.0 else ''}, 0.05 is five percent."
+        )
+    if amount is not None and not (is_amount(amount) and amount > 0.0):
+        raise OrderError(f"A {role}'s amount must be positive money per unit, not {amount!r}.")
+    if bars is not None and (isinstance(bars, bool) or not isinstance(bars, int) or bars < 1):
+        raise OrderError(f"A time exit's bars must be a whole number from 1, not {bars!r}.")
+    return Rule(
+        role,
+        percent=None if percent is None else float(percent),
+        amount=None if amount is None else float(amount),
+        bars=bars or 0,
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import structs
 
 
 class _Word(StrEnum):
@@ -35,18 +37,40 @@ class OrderType(_Word):
     LIMIT = "limit"
     STOP = "stop"
     STOP_LIMIT = "stop_limit"
+    TRAILING_STOP = "trailing_stop"
+    TRAILING_STOP_LIMIT = "trailing_stop_limit"
+
+    @property
+    def is_trailing(self) -> bool:
+        """Whether its stop follows the price."""
+        return self in _TRAILING
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether a price bounds what it pays or gets."""
+        return self in _LIMITED
+
+
+_TRAILING = frozenset({OrderType.TRAILING_STOP, OrderType.TRAILING_STOP_LIMIT})
+_LIMITED = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP_LIMIT})
 
 
 class TimeInForce(_Word):
     """How long an order lives (FIX 59).
 
     DAY ends with the first session, after the decision, in which it could trade. GTC lives until
-    it is filled or canceled. IOC has one bar: what did not fill in it is canceled.
+    it is filled or canceled, GTD until `expires_at`. IOC has one bar: what did not fill in it is
+    canceled; so has FOK, which fills whole or not at all. OPG trades at the open of the next
+    session, CLS at the next session's close, and never later.
     """
 
     DAY = "day"
     GTC = "gtc"
+    GTD = "gtd"
     IOC = "ioc"
+    FOK = "fok"
+    OPG = "opg"
+    CLS = "cls"
 
 
 class OrderStatus(_Word):
@@ -108,9 +132,20 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         type: Market by default.
         limit_price: Worst price accepted, for LIMIT and STOP_LIMIT, in the asset's currency.
         stop_price: Price that triggers STOP and STOP_LIMIT.
+        trail_amount: How far the stop of a TRAILING_STOP or TRAILING_STOP_LIMIT stays behind the
+            best price since the decision, in money per unit.
+        trail_percent: The same as a fraction of that best price: 0.05 is five percent.
         time_in_force: GTC by default. A market order waits for its asset's next bar.
+        expires_at: The last time, or date, at which a GTD order can trade.
         reduce_only: Trades only what brings the position nearer to zero.
         tag: A word of yours that comes back in the results.
+        limit_offset: How far beyond its stop the limit of a TRAILING_STOP_LIMIT lies, in money
+            per unit.
+        after: Id of an order: this one waits until that one fills, works as many units of its
+            own as that one has filled of its, and ends when it ends with nothing filled.
+        oco: A name of yours; of the orders with the same one, a fill reduces the others by as
+            much, and one that fills whole cancels them.
+        role: What it is for ("stop_loss", "take_profit", ...); the reason of its fills.
 
     An order that cannot be meant (unknown asset, NaN or zero quantity, a limit order without a
     price) is not an exception: it ends REJECTED with a reason and is counted in the result.
@@ -122,9 +157,19 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     type: OrderType | str = OrderType.MARKET
     limit_price: float | None = None
     stop_price: float | None = None
+    trail_amount: float | None = None
+    trail_percent: float | None = None
     time_in_force: TimeInForce | str = TimeInForce.GTC
+    expires_at: dt.datetime | dt.date | None = None
     reduce_only: bool = False
     tag: str = ""
+    limit_offset: float | None = None
+    after: int = 0
+    oco: str = ""
+    role: str = ""
+
+
+_PRICES = ("limit_price", "stop_price", "trail_amount", "trail_percent", "limit_offset")
 
 
 def plain_order(order: Order) -> Order:
@@ -132,27 +177,36 @@ def plain_order(order: Order) -> Order:
 
     Users write "buy", or give prices as NumPy floats; what has been accepted no longer differs.
     """
-    limit, stop = order.limit_price, order.stop_price
-    if (
+    is_plain = (
         type(order.quantity) is float
         and type(order.side) is OrderSide
         and type(order.type) is OrderType
         and type(order.time_in_force) is TimeInForce
-        and (limit is None or type(limit) is float)
-        and (stop is None or type(stop) is float)
-    ):
-        return order
-    return Order(
-        order.asset_id,
-        OrderSide(order.side),
-        float(order.quantity),
-        OrderType(order.type),
-        None if limit is None else float(limit),
-        None if stop is None else float(stop),
-        TimeInForce(order.time_in_force),
-        order.reduce_only,
-        order.tag,
     )
+    if is_plain and order.type is OrderType.MARKET:
+        return order
+    prices = {name: getattr(order, name) for name in _PRICES}
+    if is_plain and all(price is None or type(price) is float for price in prices.values()):
+        return order
+    return structs.replace(
+        order,
+        side=OrderSide(order.side),
+        quantity=float(order.quantity),
+        type=OrderType(order.type),
+        time_in_force=TimeInForce(order.time_in_force),
+        **{name: None if price is None else float(price) for name, price in prices.items()},
+    )
+
+
+class Bracket(NamedTuple):
+    """The ids of an entry and of the orders that protect it; None for one that was not asked for.
+
+    Without a `stop_loss` and a `take_profit` the entry was rejected.
+    """
+
+    entry: int
+    stop_loss: int | None = None
+    take_profit: int | None = None
 
 
 class OrderEvent(msgspec.Struct, gc=False):

@@ -1,0 +1,38 @@
+"""Stops that follow the price."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ml4t.backtest.broker.blotter import Working
+
+
+def start_trail(working: Working, price: float) -> None:
+    """Set the stop of a trailing order, active from when the market is at `price`."""
+    working.stop = None
+    move_trail(working, price, price)
+
+
+def move_trail(working: Working, high: float, low: float) -> None:
+    """Let the stop of a trailing order follow the best price of a bar, if that was better.
+
+    A sale's stop stays below the highest price since the decision and never falls; a purchase's
+    stays above the lowest and never rises. The limit keeps its distance beyond the stop.
+
+    Formula:
+        stop = best - side * trail_amount, or best * (1 - side * trail_percent)
+        best is the highest price and side 1 for a sale, the lowest and -1 for a purchase
+    """
+    order, side = working.order, -working.sign
+    best = high if side > 0 else low
+    if order.trail_percent is not None:
+        stop = best * (1.0 - side * order.trail_percent)
+    else:
+        assert order.trail_amount is not None
+        stop = best - side * order.trail_amount
+    if working.stop is not None and side * stop <= side * working.stop:
+        return
+    working.stop = stop
+    if order.limit_offset is not None:
+        working.limit = stop - side * order.limit_offset

@@ -1,0 +1,95 @@
+"""What trades inside a bar when its path is assumed: open, high, low, close, or low before high."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from ml4t.backtest.broker.trailing import move_trail
+from ml4t.backtest.simulation.matching import match_inside, match_open
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml4t.backtest.broker.blotter import Working
+    from ml4t.backtest.simulation.costs import Candidate
+    from ml4t.backtest.simulation.trading import BarTrading, Live
+
+PATHS = {
+    "ohlc": ("opens", "highs", "lows", "closes"),
+    "olhc": ("opens", "lows", "highs", "closes"),
+}
+
+
+class PathTrading:
+    """Orders at their levels, in the order in which a price on its way along the path meets them.
+
+    The path has three straight legs. All assets go through a leg together: in each, exits come
+    first and entries are funded as one, as everywhere. What an entry sets to work trades on the
+    rest of the leg, and stops that follow the price move at the end of each leg.
+
+    Args:
+        trading: The bar's trading.
+        path: "ohlc" or "olhc".
+    """
+
+    def __init__(self, trading: BarTrading, path: str) -> None:
+        self.trading = trading
+        self.columns = [getattr(trading.chunk, name) for name in PATHS[path]]
+        self.through = trading.limit_fill == "through"
+
+    def run(self, live: list[Live]) -> None:
+        """Go along the path; orders that begin to work on the way join `live`."""
+        self._trail(live, self.columns[0], self.columns[0])
+        for start, end in pairwise(self.columns):
+            self._leg(live, start, end)
+
+    def _leg(self, live: list[Live], start: Sequence[float], end: Sequence[float]) -> None:
+        trading = self.trading
+        reached: dict[int, float] = {}  # by asset code, where something filled on this leg
+        waiting = list(live)
+        while waiting:
+            touched = []
+            for working, row in waiting:
+                if trading.is_open(working):
+                    here = reached.get(working.code, start[row])
+                    touched += self._touch(working, row, here, end[row])
+            self._settle(touched, reached)
+            waiting = trading.join_activated(live)
+        self._trail(live, start, end)
+
+    def _trail(self, live: list[Live], start: Sequence[float], end: Sequence[float]) -> None:
+        for working, row in live:
+            follows = working.type.is_trailing and not working.triggered
+            if follows and self.trading.is_open(working):
+                move_trail(working, max(start[row], end[row]), min(start[row], end[row]))
+
+    def _touch(self, working: Working, row: int, here: float, there: float) -> list[Candidate]:
+        """What an order does while the price goes from `here` to `there`."""
+        high, low = max(here, there), min(here, there)
+        match = match_open(working, here) or match_inside(
+            working, high, low, there, through=self.through
+        )
+        if match is None:
+            return []
+        price, reason = match
+        return [self.trading.candidate(working, row, (price, reason.removesuffix(" at open")))]
+
+    def _settle(self, touched: list[Candidate], reached: dict[int, float]) -> None:
+        trading = self.trading
+        opens = trading.chunk.open
+        position = trading.settlement.position
+        exits = [c for c in touched if position(c.working.code) * c.working.sign < 0.0]
+        leaving = set(map(id, exits))
+        exits.sort(key=trading.distance)
+        trading.settlement.settle(exits, opens)
+        trading.protect(exits)
+        entries = [
+            c
+            for c in touched
+            if id(c) not in leaving
+            and not c.working.order.reduce_only
+            and trading.is_open(c.working)
+        ]
+        trading.settlement.settle(entries, opens)
+        reached.update((c.working.code, c.reference) for c in (*exits, *entries))

@@ -1,0 +1,139 @@
+"""What is assumed of the path inside a bar, worked out by hand.
+
+Bar 8 of the reference bars opens at 103, rises to 108, falls to 96 and closes at 105.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ml4t.backtest import ConfigError, Order, SimulationBroker
+from tests.stories.plan import Plan, tell
+
+MODES = ("worst", "best", "ohlc", "olhc")
+
+
+def bracket(**prices: Any) -> Any:
+    """Ten of A, decided on bar 7."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 7:
+            plan.bracket("A", 10, **prices)
+
+    return acts
+
+
+@pytest.mark.parametrize(
+    ("intrabar", "exit_"),
+    [
+        ("worst", "97 because stop_loss"),
+        ("best", "107 because take_profit"),
+        ("ohlc", "107 because take_profit"),
+        ("olhc", "97 because stop_loss"),
+    ],
+)
+def test_a_stop_and_a_target_in_one_bar(intrabar: str, exit_: str) -> None:
+    """Long from the open of 103: 107 and 97 were both touched."""
+    result = tell(
+        fills=f"8 buy 10 at 103\n8 sell 10 at {exit_}",
+        acts=bracket(stop_loss=97, take_profit=107),
+        intrabar=intrabar,
+    )
+    assert result.record.counts["ambiguous_bars"] == 1
+    assert result.settings["intrabar"] == intrabar
+
+
+@pytest.mark.parametrize(
+    ("intrabar", "exit_"),
+    [
+        ("worst", "8 sell 10 at 97 because stop_loss"),
+        # The target may have come after the entry, and is assumed to.
+        ("best", "8 sell 10 at 107 because take_profit"),
+        # High first: 107 was passed before the entry on the way down, which went on to 96.
+        ("ohlc", "8 sell 10 at 97 because stop_loss"),
+        # Low first: the entry on the way down, then the stop.
+        ("olhc", "8 sell 10 at 97 because stop_loss"),
+    ],
+)
+def test_exits_after_an_entry_inside_the_bar(intrabar: str, exit_: str) -> None:
+    """The entry at 100 is on the way from above to 96."""
+    tell(
+        fills=f"8 buy 10 at 100 because limit\n{exit_}",
+        acts=bracket(limit_price=100, stop_loss=97, take_profit=107),
+        intrabar=intrabar,
+    )
+
+
+@pytest.mark.parametrize(
+    ("intrabar", "exit_"),
+    [
+        ("worst", "9 sell 10 at 105.5 because take_profit"),
+        ("best", "8 sell 10 at 104 because take_profit"),
+        ("ohlc", "8 sell 10 at 104 because take_profit"),
+        ("olhc", "8 sell 10 at 104 because take_profit"),
+    ],
+)
+def test_a_target_on_the_way_to_the_close(intrabar: str, exit_: str) -> None:
+    """After the low of 96 the price comes back to 105 (or to 108): 104 is on that way."""
+    target = 105.5 if intrabar == "worst" else 104.0
+    tell(
+        fills=f"8 buy 10 at 100 because limit\n{exit_}",
+        acts=bracket(limit_price=100, stop_loss=95, take_profit=target),
+        intrabar=intrabar,
+    )
+
+
+@pytest.mark.parametrize(
+    ("intrabar", "exit_"),
+    [
+        # Tested before it moves: 95 is not reached in bar 8, and 101 not in bar 9.
+        ("worst", ""),
+        # High first: the stop is 101 when the price falls.
+        ("ohlc", "8 sell 10 at 101 because stop"),
+        # Low first: the open of 103 brings the stop to 96, which is the low.
+        ("olhc", "8 sell 10 at 96 because stop"),
+    ],
+)
+def test_a_trail_along_the_path(intrabar: str, exit_: str) -> None:
+    """Seven behind the close of 102, then behind the high of 108 of bar 8."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.buy("A", 10)
+        if bar == 7:
+            plan.submit_order(
+                Order("A", "sell", 10, "trailing_stop", trail_amount=7, reduce_only=True)
+            )
+
+    tell(fills=f"1 buy 10 at 102\n{exit_}", acts=acts, intrabar=intrabar)
+
+
+@pytest.mark.parametrize("intrabar", MODES)
+def test_entries_inside_the_bar_are_funded_as_one_on_their_leg(intrabar: str) -> None:
+    """A and B fall through 9 together, and there is money for ten in all."""
+    bars = "0 A 10 10 10 10\n0 B 10 10 10 10\n1 A 10 10 8 9\n1 B 10 10 8 9"
+    tell(
+        "@0 buy 10 A limit 9\n@0 buy 10 B limit 9",
+        "1 buy 5 A at 9 because limit\n1 buy 5 B at 9 because limit",
+        bars=bars,
+        cash=90.0,
+        intrabar=intrabar,
+    )
+
+
+@pytest.mark.parametrize("intrabar", MODES)
+def test_gaps_and_plain_touches_do_not_depend_on_the_path(intrabar: str) -> None:
+    """Where one order is touched there is nothing to assume."""
+    tell(
+        "@0 buy 10\n@3 sell 5 stop 101\n@4 sell 5 limit 98",
+        "1 buy 10 at 102\n4 sell 5 at 100 because stop at open\n5 sell 5 at 98 because limit",
+        intrabar=intrabar,
+    )
+
+
+def test_a_path_is_one_of_four() -> None:
+    """With the nearest one."""
+    with pytest.raises(ConfigError, match="intrabar must be one of 'worst', 'best', 'ohlc'"):
+        SimulationBroker(intrabar="hloc")  # type: ignore[arg-type]
