@@ -177,7 +177,7 @@ def check_decided_before(result: Any, fills: pl.DataFrame, staged: int) -> None:
         & (pl.col("order_id") > staged)
     )
     if result.settings.get("fill_at") == "close":
-        at_once = at_once.filter(~pl.col("reason").is_in(["close", "time_exit"]))
+        at_once = at_once.filter(~pl.col("reason").str.ends_with("close"))
     assert at_once.is_empty(), f"filled at the time of the decision: {at_once}"
 
 

@@ -559,11 +559,15 @@ def test_peak_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     for millions in (2, 20):
         path = tmp_path / f"{millions}.parquet"
         write_long(path, [(days[i : i + 2_000], assets) for i in range(0, millions * 2_000, 2_000)])
-        done = subprocess.run(
-            [sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True
-        )
-        rows, peaks[millions] = map(int, done.stdout.split())
-        assert rows == millions * 1_000_000
+        found = []
+        for _ in range(3):  # the allocator of a busy machine may keep more, never less
+            done = subprocess.run(
+                [sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True
+            )
+            rows, peak = map(int, done.stdout.split())
+            assert rows == millions * 1_000_000
+            found.append(peak)
+        peaks[millions] = min(found)
     assert peaks[20] < 1.5 * peaks[2]
     assert peaks[20] < 500 * 1024  # kilobytes
 

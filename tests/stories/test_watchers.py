@@ -61,6 +61,19 @@ def test_a_time_exit() -> None:
     tell("@0 buy 10", BOUGHT + "3 sell 10 at 108 because time_exit", acts=acts)
 
 
+@pytest.mark.parametrize(
+    ("fill_at", "fills"),
+    [
+        ("next_close", "1 buy 10 at 103\n4 sell 10 at 96 because time_exit at close"),
+        ("close", "0 buy 10 at 100\n2 sell 10 at 104 because time_exit at close"),
+    ],
+)
+def test_a_time_exit_at_the_close(fill_at: str, fills: str) -> None:
+    """It trades where market orders trade; a bar at whose close one enters does not count."""
+    acts = at(b0=lambda plan: plan.set_time_exit(bars=2))
+    tell("@0 buy 10", fills, acts=acts, fill_at=fill_at)
+
+
 def test_a_time_exit_counts_bars_of_the_asset() -> None:
     """A misses bar 2."""
     bars = "0 A 9 9 9 9\n0 B 9 9 9 9\n1 A 9 9 9 9\n2 B 9 9 9 9\n3 A 8 8 8 8\n4 A 7 7 7 7"

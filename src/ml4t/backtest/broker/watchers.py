@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +13,8 @@ from ml4t.backtest.broker.trailing import start_trail
 from ml4t.backtest.types.order import Order, OrderSide, OrderStatus, OrderType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ml4t.backtest.broker.blotter import Blotter, Working
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.types.bars import Bars
@@ -182,6 +185,14 @@ class Watchers:
         self._bars.pop(code, None)
 
     # -- time ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def at_close(self) -> Iterator[None]:
+        """What is opened meanwhile is opened at the close of a bar, which does not count."""
+        before = set(self._bars)
+        yield
+        for code in self._bars.keys() - before:
+            self._bars[code] = -1
 
     def pass_bar(self, bars: Bars) -> list[Order]:
         """Assets have had a bar; the orders that close what has lasted long enough."""

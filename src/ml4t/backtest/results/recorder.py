@@ -53,6 +53,10 @@ _BUY = OrderSide.BUY
 _AT_CLOSE = frozenset({"close", "end", "bankrupt"})
 
 
+def _is_at_close(reason: str) -> bool:
+    return reason in _AT_CLOSE or reason.endswith(" at close")
+
+
 class Recorder:
     """Notes what happens in a run, for `BacktestResult`.
 
@@ -116,7 +120,7 @@ class Recorder:
                         item.commission,
                         item.slippage,
                         float(position),
-                        reason in _AT_CLOSE,
+                        _is_at_close(reason),
                     )
                 )
                 self._row_reasons.append(reason)
@@ -142,7 +146,7 @@ class Recorder:
                 batch.commissions,
                 batch.slippages,
                 position,
-                np.full(n, batch.reason in _AT_CLOSE),
+                np.full(n, _is_at_close(batch.reason)),
             )
         )
         self.fill_reasons.append(([batch.reason], n))

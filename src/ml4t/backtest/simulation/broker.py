@@ -166,18 +166,20 @@ class SimulationBroker(Broker):
 
     def is_idle(self, bars: Bars) -> bool:
         """Nothing is open or due in the account, and nothing held can have gone stale."""
-        blotter = self.blotter
-        if blotter.open or blotter.baskets or self.watchers.counts_bars:
+        blotter, portfolio = self.blotter, self.portfolio
+        assert portfolio is not None
+        if blotter.open or blotter.baskets or portfolio.short_count or portfolio.cash < 0.0:
             return False
-        if self._clearing.is_due(bars):
+        if self.watchers.is_used and self.watchers.counts_bars:
+            return False
+        if self._clearing.accrues and self._clearing.is_due(bars):
             return False
         if bars.chunk.is_dense:
             if bars.index == 0:
                 assert self._stale is not None
                 self._stale.pass_dense(bars.chunk)
             return True
-        assert self.portfolio is not None
-        return not self.portfolio.held
+        return not portfolio.held
 
     def submit(self, orders: Iterable[Order]) -> News:
         """Accept or reject each order at once; what is accepted can trade from the next bar."""
@@ -250,7 +252,8 @@ class SimulationBroker(Broker):
             trading.inside(resting)
             trading.trail(resting)
         if closing:
-            trading.at_close(closing)
+            with self.watchers.at_close():
+                trading.at_close(closing)
         trading.drop(opening)
         trading.drop(closing)
         return self._settled(trading)

@@ -41,6 +41,9 @@ class Clearing:
         portfolio: Read only.
         blotter: The run's orders.
         calendar: The engine's, if it has one.
+
+    Attributes:
+        accrues: Money can come due without a trade.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Clearing:
         )
         self.call = MarginCall(portfolio, blotter, self.account) if account.has_calls else None
         settles = type(self.account).is_due is not Account.is_due
-        self._accrues = settles or self.financing is not None
+        self.accrues = settles or self.financing is not None
         self.calls = 0
         self._is_called = False
         self._calm_bars: Bars | None = None
@@ -79,12 +82,12 @@ class Clearing:
         return self.portfolio.short_count > 0 or self.portfolio.cash < 0.0
 
     def is_due(self, bars: Bars) -> bool:
-        """Whether any verb would have something to do with `bars`."""
+        """Whether something settles or accrues with `bars`."""
         portfolio = self.portfolio
         is_at_risk = portfolio.short_count > 0 or portfolio.cash < 0.0  # asked every bar
         if is_at_risk and (self._is_called or not self._is_calm(bars)):
             return True
-        if not self._accrues:
+        if not self.accrues:
             return False
         is_due = self.financing is not None and self.financing.is_due(bars)
         return is_due or self.account.is_due(bars)

@@ -256,7 +256,9 @@ class BarTrading:
             if self.is_open(working) and (
                 limit is None or working.sign * close <= working.sign * limit
             ):
-                candidates.append(Candidate(working, row, close, working.order.role or "close"))
+                role = working.order.role
+                reason = f"{role} at close" if role else "close"
+                candidates.append(Candidate(working, row, close, reason))
         if candidates:
             self.settlement.settle(candidates, self.chunk.close)
             self.protect(candidates)

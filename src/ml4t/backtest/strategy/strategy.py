@@ -538,7 +538,8 @@ class Strategy:
     def set_time_exit(self, asset_id: str | None = None, *, bars: int | None = None) -> None:
         """Close a position at the market once it has lasted some bars of its asset.
 
-        The bar in which it was opened is the first. What has lasted is closed at the next open.
+        The bar at whose open, or inside which, it was opened is the first. The order goes out
+        after the last one, and trades where market orders do.
 
         Args:
             asset_id: Which asset; every one when left out.
