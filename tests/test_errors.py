@@ -345,6 +345,35 @@ def test_a_commission_that_answers_no_money(answer: Any) -> None:
         run(strategy=Buyer(), broker=broker)
 
 
+def test_what_was_held_when_a_commission_fails_is_worth_the_same_everywhere() -> None:
+    """The error comes before the bar is marked; the partial result ends with that bar all the same.
+
+    The laws, checked after every run, compare equity, trades and what is held.
+    """
+
+    class Once:
+        calls = 0
+
+        def __call__(self, *_: Any) -> float:
+            self.calls += 1
+            if self.calls > 1:
+                raise ValueError("no price list")
+            return 1.0
+
+    class Twice(Strategy):
+        def on_bars(self, bars):
+            if bars.index in {0, 2}:
+                self.buy("A", 10)
+
+    engine = BacktestEngine(
+        ten_bars(), strategy=Twice(), broker=SimulationBroker(commission=Once())
+    )
+    with pytest.raises(BacktestError, match="no price list") as caught:
+        engine.run()
+    assert caught.value.result is not None
+    assert caught.value.result.equity.height == 4
+
+
 def test_schedules() -> None:
     """Unknown rules, rules without a calendar, no function, and the wrong place."""
 

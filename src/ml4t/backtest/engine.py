@@ -431,8 +431,10 @@ class _Run:
 
     def _with_result(self, error: BacktestError) -> BacktestError:
         if error.result is None and self._has_started:
-            index = -1 if self.bars is None else self.bars.index
-            self.recorder.flush(index + 1)
+            bars = self.bars
+            if bars is not None:
+                self.portfolio.mark(bars)  # the error may have come before
+            self.recorder.flush(0 if bars is None else bars.index + 1)
             error.result = self._result(complete=False)
         return error
 
