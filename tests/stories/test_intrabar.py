@@ -111,6 +111,72 @@ def test_a_trail_along_the_path(intrabar: str, exit_: str) -> None:
 
 
 @pytest.mark.parametrize("intrabar", MODES)
+@pytest.mark.parametrize(
+    ("prices", "exit_"),
+    [
+        ((97, 104, 95, 100), "97 because stop_loss at open"),
+        ((103, 104, 95, 100), "103 because take_profit at open"),
+    ],
+)
+def test_an_entry_beyond_its_exits_leaves_at_once(
+    intrabar: str, prices: tuple[float, ...], exit_: str
+) -> None:
+    """The open has passed the stop of 98.5, or the target of 102: nothing is assumed."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.bracket("A", 10, stop_loss=98.5, take_profit=102)
+
+    bars = f"0 100 100 100 100\n1 {' '.join(map(str, prices))}"
+    expected = exit_ if intrabar in {"worst", "best"} else exit_.replace(" at open", "")
+    result = tell(
+        fills=f"1 buy 10 at {prices[0]}\n1 sell 10 at {expected}",
+        bars=bars,
+        acts=acts,
+        intrabar=intrabar,
+    )
+    assert result.record.counts["ambiguous_bars"] == 0
+
+
+def test_exits_are_met_along_the_leg() -> None:
+    """Up to 110 the trail follows to 108, which the way down meets before the stop of 99."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 1:
+            stops: list[dict[str, Any]] = [{"trail_amount": 2}, {"stop_price": 99}]
+            for stop in stops:
+                plan.sell("A", 10, reduce_only=True, **stop)
+
+    bars = "0 100 100 100 100\n1 100 100 100 100\n2 100 110 90 95"
+    fills = "1 buy 10 at 100\n2 sell 10 at 108 because stop"
+    tell("@0 buy 10", fills, bars=bars, acts=acts, intrabar="ohlc")
+
+
+@pytest.mark.parametrize("intrabar", ["worst", "ohlc", "olhc"])
+def test_a_stop_without_a_link_is_met_on_the_way_too(intrabar: str) -> None:
+    """Ordered beside the entry, it fills at its level behind it."""
+    tell(
+        "@0 buy 1 limit 97.5\n@0 sell 1 stop 96 reduce_only",
+        "1 buy 1 at 97.5 because limit\n1 sell 1 at 96 because stop",
+        bars="0 100 100 100 100\n1 100 101 90 99\n2 99 99 99 99",
+        intrabar=intrabar,
+    )
+
+
+@pytest.mark.parametrize("intrabar", ["worst", "best"])
+def test_a_trail_born_inside_a_bar_knows_nothing_of_what_was_before(intrabar: str) -> None:
+    """Bought at 96 on the way down from 110: the stop is 91, not 105."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.set_trailing_stop(amount=5)
+
+    bars = "0 100 100 100 100\n1 100 110 95 97\n2 97 97 97 97"
+    fills = "1 buy 10 at 96 because limit"
+    tell("@0 buy 10 limit 96", fills, bars=bars, acts=acts, intrabar=intrabar)
+
+
+@pytest.mark.parametrize("intrabar", MODES)
 def test_entries_inside_the_bar_are_funded_as_one_on_their_leg(intrabar: str) -> None:
     """A and B fall through 9 together, and there is money for ten in all."""
     bars = "0 A 10 10 10 10\n0 B 10 10 10 10\n1 A 10 10 8 9\n1 B 10 10 8 9"

@@ -59,8 +59,8 @@ def test_a_gap_beyond_the_target() -> None:
 def test_a_gap_beyond_the_stop() -> None:
     """Bar 4 opens at 100, below the stop of 101."""
     tell(
-        fills=BOUGHT + "4 sell 10 at 100 because stop_loss at open",
-        acts=bracket(0, stop_loss=100.5, take_profit=112),
+        fills="3 buy 10 at 108\n4 sell 10 at 100 because stop_loss at open",
+        acts=bracket(2, stop_loss=101, take_profit=112),
     )
 
 
@@ -184,6 +184,8 @@ def test_exits_are_not_superseded_by_a_target() -> None:
         (10, {"stop_loss": -1}, "stop_loss must be a positive price, not -1"),
         (10, {"stop_loss": 110, "take_profit": 90}, r"long bracket's stop_loss \(110\) must be be"),
         (-10, {"stop_loss": 90, "take_profit": 110}, r"short bracket's stop_loss \(90\) must be a"),
+        (10, {"stop_loss": 0.05, "take_profit": 0.1}, r"last price \(100\) must be below its take"),
+        (-10, {"stop_loss": 95}, r"short bracket's last price|stop_loss \(95\) must be above"),
         (10, {"limit_price": 80, "stop_loss": 90}, r"stop_loss \(90\) must be below its limit_pr"),
     ],
 )
@@ -223,6 +225,73 @@ def test_one_triggers_other() -> None:
         plan.submit_order(Order("A", "sell", 10, "limit", limit_price=101.5, after=1))
 
     tell(fills="4 buy 10 at 96 because limit\n6 sell 10 at 101.5 because limit", acts=on(0, do))
+
+
+def test_two_entries_of_a_group_are_not_both_funded() -> None:
+    """There is money for a hundred; the first that is asked for gets it."""
+
+    def do(plan: Plan) -> None:
+        for asset_id in "AB":
+            plan.submit_order(Order(asset_id, "buy", 100, "limit", limit_price=9, oco="one"))
+
+    bars = "0 A 10 10 10 10\n0 B 10 10 10 10\n1 A 9 9 9 9\n1 B 9 9 9 9\n2 A 9 9 9 9\n2 B 9 9 9 9"
+    tell(
+        fills="1 buy 100 A at 9",
+        ends="2 canceled one cancels other: order 1 filled",
+        bars=bars,
+        cash=900.0,
+        acts=on(0, do),
+    )
+
+
+def test_exits_of_fractions() -> None:
+    """A lot of zero leaves nothing unprotected."""
+    tell(
+        fills="1 buy 0.5 at 102\n5 sell 0.5 at 94 because stop_loss",
+        acts=bracket(0, 1, stop_loss=94, take_profit=112),
+        cash=51.0,
+        fractional=True,
+    )
+
+
+def test_replacing_what_waits_changes_no_quantity() -> None:
+    """It still works what its entry fills."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.submit_order(Order("A", "buy", 10, "limit", limit_price=102))
+            plan.submit_order(Order("A", "sell", 10, "limit", limit_price=104, after=1))
+            plan.replace_order(2, limit_price=104.5)
+
+    tell(fills=BOUGHT + "2 sell 10 at 104.5 because limit", acts=acts)
+
+
+def test_exits_follow_an_entry_that_is_replaced() -> None:
+    """Twice as many are bought, and twice as many protected."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.bracket("A", 10, limit_price=96, stop_loss=92)
+            plan.replace_order(1, quantity=20)
+
+    tell(fills="4 buy 20 at 96 because limit\n5 sell 20 at 92 because stop_loss", acts=acts)
+
+
+def test_a_waiting_order_has_its_own_time_in_force() -> None:
+    """Immediate or cancel has the bar in which it began to work; the close is not inside it."""
+
+    def do(plan: Plan) -> None:
+        plan.buy("A", 10)
+        sale: dict[str, Any] = {"type": "limit", "limit_price": 104.5, "after": 1}
+        plan.submit_order(Order("A", "sell", 10, time_in_force="ioc", **sale))
+        plan.submit_order(Order("A", "sell", 10, time_in_force="cls", **sale))
+
+    tell(
+        fills=BOUGHT,
+        ends="2 canceled immediate or cancel: not filled in its bar\n"
+        "3 canceled at the close: not filled there",
+        acts=on(0, do),
+    )
 
 
 def test_a_market_order_that_waits_fills_at_the_next_open() -> None:

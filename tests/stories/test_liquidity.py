@@ -45,7 +45,7 @@ def test_immediate_or_cancel_takes_what_there_is() -> None:
     tell(
         "@0 buy 50 ioc",
         "1 buy 20 at 102",
-        "1 canceled immediate or cancel: not filled in its bar",
+        "1 canceled immediate or cancel: the rest was not filled in its bar",
         liquidity=TWENTY,
     )
 
@@ -129,6 +129,57 @@ def test_a_source_without_volumes_is_an_error() -> None:
     broker = SimulationBroker(liquidity=TWENTY)
     with pytest.raises(DataError, match="needs volumes, but 'A' has none at 2024-01-03"):
         BacktestEngine(bars, strategy=Once(), broker=broker).run()
+
+
+def test_a_position_is_closed_over_bars() -> None:
+    """A market order that only reduces has something to reduce until the position is gone."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 3:
+            plan.close_position("A")
+
+    bars = "\n".join(f"{n} 9 9 9 9" for n in range(8))
+    fills = "1 buy 20 at 9\n2 buy 20 at 9\n4 sell 20 at 9\n5 sell 20 at 9"
+    tell("@0 buy 40", fills, bars=bars, liquidity=TWENTY, acts=acts)
+
+
+def test_a_stop_that_finds_no_room_goes_with_the_next_bar() -> None:
+    """Bar 2 has no volume left after the purchase, and falls through the stop."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.set_stop_loss(percent=0.05)
+
+    bars = "0 9 9 9 9\n1 9 9 9 9\n2 9 9 5 9\n3 9 9 9 9\n4 9 9 9 9\n5 9 9 9 9"
+    fills = "1 buy 20 at 9\n2 buy 20 at 9\n3 sell 20 at 9 because stop_loss at open\n4 sell 20 at 9"
+    tell("@0 buy 40", fills, bars=bars, liquidity=TWENTY, acts=acts)
+
+
+def test_what_cannot_trade_takes_no_room() -> None:
+    """A sale with nothing to reduce, and one that is killed."""
+    tell(
+        "@0 sell 20 stop 120 reduce_only\n@0 buy 20",
+        "1 buy 20 at 102\n2 sell 20 at 103",
+        liquidity=TWENTY,
+    )
+    tell("@0 buy 50 fok\n@0 buy 20", "1 buy 20 at 102", liquidity=TWENTY)
+
+
+def test_an_exit_ends_the_rest_of_its_entry() -> None:
+    """Twenty of forty came before the target was passed; nothing comes in behind it unprotected."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.bracket("A", 40, stop_loss=95, take_profit=107, limit_price=102)
+
+    bars = "0 100 100 100 100\n1 102 102 102 102\n2 108 108 108 108\n3 99 99 99 99\n4 80 80 80 80"
+    result = tell(
+        fills="1 buy 20 at 102\n2 sell 20 at 108 because take_profit at open",
+        bars=bars,
+        liquidity=TWENTY,
+        acts=acts,
+    )
+    assert result.orders["status"].to_list() == ["canceled", "canceled", "canceled"]
 
 
 def test_a_liquidity_of_one_s_own() -> None:

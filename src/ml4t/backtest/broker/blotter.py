@@ -25,6 +25,7 @@ from ml4t.backtest.types.order import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from ml4t.backtest.broker.basket import Basket
@@ -46,7 +47,8 @@ class Working(msgspec.Struct, gc=False):
     first one it could trade in, `decided_session` the one it was decided in, kept for orders at
     the next open. `limit` and `stop` are where its prices are now: a trailing stop follows the
     market. `whole` is the quantity accepted; of an order that waits for another one, `worked` is
-    how much of it has been set to work. `reason` says why it ended without filling whole.
+    how much of it has been set to work; of one in a group, `taken` is what the fills of others
+    took from it. `reason` says why it ended without filling whole.
     """
 
     order_id: int
@@ -69,6 +71,7 @@ class Working(msgspec.Struct, gc=False):
     decided_session: int = -(2**31)
     whole: float = 0.0
     worked: float = 0.0
+    taken: float = 0.0
 
 
 class Blotter:
@@ -85,6 +88,7 @@ class Blotter:
         self.universe = universe
         self.open: dict[int, Working] = {}
         self.links = Links(self)
+        self.lot_of: Callable[[int], float] = lambda _code: 1.0
         self.singles: list[Working] = []  # all that came one by one, open or over
         self.baskets: list[OpenBasket] = []
         self.is_watched = False
@@ -282,10 +286,13 @@ class Blotter:
             is_new: It counts as decided now.
         """
         before, working.order = working.order, order
-        working.remaining = quantity - working.filled
+        if self.links.is_used:
+            self.links.replaced(working, quantity)
+        else:
+            working.remaining = quantity - working.filled
         working.whole = quantity
         if is_new:
-            working.decided_at = self.now_us
+            working.decided_at, working.session = self.now_us, None
         if order.limit_price != before.limit_price:
             working.limit = order.limit_price
         if order.stop_price != before.stop_price:

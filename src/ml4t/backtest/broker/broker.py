@@ -71,6 +71,7 @@ class Broker(ABC):
         """A run begins: a new blotter on the run's universe, and the portfolio to read."""
         self.portfolio = portfolio
         self.blotter = Blotter(portfolio.universe)
+        self.blotter.lot_of = lambda code: portfolio.instruments[code].lot_size
         self.watchers = Watchers(self.blotter, portfolio)
         self.is_running = True
         self.is_over = False

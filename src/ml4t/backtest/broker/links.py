@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from ml4t.backtest.broker.trailing import start_trail
 from ml4t.backtest.types.instrument import round_to_lot
 from ml4t.backtest.types.order import OrderStatus
@@ -76,8 +78,28 @@ class Links:
         """Units of an order were executed."""
         for child in self._waiting.get(working.order_id, ()):
             self._share(child, working, price)
-        if working.order.oco:
+        order = working.order
+        if order.oco:
             self._take_from_others(working, quantity)
+        if order.after and order.reduce_only:
+            entry = self.blotter.find(order.after)
+            if entry is not None and entry.status.is_open:
+                text = f"its exit, order {working.order_id}, has begun to fill"
+                self.blotter.end(entry, OrderStatus.CANCELED, text)
+
+    def replaced(self, working: Working, quantity: float) -> None:
+        """An order is to work `quantity` units in all; its exits follow it."""
+        ratio = quantity / working.whole
+        if working.order.after:
+            working.worked *= ratio
+            working.remaining = working.worked - working.filled - working.taken
+        else:
+            working.remaining = quantity - working.filled - working.taken
+        for child in self._waiting.get(working.order_id, ()):
+            if child.order.reduce_only and ratio != 1.0:
+                asked = child.order.quantity * ratio
+                child.order = structs.replace(child.order, quantity=asked)
+                child.whole *= ratio
 
     def ended(self, working: Working) -> None:
         """An order's life is over."""
@@ -109,7 +131,7 @@ class Links:
         share = child.whole
         if parent.filled < parent.whole:
             share *= parent.filled / parent.whole
-            share = round_to_lot(share, 1.0) if child.whole.is_integer() else share
+            share = round_to_lot(share, self.blotter.lot_of(child.code))
         child.remaining += share - child.worked
         child.worked = share
         if child.status is OrderStatus.PENDING and child.remaining > 0.0:
@@ -126,6 +148,7 @@ class Links:
             if other is working or not other.status.is_open:
                 continue
             other.remaining -= quantity
+            other.taken += quantity
             if working.remaining == 0.0 or other.remaining <= _DUST * other.whole:
                 self.blotter.end(other, OrderStatus.CANCELED, text)
 

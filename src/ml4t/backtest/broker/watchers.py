@@ -61,6 +61,7 @@ class Watchers:
         # By asset code: its position's orders by role, and the bars it has lasted.
         self._orders: dict[int, dict[str, int]] = {}
         self._bars: dict[int, int] = {}
+        self._carried: dict[int, Rule] = {}  # by the id of the order that carries it out
 
     @property
     def counts_bars(self) -> bool:
@@ -146,6 +147,7 @@ class Watchers:
         if working.type.is_trailing:
             start_trail(working, entry if cause is not None else self._last(code))
         self._orders.setdefault(code, {})[rule.role] = working.order_id
+        self._carried[working.order_id] = rule
 
     def _on_grid(self, order: Order, code: int) -> Order:
         tick = self.portfolio.instruments[code].tick_size
@@ -166,8 +168,7 @@ class Watchers:
         self.blotter.replace(working, order, order.quantity, is_new=False)
 
     def _rule(self, working: Working) -> Rule | None:
-        order = working.order
-        return (self._for_all | self._rules.get(order.asset_id, {})).get(order.role)
+        return self._carried.get(working.order_id)
 
     def rename(self, code: int, new: int) -> None:
         """A position goes on under another name: its rules, their orders and its time with it."""

@@ -106,26 +106,42 @@ class BatchSettlement:
             prices: The moment's price of every row of the chunk (open or close column), for
                 the value of what is already sold short.
         """
-        entries = []
+        entries: list[Candidate] = []
+        groups: set[str] = set()
         for candidate in candidates:
-            working = candidate.working
-            held = self.position(working.code)
-            size = working.remaining
-            if self.liquidity is not None and candidate.row >= 0:
-                size = self._fitting(candidate, size)
-            candidate.size = size
-            if held * working.sign < 0.0:
-                candidate.exit = min(size, abs(held))
-            if not working.order.reduce_only:
-                candidate.entry = size - candidate.exit
+            self._measure(candidate)
             if candidate.entry:
+                oco = candidate.working.order.oco
+                if oco in groups:
+                    continue  # only one of them is wanted, and the first has its chance
+                if oco:
+                    groups.add(oco)
                 if candidate.exit:
-                    self._project(working, candidate.exit)
+                    self._project(candidate.working, candidate.exit)
                 entries.append(candidate)
             elif candidate.exit:
                 self._trade(candidate, candidate.exit)
         if entries:
             self._fund(entries, prices)
+
+    def _measure(self, candidate: Candidate) -> None:
+        """How much of an order its bar can take, and how much of that closes and opens."""
+        working = candidate.working
+        held = self.position(working.code)
+        closes = held * working.sign < 0.0
+        size = working.remaining
+        if self.liquidity is not None and candidate.row >= 0:
+            if working.order.reduce_only:
+                size = min(size, abs(held)) if closes else 0.0
+            size = self._fitting(candidate, size)
+            is_stop = working.stop is not None and working.limit is None
+            if is_stop and size < working.remaining and (closes or not working.order.reduce_only):
+                working.triggered = True  # what its bar cannot take goes at any price
+        candidate.size = size
+        if closes:
+            candidate.exit = min(size, abs(held))
+        if not working.order.reduce_only:
+            candidate.entry = size - candidate.exit
 
     def _fitting(self, candidate: Candidate, size: float) -> float:
         """As much of an order as its bar can take, besides what it has taken already."""
@@ -142,7 +158,8 @@ class BatchSettlement:
         if size > room - taken:
             lot = self.portfolio.instruments[code].lot_size
             size = max(0.0, round_to_lot(float(room) - taken, lot))
-        self._taken[code] = taken + size
+        if size == working.remaining or working.time_in_force is not _FOK:  # that takes nothing
+            self._taken[code] = taken + size
         return size
 
     def _project(self, working: Working, quantity: float) -> None:

@@ -22,6 +22,7 @@ from ml4t.backtest.simulation.commission import NoCommission
 from ml4t.backtest.simulation.costs import Candidate, Costs
 from ml4t.backtest.simulation.financing import BorrowFee, Interest
 from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity
+from ml4t.backtest.simulation.path import PATHS
 from ml4t.backtest.simulation.slippage import NoSlippage
 from ml4t.backtest.simulation.stale import StaleWatch
 from ml4t.backtest.simulation.trading import BarTrading
@@ -250,11 +251,13 @@ class SimulationBroker(Broker):
         trading.at_open(opening)
         if resting or blotter.links.activated:
             trading.inside(resting)
-            trading.trail(resting)
+            if self.intrabar not in PATHS:
+                trading.trail(resting)
         if closing:
             with self.watchers.at_close():
                 trading.at_close(closing)
         trading.drop(opening)
+        trading.drop(resting)  # what joined it inside the bar, too
         trading.drop(closing)
         return self._settled(trading)
 

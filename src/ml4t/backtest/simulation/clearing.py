@@ -131,8 +131,8 @@ class Clearing:
 
     def watch(self) -> None:
         """Positions are marked: is there a margin call?"""
-        self._is_called = self.call is not None and self.call.is_due()
-        self.calls += self._is_called
+        self._is_called = self.call is not None and bool(self.call.is_due())
+        self.calls += int(self._is_called)
 
     def forced(self) -> list[Order]:
         """The strategy has decided: the orders that a call adds, once."""

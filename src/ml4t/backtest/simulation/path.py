@@ -40,7 +40,7 @@ class PathTrading:
 
     def run(self, live: list[Live]) -> None:
         """Go along the path; orders that begin to work on the way join `live`."""
-        self._trail(live, self.columns[0], self.columns[0])
+        self._trail(live, self.columns[0], self.columns[0], {})
         for start, end in pairwise(self.columns):
             self._leg(live, start, end)
 
@@ -54,15 +54,29 @@ class PathTrading:
                 if trading.is_open(working):
                     here = reached.get(working.code, start[row])
                     touched += self._touch(working, row, here, end[row])
-            self._settle(touched, reached)
+            entered = self._settle(touched, reached, start)
             waiting = trading.join_activated(live)
-        self._trail(live, start, end)
+            # Exits that were there before the entry they are for are met on the rest of the way.
+            waiting += [
+                (working, row)
+                for working, row in live
+                if working.code in entered and working.order.reduce_only
+            ]
+        self._trail(live, start, end, reached)
 
-    def _trail(self, live: list[Live], start: Sequence[float], end: Sequence[float]) -> None:
+    def _trail(
+        self,
+        live: list[Live],
+        start: Sequence[float],
+        end: Sequence[float],
+        reached: dict[int, float],
+    ) -> None:
+        """Move stops by the way that is behind them; after an entry, by the way from there."""
         for working, row in live:
             follows = working.type.is_trailing and not working.triggered
             if follows and self.trading.is_open(working):
-                move_trail(working, max(start[row], end[row]), min(start[row], end[row]))
+                here, there = reached.get(working.code, start[row]), end[row]
+                move_trail(working, max(here, there), min(here, there))
 
     def _touch(self, working: Working, row: int, here: float, there: float) -> list[Candidate]:
         """What an order does while the price goes from `here` to `there`."""
@@ -75,13 +89,16 @@ class PathTrading:
         price, reason = match
         return [self.trading.candidate(working, row, (price, reason.removesuffix(" at open")))]
 
-    def _settle(self, touched: list[Candidate], reached: dict[int, float]) -> None:
+    def _settle(
+        self, touched: list[Candidate], reached: dict[int, float], start: Sequence[float]
+    ) -> set[int]:
+        """Trade what was met on a leg; the codes of the assets that were entered."""
         trading = self.trading
         opens = trading.chunk.open
         position = trading.settlement.position
         exits = [c for c in touched if position(c.working.code) * c.working.sign < 0.0]
         leaving = set(map(id, exits))
-        exits.sort(key=trading.distance)
+        exits.sort(key=lambda c: abs(c.reference / start[c.row] - 1.0))
         trading.settlement.settle(exits, opens)
         trading.protect(exits)
         entries = [
@@ -92,4 +109,6 @@ class PathTrading:
             and trading.is_open(c.working)
         ]
         trading.settlement.settle(entries, opens)
-        reached.update((c.working.code, c.reference) for c in (*exits, *entries))
+        traded = [c for c in (*exits, *entries) if c.working.filled]
+        reached.update((c.working.code, c.reference) for c in traded)
+        return {c.working.code for c in entries if c.working.filled}

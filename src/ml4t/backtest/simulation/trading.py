@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MARKET, _DAY, _GTC = OrderType.MARKET, TimeInForce.DAY, TimeInForce.GTC
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 _OPG, _CLS = TimeInForce.OPG, TimeInForce.CLS
+_AUCTIONS = frozenset({_OPG, _CLS})
 # What has one chance, and what is said when it has passed.
 _ENDED = {
     TimeInForce.IOC: "immediate or cancel: not filled in its bar",
@@ -56,6 +57,7 @@ class BarTrading:
         self.blotter = settlement.blotter
         self.portfolio = settlement.portfolio
         self.ambiguous = 0
+        self.born: set[int] = set()  # orders that began to work inside these bars
 
     def tradable(self, *, at_once: bool = False) -> list[Live]:
         """Open orders whose asset has a bar now that began at or after their decision.
@@ -94,7 +96,9 @@ class BarTrading:
             return False
         if working.session is None or working.session >= session:
             return False
-        self.blotter.end(working, OrderStatus.EXPIRED, "day order: not filled in its session")
+        rest = "the rest was " if working.filled else ""
+        text = f"day order: {rest}not filled in its session"
+        self.blotter.end(working, OrderStatus.EXPIRED, text)
         return True
 
     def _is_past(self, expires: dt.datetime | dt.date | None, session: int) -> bool:
@@ -144,7 +148,7 @@ class BarTrading:
             if working.type is _MARKET:
                 reason = working.order.role or "open"
                 candidates.append(Candidate(working, row, opens[row], reason))
-            elif match := match_open(working, opens[row]):
+            elif self._has_purpose(working) and (match := match_open(working, opens[row])):
                 candidates.append(self.candidate(working, row, match))
         if candidates:
             self.settlement.settle(candidates, self.chunk.open)
@@ -169,9 +173,16 @@ class BarTrading:
         ]
         self._count_ambiguous(exits)
         is_best = self.intrabar == "best"
-        # The worse of two touches comes first, stops before limits, or the better one; of two
-        # stops, or two limits, the one that a price on its way from the open reaches first.
-        exits.sort(key=lambda c: ((c.working.stop is None) != is_best, self.distance(c)))
+        # What the open has passed comes first for certain. Then the worse of two touches, stops
+        # before limits, or the better one; of two stops, or two limits, the one that a price on
+        # its way from the open reaches first.
+        exits.sort(
+            key=lambda c: (
+                not c.reason.endswith("at open"),
+                (c.working.stop is None) != is_best,
+                self.distance(c),
+            )
+        )
         leaving = set(map(id, exits))
         entries = [c for c in touched if id(c) not in leaving and not c.working.order.reduce_only]
         chunk = self.chunk
@@ -180,11 +191,19 @@ class BarTrading:
         entries = [c for c in entries if self.is_open(c.working)]
         self.settlement.settle(entries, chunk.open)
         if entries:
-            resting += self.join_activated(live)
+            joined = self.join_activated(live)
+            self.born.update(working.order_id for working, _ in joined)
+            resting += joined
             behind = self._behind(entries, resting)
             self.ambiguous += len({c.working.code for c in behind})
             self.settlement.settle(behind, chunk.open)
             self.protect(behind)
+
+    def _has_purpose(self, working: Working) -> bool:
+        """Whether a fill could do anything: what may only reduce needs something to reduce."""
+        if not working.order.reduce_only:
+            return True
+        return self.settlement.position(working.code) * working.sign < 0.0
 
     def distance(self, candidate: Candidate) -> float:
         """How far from the open an order trades, as a fraction."""
@@ -195,7 +214,12 @@ class BarTrading:
         """Orders that began to work in this bar; market orders wait for the next one."""
         if not self.blotter.links.activated:
             return []
-        fresh = [w for w in self.blotter.links.take_activated() if w.type is not _MARKET]
+        session = self.chunk.sessions.item(self.bars.index)
+        fresh = []
+        for working in self.blotter.links.take_activated():
+            if working.type is not _MARKET and working.time_in_force not in _AUCTIONS:
+                working.session = session
+                fresh.append(working)
         rows = self.bars.rows_of([working.code for working in fresh])
         joined = [pair for pair in zip(fresh, rows, strict=True) if pair[1] >= 0]
         live.extend(joined)
@@ -221,6 +245,8 @@ class BarTrading:
         chunk, through = self.chunk, self.limit_fill == "through"
         touched = []
         for working, row in resting:
+            if not self._has_purpose(working):
+                continue
             # A protective stop behind an entry at this open may already be passed by it.
             match = match_open(working, chunk.opens[row]) or match_inside(
                 working, chunk.highs[row], chunk.lows[row], chunk.closes[row], through=through
@@ -231,7 +257,8 @@ class BarTrading:
 
     def _count_ambiguous(self, exits: list[Candidate]) -> None:
         # What the open has passed came first for certain.
-        guessed = [c for c in exits if not c.reason.endswith("at open")]
+        certain = {c.working.code for c in exits if c.reason.endswith("at open")}
+        guessed = [c for c in exits if c.working.code not in certain]
         stops = {c.working.code for c in guessed if c.working.stop is not None}
         limits = {c.working.code for c in guessed if c.working.stop is None}
         self.ambiguous += len(stops & limits)
@@ -240,12 +267,20 @@ class BarTrading:
         """Bars whose range holds a stop and a target of one position, whatever their order."""
         chunk = self.chunk
         touched: dict[int, set[bool]] = {}
+        certain: set[int] = set()
         for working, row in resting:
             level = working.limit if working.stop is None else working.stop
             assert level is not None
-            if chunk.lows[row] <= level <= chunk.highs[row] and working.order.reduce_only:
+            if not working.order.reduce_only:
+                continue
+            way = -working.sign if working.stop is None else working.sign
+            if way * chunk.opens[row] >= way * level:
+                certain.add(working.code)
+            elif chunk.lows[row] <= level <= chunk.highs[row]:
                 touched.setdefault(working.code, set()).add(working.stop is None)
-        self.ambiguous += sum(len(kinds) > 1 for kinds in touched.values())
+        self.ambiguous += sum(
+            len(kinds) > 1 for code, kinds in touched.items() if code not in certain
+        )
 
     def at_close(self, live: Sequence[Live]) -> None:
         """What trades at the close: market orders, and limits that it satisfies."""
@@ -279,6 +314,8 @@ class BarTrading:
         """Stops that follow the price move now, after the test."""
         chunk = self.chunk
         for working, row in resting:
+            if working.order_id in self.born:
+                continue  # the bar's best price may have come before
             if working.type.is_trailing and not working.triggered and self.is_open(working):
                 move_trail(working, chunk.highs[row], chunk.lows[row])
 
@@ -292,8 +329,10 @@ class BarTrading:
                 continue
             text = _ENDED.get(working.time_in_force)
             if text is not None:
+                if working.filled:
+                    text = text.replace("not filled", "the rest was not filled")
                 self.blotter.end(working, OrderStatus.CANCELED, text)
-            elif is_market(working) and working.order.reduce_only:
+            elif is_market(working) and not self._has_purpose(working):
                 self.blotter.end(working, OrderStatus.CANCELED, "nothing to reduce")
 
     def is_open(self, working: Working) -> bool:

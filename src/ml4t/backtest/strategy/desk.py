@@ -152,7 +152,8 @@ class Desk:
         tag: str,
     ) -> Bracket:
         """Send an entry, and the orders that leave it again."""
-        check_bracket(asset_id, quantity, stop_loss, take_profit, limit_price)
+        last = self.last_price(asset_id) if asset_id in self.universe else math.nan
+        check_bracket(asset_id, quantity, stop_loss, take_profit, limit_price, last)
         way_in, way_out = (_BUY, _SELL) if quantity > 0 else (_SELL, _BUY)
         kind = OrderType.MARKET if limit_price is None else OrderType.LIMIT
         entry = self.submit(

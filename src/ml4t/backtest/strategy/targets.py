@@ -136,7 +136,13 @@ def weights_by_code(
         if None in values:  # NumPy reads it as NaN
             _number(None, next(asset_id for asset_id, weight in weights.items() if weight is None))
     else:
-        array = np.asarray(weights, dtype=np.float64)
+        try:
+            array = np.asarray(weights, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise OrderError(
+                f"weights must be numbers, by asset_id or one for each of bars.asset_ids; "
+                f"{weights!r} is neither."
+            ) from None
         expected = 0 if bars is None else len(bars)
         if array.shape != (expected,):
             raise OrderError(
@@ -177,6 +183,7 @@ def check_bracket(
     stop_loss: float | None,
     take_profit: float | None,
     limit_price: float | None,
+    last_price: float,
 ) -> None:
     """Whether a bracket's prices are in order: a long one's stop, entry and target rise.
 
@@ -191,6 +198,8 @@ def check_bracket(
             "negative sells short."
         )
     named = {"stop_loss": stop_loss, "limit_price": limit_price, "take_profit": take_profit}
+    if limit_price is None and not math.isnan(last_price):
+        named["limit_price"] = last_price  # stands for the entry at the market
     prices = {name: price for name, price in named.items() if price is not None}
     for name, price in prices.items():
         if not is_amount(price) or price <= 0:
@@ -198,8 +207,11 @@ def check_bracket(
     way, side, order = (1, "long", "below") if quantity > 0 else (-1, "short", "above")
     for (name, price), (later, beyond) in pairwise(prices.items()):
         if way * price >= way * beyond:
+            named_so = {name, later} if limit_price is not None else {name, later} - {"limit_price"}
+            words = [n if n in named_so else "last price" for n in (name, later)]
             raise OrderError(
-                f"A {side} bracket's {name} ({price:g}) must be {order} its {later} ({beyond:g})."
+                f"A {side} bracket's {words[0]} ({price:g}) must be {order} its {words[1]} "
+                f"({beyond:g})."
             )
 
 
