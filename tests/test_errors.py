@@ -652,3 +652,10 @@ def test_a_method_that_only_begins_like_a_hook_is_the_users_own() -> None:
             """A function for a schedule."""
 
     assert BacktestEngine(ten_bars(), strategy=Monthly()).run().complete
+
+
+def test_a_time_of_arrival_beside_prices_is_refused() -> None:
+    """It counts in a table of predictions only."""
+    prices = ten_bars().with_columns(score=0.5, available_at=pl.col("timestamp"))
+    with pytest.raises(DataError, match=r"'available_at'.*with signals="):
+        BacktestEngine(prices, strategy=Idle()).run()

@@ -592,10 +592,12 @@ def test_a_frame_can_serve_several_runs() -> None:
 def test_a_table_of_predictions_is_read_with_the_same_care_as_prices() -> None:
     """Counts of rows, second keys, numbers as text, names of labels, columns left out."""
     frame = table([(d(1), "A", 0.5), (d(2), "A", 0.25)], "timestamp", "asset_id", "p")
-    counted = frame.with_columns(index=pl.int_range(pl.len()), symbol="asset_id", when=d(1))
+    counted = frame.with_columns(
+        index=pl.int_range(pl.len()), symbol="asset_id", ranks=pl.concat_list("p", "p")
+    )
     found = SignalFrame(counted)
     assert found.names == ["p"]
-    assert list(found.describe()["columns_left_out"]) == ["when"]
+    assert list(found.describe()["columns_left_out"]) == ["ranks"]
     for change, words in (
         ({"symbol": pl.lit("B")}, "'asset_id' and 'symbol' could each be the asset_id"),
         ({"p": pl.Series(["0,5", "0,25"])}, "The comma is the decimal mark"),
@@ -604,3 +606,11 @@ def test_a_table_of_predictions_is_read_with_the_same_care_as_prices() -> None:
     ):
         with pytest.raises(DataError, match=words):
             SignalFrame(frame.with_columns(**change))
+
+
+@pytest.mark.parametrize("name", ["avail_at", "availableAt", "known_at"])
+def test_a_time_that_is_not_taken_is_refused(name: str) -> None:
+    """Ignored, it would let predictions be seen too early."""
+    frame = pl.DataFrame({"timestamp": [d(1)], "asset_id": ["A"], "score": [0.5], name: [d(4)]})
+    with pytest.raises(DataError, match=f"column '{name}' holds times.*call it 'available_at'"):
+        Bars([d(1), d(2)]).see(frame)

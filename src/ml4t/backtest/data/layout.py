@@ -90,6 +90,7 @@ def recognise(schema: Mapping[str, pl.DataType], naming: Naming, source: str) ->
         DataError: A needed column is missing, ambiguous or of a type it cannot have.
         ConfigError: `columns` names something that does not exist.
     """
+    _refuse_availability(schema, source)
     roles = _roles(list(schema), naming, source)
     prices = _price_columns(roles, schema, naming, source)
     volume = roles.get("volume")
@@ -109,6 +110,17 @@ def recognise(schema: Mapping[str, pl.DataType], naming: Naming, source: str) ->
         doubles=doubles,
         left_out=_left_out(schema, naming, taken),
     )
+
+
+def _refuse_availability(names: Iterable[str], source: str) -> None:
+    """A time of arrival beside prices would be ignored, and the predictions seen too early."""
+    for name in names:
+        if name.strip().lower() == "available_at":
+            raise DataError(
+                f"{source}: column {name!r} says when predictions became known, which counts in a "
+                "table of predictions only. Pass them apart from the prices, with signals=..., or "
+                "drop the column if they were known with the bar."
+            )
 
 
 def refuse_labels(names: Iterable[str], source: str, *, is_context: bool = False) -> None:

@@ -77,17 +77,31 @@ class Predictions:
         known = {*self._keys, *self.names, *others, META}
         free = [] if wanted is not None else set(frame.columns) - known
         self.left_out = {n: str(t) for n, t in frame.schema.items() if n in free}
+        self._refuse_other_times(frame.select(n for n in frame.columns if n in free))
         self._refuse_repeats()
         self._read_values(frame)
 
     def __len__(self) -> int:
         return len(self.times)
 
+    def _refuse_other_times(self, free: pl.DataFrame) -> None:
+        """A time that is not taken is probably a misspelt `available_at`: not to be ignored."""
+        times = [name for name, kind in free.schema.items() if kind.is_temporal()]
+        if times and self.known_is_given:
+            return
+        for name in times:
+            raise DataError(
+                f"{self.source}: column {name!r} holds times, and a time is no signal. If it says "
+                f"when a row became known, call it {AVAILABLE!r}; if not, drop it, or name the "
+                "signals with signal_columns=[...]."
+            )
+
     def _read_times(self, frame: pl.DataFrame, delay: int) -> None:
         column = require_column(frame.columns, "timestamp", source=self.source)
         self._keys.append(column)
         self.times, self.axis = read_times(frame[column], source=self.source, column=column)
         known = next((n for n in frame.columns if n.strip().lower() == AVAILABLE), None)
+        self.known_is_given = known is not None
         if known is None:
             self.known, self.rest = add_delay(self.times, self.axis, delay)
             self.known_axis = self.axis
