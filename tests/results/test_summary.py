@@ -172,6 +172,15 @@ def test_financing_and_currency_are_shown_when_there_are_any(record: RunRecord) 
     assert "financing" not in page(record)
 
 
+def test_unusual_assumptions_are_shown(record: RunRecord) -> None:
+    """They are why two runs differ; the usual ones are not repeated on every page."""
+    usual = {"intrabar": "worst", "limit_fill": "touch", "funding": "scale", "fractional": False}
+    assert "chosen" not in page(record, settings={**record.settings, **usual})
+    chosen = {"intrabar": "ohlc", "liquidity": "VolumeParticipation(share=0.1)"}
+    text = page(record, settings={**record.settings, **usual, **chosen, "fractional": True})
+    assert "chosen liquidity=VolumeParticipation(share=0.1), intrabar=ohlc, fractional=True" in text
+
+
 def test_the_account_is_shown(record: RunRecord) -> None:
     """An account is an assumption too."""
     text = page(record, settings={**record.settings, "account": {"class": "DefaultAccount"}})

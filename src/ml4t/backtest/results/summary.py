@@ -233,6 +233,8 @@ def _trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
     if settings.get("limits"):
         yield "limits", _limits(result)
     yield "market orders", _fill_at(result)
+    if chosen := _chosen(settings):
+        yield "chosen", chosen
     yield from _order_rows(result)
     ambiguous = result.record.counts.get("ambiguous_bars", 0)
     yield "ambiguous bars", _ambiguous(ambiguous, settings)
@@ -244,6 +246,26 @@ def _trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
         yield "columns left out", f"{_some(left_out, 8)}; the strategy did not see them"
     per_year = f"{result.periods_per_year:g} ({result.periods_origin})"
     yield "periods per year", per_year
+
+
+# Assumptions that most runs leave as they are, and what they are then.
+_USUAL = {
+    "liquidity": "UnlimitedLiquidity()",
+    "intrabar": "worst",
+    "limit_fill": "touch",
+    "funding": "scale",
+    "fractional": False,
+    "close_at_end": False,
+}
+
+
+def _chosen(settings: dict[str, Any]) -> str:
+    """Assumptions that are not the usual ones."""
+    return ", ".join(
+        f"{name}={part_text(settings[name])}"
+        for name, usual in _USUAL.items()
+        if settings.get(name, usual) != usual
+    )
 
 
 def _financing_rows(result: BacktestResult) -> Iterator[tuple[str, str]]:
