@@ -13,6 +13,7 @@ import numpy as np
 from ml4t.backtest.broker.basket import OpenBasket
 from ml4t.backtest.broker.links import Links
 from ml4t.backtest.broker.order_checks import is_usual, refusal, unknown_asset
+from ml4t.backtest.types.instrument import DUST
 from ml4t.backtest.types.order import (
     Order,
     OrderEvent,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.bars import Bars, Universe
 
 
-# What float noise may leave of a quantity that was filled in parts.
-_DUST = 1e-12
 # What of a quantity may be missing in whole lots before it counts as cut to lots.
 _LOT_NOISE = 1e-9
 _BUY, _MARKET, _FILLED = OrderSide.BUY, OrderType.MARKET, OrderStatus.FILLED
@@ -252,7 +251,7 @@ class Blotter:
         )
         working.remaining = remaining = working.remaining - quantity
         asked = working.order.quantity
-        is_done = remaining <= _DUST * asked
+        is_done = remaining <= DUST * asked
         if is_done:
             working.remaining = 0.0
         if self.links.is_used:

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from ml4t.backtest.broker.trailing import start_trail
-from ml4t.backtest.types.instrument import round_to_lot
+from ml4t.backtest.types.instrument import DUST, round_to_lot
 from ml4t.backtest.types.order import OrderStatus
 
 if TYPE_CHECKING:
     from ml4t.backtest.broker.blotter import Blotter, Working
     from ml4t.backtest.types.order import Order
-
-# What float noise may leave of a quantity that was filled in parts.
-_DUST = 1e-12
 
 
 class Links:
@@ -24,6 +21,8 @@ class Links:
     An order that names another one with `after` is PENDING until that one fills, works as many of
     its units as the other has filled of its own, and is canceled when the other ends with nothing
     filled. Of the orders that share a name in `oco`, a fill takes as many units from the others.
+    An exit (reduce-only) that begins to fill ends what is left of the entry it waited for, and
+    follows that entry's quantity when it is replaced.
 
     Args:
         blotter: The book they stand in.
@@ -149,7 +148,7 @@ class Links:
                 continue
             other.remaining -= quantity
             other.taken += quantity
-            if working.remaining == 0.0 or other.remaining <= _DUST * other.whole:
+            if working.remaining == 0.0 or other.remaining <= DUST * other.whole:
                 self.blotter.end(other, OrderStatus.CANCELED, text)
 
 

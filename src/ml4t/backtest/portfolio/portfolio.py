@@ -9,7 +9,7 @@ import numpy as np
 
 from ml4t.backtest.portfolio.valuation import running_cash, total
 from ml4t.backtest.types.events import AdjustmentEvent, FillBatch, FillEvent
-from ml4t.backtest.types.instrument import Instrument
+from ml4t.backtest.types.instrument import DUST, Instrument
 from ml4t.backtest.types.order import OrderSide
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.bars import Bars, Universe
     from ml4t.backtest.types.events import CashEvent, News
 
-# What is left of a position after fills that should cancel out, relative to what moved.
-_DUST = 1e-12
 _BUY = OrderSide.BUY
 
 
@@ -165,7 +163,7 @@ class Portfolio:
         codes, signed, price = batch.codes, batch.quantities, batch.prices
         before = self.quantity[codes]
         after = before + signed
-        after[np.abs(after) <= _DUST * (np.abs(before) + np.abs(signed))] = 0.0
+        after[np.abs(after) <= DUST * (np.abs(before) + np.abs(signed))] = 0.0
         entry = entry_prices_after(before, self.entry_price[codes], signed, after, price)
         self.entry_price[codes] = entry
         self.quantity[codes] = after
@@ -253,7 +251,7 @@ class Portfolio:
 def position_after(before: float, signed: float) -> float:
     """A signed position after a fill; what float noise leaves of a closed one is nothing."""
     after = before + signed
-    return 0.0 if abs(after) <= _DUST * (abs(before) + abs(signed)) else after
+    return 0.0 if abs(after) <= DUST * (abs(before) + abs(signed)) else after
 
 
 def entry_price_after(

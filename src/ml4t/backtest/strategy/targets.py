@@ -10,6 +10,7 @@ import numpy as np
 
 from ml4t.backtest.broker.watchers import Rule
 from ml4t.backtest.errors import OrderError, did_you_mean
+from ml4t.backtest.types.instrument import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _LARGEST_FRACTION = 10.0
 # Float noise allowed on the sum of weights.
 _NOISE = 1e-9
-_WHOLE = 1e-11
 
 
 def check_fraction(name: str, value: Any, *, signed: bool = True) -> float:
@@ -81,20 +81,20 @@ def is_amount(value: Any) -> bool:
 def round_to_lots(quantity: np.ndarray, lots: np.ndarray) -> np.ndarray:
     """Quantities rounded toward zero to whole lots; a lot of 0 leaves them as they are."""
     safe = np.where(lots > 0.0, lots, 1.0)
-    whole = np.trunc(quantity / safe * (1.0 + _WHOLE)) * safe
+    whole = np.trunc(quantity / safe * (1.0 + WHOLE)) * safe
     result: np.ndarray = np.where(lots > 0.0, whole, quantity)
     return result
 
 
 def is_noise(change: float, units: float, held: float) -> bool:
     """Whether a position of `held` is `units` already, but for the last bits of a float."""
-    return abs(change) <= _WHOLE * (abs(units) + abs(held))
+    return abs(change) <= WHOLE * (abs(units) + abs(held))
 
 
 def changes_to(units: np.ndarray, held: np.ndarray, lots: np.ndarray) -> np.ndarray:
     """What to trade, in whole lots, to bring `held` to `units`; what is to be flat goes whole."""
     change = units - held
-    change[np.abs(change) <= _WHOLE * (np.abs(units) + np.abs(held))] = 0.0  # as `is_noise`
+    change[np.abs(change) <= WHOLE * (np.abs(units) + np.abs(held))] = 0.0  # as `is_noise`
     result: np.ndarray = np.where(units == 0.0, -held, round_to_lots(change, lots))
     return result
 

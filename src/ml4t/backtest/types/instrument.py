@@ -11,7 +11,9 @@ from ml4t.backtest.errors import ConfigError
 
 # A quotient that should be whole may miss it by a few units in the last place; without this
 # allowance 100 shares asked for as a value could become 99.
-_WHOLE = 1e-11
+WHOLE = 1e-11
+# What float noise may leave of a quantity that was filled, or closed, in parts, relative to it.
+DUST = 1e-12
 # Above this an annual rate is surely meant in per cent.
 _LARGEST_RATE = 10.0
 
@@ -100,4 +102,4 @@ def round_to_lot(quantity: float, lot_size: float) -> float:
     if lot_size == 0.0:
         return quantity
     lots = quantity / lot_size
-    return math.trunc(lots * (1.0 + _WHOLE)) * lot_size
+    return math.trunc(lots * (1.0 + WHOLE)) * lot_size
