@@ -53,8 +53,9 @@ class CashAccount(Account):
     page. A broker restricts an account after a few of them in a year.
 
     Args:
-        settlement_days: Business days from a sale to its settlement; 0 settles at once. Left
-            out, those of US shares at the time: 1 from 2024-05-28, 2 from 2017-09-05, 3 before.
+        settlement_days: Business days from a sale to its settlement; 0 settles the same day,
+            though not for purchases at the same moment. Left out, those of US shares at the
+            time: 1 from 2024-05-28, 2 from 2017-09-05, 3 before.
         good_faith: Whether unsettled proceeds may buy.
 
     Formula:
