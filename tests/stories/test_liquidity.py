@@ -40,6 +40,16 @@ def test_orders_of_an_asset_share_its_bar() -> None:
     )
 
 
+def test_a_bar_is_not_used_twice() -> None:
+    """What rests inside it and what trades at its close take from the same volume."""
+    tell(
+        "@3 buy 15 limit 100\n@4 buy 15",
+        "4 buy 15 at 100 because limit at open\n4 buy 5 at 96\n5 buy 10 at 98",
+        liquidity=TWENTY,
+        fill_at="close",
+    )
+
+
 def test_immediate_or_cancel_takes_what_there_is() -> None:
     """The rest is canceled."""
     tell(

@@ -122,8 +122,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
             time, with the share of equity that is marked at an old price (0.1 is ten percent).
         initial_cash: Money at the start.
         counts: How often something happened that limits trust; `ambiguous_bars`,
-            `same_close_fills`, `margin_calls`, `good_faith_violations` and `bankruptcies` are
-            read here.
+            `same_close_fills`, `bars_without_finer`, `margin_calls`, `good_faith_violations` and
+            `bankruptcies` are read here.
         settings: JSON-able. Read here: `strategy` (class name, or a mapping with `class` and
             `parameters`), `fill_at`, `commission`, `slippage`, `account`, `rates`, `borrow`,
             `funding`, `stale_after`, `intrabar`, `currency`, `calendar` (its name) and

@@ -238,6 +238,8 @@ def _trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
     yield from _order_rows(result)
     ambiguous = result.record.counts.get("ambiguous_bars", 0)
     yield "ambiguous bars", _ambiguous(ambiguous, settings)
+    if "bars_without_finer" in result.record.counts:
+        yield "inside bars", _finer(result.record.counts["bars_without_finer"])
     yield "stale holdings", _stale(result)
     if "actions_applied" in result.record.counts:
         yield "corporate actions", _actions(result.record.counts)
@@ -352,6 +354,13 @@ def _ambiguous(ambiguous: int, settings: Mapping[str, Any]) -> str:
     return (
         f"{count(ambiguous, 'bar')} could have filled two resting orders in either sequence; "
         f"the {taken} one was taken"
+    )
+
+
+def _finer(missing: int) -> str:
+    told = "resting orders traded by the finer feed"
+    return (
+        f"{told}; by assumption in {count(missing, 'bar')} without finer ones" if missing else told
     )
 
 

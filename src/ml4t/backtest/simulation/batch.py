@@ -41,7 +41,8 @@ _FOK = TimeInForce.FOK
 class BatchSettlement:
     """Settles candidates against one timestamp's bars, projecting cash and positions.
 
-    The portfolio itself is not touched: `news` goes to the engine, which books it.
+    The portfolio itself is not touched: `news` goes to the engine, which books it. `taken` is what
+    orders have used of each asset's bar, by code, where liquidity is limited.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class BatchSettlement:
         liquidity: Liquidity | None,
         account: Account,
         funding: str,
+        taken: dict[int, float],
     ) -> None:
         self.bars = bars
         self.portfolio = portfolio
@@ -69,7 +71,7 @@ class BatchSettlement:
         self.proceeds = 0.0  # of sales at this timestamp, in `cash`
         self._now = bars.timestamp
         self.positions: dict[int, float] = {}
-        self._taken: dict[int, float] = {}  # of each asset's bar, with a limited liquidity
+        self._taken = taken
         self._entries: dict[int, tuple[float, float]] = {}  # while rules watch
         self.news = news
         self.clipped = 0

@@ -6,23 +6,22 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from ml4t.backtest.broker.basket import Basket
 from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.broker.ticks import on_grid
 from ml4t.backtest.broker.trailing import start_trail
-from ml4t.backtest.errors import ConfigError, did_you_mean
-from ml4t.backtest.simulation.account import Account, UnleveragedAccount
+from ml4t.backtest.data.frames import as_feed
+from ml4t.backtest.simulation import options
 from ml4t.backtest.simulation.actions import effect_of
 from ml4t.backtest.simulation.batch import BatchSettlement, is_market
 from ml4t.backtest.simulation.clearing import Clearing
 from ml4t.backtest.simulation.columns import BasketMatch, ready_orders
 from ml4t.backtest.simulation.commission import NoCommission
 from ml4t.backtest.simulation.costs import Candidate, Costs
-from ml4t.backtest.simulation.financing import BorrowFee, Interest
+from ml4t.backtest.simulation.descent import Descent
+from ml4t.backtest.simulation.financing import Interest
+from ml4t.backtest.simulation.finer import FinerBars
 from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity
-from ml4t.backtest.simulation.path import PATHS
 from ml4t.backtest.simulation.slippage import NoSlippage
 from ml4t.backtest.simulation.stale import StaleWatch
 from ml4t.backtest.simulation.trading import BarTrading
@@ -35,9 +34,11 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.broker.basket import OpenBasket
     from ml4t.backtest.portfolio.portfolio import Portfolio
+    from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.commission import Commission
     from ml4t.backtest.simulation.liquidity import Liquidity
     from ml4t.backtest.simulation.slippage import Slippage
+    from ml4t.backtest.simulation.trading import Live
     from ml4t.backtest.types.action import Action
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import News
@@ -83,6 +84,9 @@ class SimulationBroker(Broker):
         intrabar: What is assumed of the path inside a bar where it matters: that the "worst" or
             the "best" of two touches comes first, or that the price goes from the open to the
             high, the low and the close ("ohlc"), or to the low first ("olhc").
+        intrabar_feed: Finer bars of the same assets, say minutes under daily bars, as a feed or
+            what one is made from: resting orders trade in the order in which these meet them, and
+            `intrabar` holds inside the finer bars only, and where there are none.
         close_at_end: Close all positions at the last close, so that every trade is closed.
         stale_after: Sessions without a bar after which a held asset counts as stale.
         on_vanish: What to do with a stale holding: keep its "mark", "close" it at its last
@@ -111,38 +115,42 @@ class SimulationBroker(Broker):
         fractional: bool = False,
         limit_fill: Literal["touch", "through"] = "touch",
         intrabar: Literal["worst", "best", "ohlc", "olhc"] = "worst",
+        intrabar_feed: Any = None,
         close_at_end: bool = False,
         stale_after: int = 5,
         on_vanish: Literal["mark", "close"] | float = "mark",
     ) -> None:
         super().__init__()
-        self.initial_cash = _positive("initial_cash", initial_cash)
-        self.fill_at = _one_of("fill_at", fill_at, _FILL_AT)
-        self.commission: Commission = _callable("commission", commission, NoCommission())
-        self.slippage: Slippage = _callable("slippage", slippage, NoSlippage())
-        self.liquidity: Liquidity = _callable("liquidity", liquidity, UnlimitedLiquidity())
-        self.account: Account = _account(account)
-        self.currency = _currency(currency)
-        self.instruments = _by_id(instruments, self.currency)
+        self.initial_cash = options.positive("initial_cash", initial_cash)
+        self.fill_at = options.one_of("fill_at", fill_at, _FILL_AT)
+        self.commission: Commission = options.called("commission", commission, NoCommission())
+        self.slippage: Slippage = options.called("slippage", slippage, NoSlippage())
+        self.liquidity: Liquidity = options.called("liquidity", liquidity, UnlimitedLiquidity())
+        self.account: Account = options.account_of(account)
+        self.currency = options.currency_of(currency)
+        self.instruments = options.instruments_by_id(instruments, self.currency)
         self._has_ticks = any(i.tick_size for i in self.instruments.values())
         self.leverage = self.account.leverage_with(self.instruments.values())
         self.interest = rates if rates is None or isinstance(rates, Interest) else Interest(rates)
-        self.borrow = _borrow(borrow, self.instruments)
-        self.funding = _one_of("funding", funding, _FUNDING)
-        self.fractional = _flag("fractional", fractional)
+        self.borrow = options.borrow_of(borrow, self.instruments)
+        self.funding = options.one_of("funding", funding, _FUNDING)
+        self.fractional = options.flag("fractional", fractional)
         self.default_lot = 0.0 if fractional else 1.0
-        self.limit_fill = _one_of("limit_fill", limit_fill, _LIMIT_FILL)
-        self.intrabar = _one_of("intrabar", intrabar, _INTRABAR)
-        self.close_at_end = _flag("close_at_end", close_at_end)
-        self.stale_after = _count("stale_after", stale_after)
+        self.limit_fill = options.one_of("limit_fill", limit_fill, _LIMIT_FILL)
+        self.intrabar = options.one_of("intrabar", intrabar, _INTRABAR)
+        self.intrabar_feed = None if intrabar_feed is None else as_feed(intrabar_feed)
+        self.close_at_end = options.flag("close_at_end", close_at_end)
+        self.stale_after = options.count("stale_after", stale_after)
         self.on_vanish = (
-            _one_of("on_vanish", on_vanish, ("mark", "close"))
+            options.one_of("on_vanish", on_vanish, ("mark", "close"))
             if isinstance(on_vanish, str)
-            else _positive("on_vanish", on_vanish)
+            else options.positive("on_vanish", on_vanish)
         )
         self._staged: list[Order] = []
         self._session_close = (-1, 0)  # the session looked up last, and when it closes
         self._stale: StaleWatch | None = None
+        self._finer: FinerBars | None = None
+        self._taken: tuple[int, dict[int, float]] = -1, {}  # the step, and units by code
         self._costs = Costs(self.commission, self.slippage)
         self._counts: dict[str, int] = {}
 
@@ -151,6 +159,9 @@ class SimulationBroker(Broker):
     def start(self, portfolio: Portfolio) -> None:
         """A run begins. Orders submitted before it count as decided before its first bar."""
         super().start(portfolio)
+        if self.intrabar_feed is not None:
+            self._finer = FinerBars(self.intrabar_feed, portfolio.universe, self.calendar)
+        self._taken = -1, {}
         self._stale = StaleWatch(portfolio, self.stale_after)
         self._costs = Costs(self.commission, self.slippage)
         self._costs.start()
@@ -247,19 +258,32 @@ class SimulationBroker(Broker):
         live = trading.tradable()
         if not live:
             return news
+        try:
+            self._trade(trading, live)
+        except Exception:  # what traded before it has happened all the same
+            self._report(trading)
+            raise
+        return self._settled(trading)
+
+    def _trade(self, trading: BarTrading, live: list[Live]) -> None:
+        """Open, inside, close: what becomes of the orders that can trade in these bars."""
         opening, resting, closing = trading.phases(live, self.fill_at)
         trading.at_open(opening)
-        if resting or blotter.links.activated:
-            trading.inside(resting)
-            if self.intrabar not in PATHS:
-                trading.trail(resting)
+        if resting or self.blotter.links.activated:
+            if self._finer is None:
+                trading.inside(resting)
+            else:
+                self._descend(trading, resting)
         if closing:
             with self.watchers.at_close():
                 trading.at_close(closing)
         trading.drop(opening)
         trading.drop(resting)  # what joined it inside the bar, too
         trading.drop(closing)
-        return self._settled(trading)
+
+    def _report(self, trading: BarTrading) -> None:
+        if self.on_news is not None:
+            self.on_news(trading.settlement.news)
 
     def finish(self, bars: Bars) -> News:
         """With `fill_at="close"`, market orders fill at the close they were decided on."""
@@ -276,8 +300,12 @@ class SimulationBroker(Broker):
             for w, row in trading.tradable(at_once=True)
             if is_market(w) and w.time_in_force not in _AUCTIONS
         ]
-        trading.at_close(live)
-        trading.drop(live)
+        try:
+            trading.at_close(live)
+            trading.drop(live)
+        except Exception:
+            self._report(trading)
+            raise
         news = self._settled(trading)
         self._counts["same_close_fills"] += len(news)
         self._clearing.account.book(news, bars)
@@ -323,6 +351,7 @@ class SimulationBroker(Broker):
             "fractional": self.fractional,
             "limit_fill": self.limit_fill,
             "intrabar": self.intrabar,
+            "intrabar_feed": None if self._finer is None else self._finer.describe(),
             "close_at_end": self.close_at_end,
             "stale_after": self.stale_after,
             "on_vanish": self.on_vanish,
@@ -331,7 +360,8 @@ class SimulationBroker(Broker):
 
     def counts(self) -> dict[str, int]:
         """Ambiguous bars, clipped orders, same-close fills, and what the account counts."""
-        return self._counts | ({} if self.portfolio is None else self._clearing.counts())
+        counts = self._counts | ({} if self.portfolio is None else self._clearing.counts())
+        return counts | ({} if self._finer is None else {"bars_without_finer": self._finer.missing})
 
     def stale_holdings(self) -> list[tuple[int, str, float]]:
         """(microseconds, asset_id, share of equity) for every session a holding was stale."""
@@ -384,6 +414,21 @@ class SimulationBroker(Broker):
             except ValueError as error:
                 return f"expires_at: {error}"
         return ""
+
+    def _descend(self, trading: BarTrading, resting: list[Live]) -> None:
+        """Trade inside bars by the finer feed; by assumption where it has no bars."""
+        finer, bars = self._finer, trading.bars
+        assert finer is not None
+        trading.join_activated(resting)
+        waiting = bars.rows_of([w.code for w in self.blotter.links.pending.values()])
+        rows = [row for working, row in resting if trading.is_open(working)]
+        lanes = finer.inside(bars, [*rows, *(row for row in waiting if row >= 0)])
+        Descent(trading, lanes).run(resting)
+        assumed = [pair for pair in resting if pair[1] not in lanes and trading.is_open(pair[0])]
+        finer.missing += len({row for _, row in assumed})
+        known = len(assumed)
+        trading.inside(assumed)
+        resting += assumed[known:]
 
     # -- what a bar's settlement is made of ----------------------------------------------------
 
@@ -443,6 +488,8 @@ class SimulationBroker(Broker):
 
     def _settlement(self, bars: Bars, news: News | None = None) -> BatchSettlement:
         assert self.portfolio is not None
+        if self._taken[0] != self.blotter.step:
+            self._taken = self.blotter.step, {}
         return BatchSettlement(
             news or [],
             bars,
@@ -453,6 +500,7 @@ class SimulationBroker(Broker):
             liquidity=None if type(self.liquidity) is UnlimitedLiquidity else self.liquidity,
             account=self._clearing.account,
             funding=self.funding,
+            taken=self._taken[1],
         )
 
     # -- positions that end without a decision --------------------------------------------------
@@ -498,84 +546,3 @@ class SimulationBroker(Broker):
             working = self.blotter.accept(order, code, abs(held))
             settlement.settle([Candidate(working, -1, prices[asset_id], reason)], bars.chunk.close)
         return settlement.news
-
-
-def _positive(name: str, value: Any) -> float:
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value <= 0:
-        raise ConfigError(f"{name} must be a positive, finite number, not {value!r}.")
-    return float(value)
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} must be a whole number from 1, not {value!r}.")
-    return value
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise ConfigError(f"{name} must be True or False, not {value!r}.")
-    return bool(value)
-
-
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
-    if value not in allowed:
-        raise ConfigError(
-            f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}. "
-            f"{did_you_mean(str(value), allowed)}"
-        )
-    return value
-
-
-def _callable(name: str, value: Any, default: Any) -> Any:
-    if value is None:
-        return default
-    if isinstance(value, type):
-        raise ConfigError(f"{name} takes an object, not a class: write {value.__name__}(...).")
-    if not callable(value):
-        raise ConfigError(
-            f"{name} must be an object that can be called, such as {default!r}, not {value!r}."
-        )
-    return value
-
-
-def _account(account: Any) -> Account:
-    if account is None:
-        return UnleveragedAccount()
-    if not isinstance(account, Account):
-        raise ConfigError(
-            f"account must be an object such as {UnleveragedAccount()!r}, not {account!r}."
-        )
-    return account
-
-
-def _borrow(borrow: Any, instruments: dict[str, Instrument]) -> BorrowFee | None:
-    if isinstance(borrow, BorrowFee):
-        return borrow
-    has_rates = any(i.borrow_rate is not None for i in instruments.values())
-    return BorrowFee(borrow) if has_rates or borrow is not None else None
-
-
-def _currency(currency: Any) -> str:
-    if not isinstance(currency, str) or not currency:
-        raise ConfigError(f"currency must be a name such as 'USD', not {currency!r}.")
-    return currency
-
-
-def _by_id(instruments: Iterable[Instrument], currency: str) -> dict[str, Instrument]:
-    if isinstance(instruments, Instrument):
-        raise ConfigError("instruments takes a list; write instruments=[Instrument(...)].")
-    by_id: dict[str, Instrument] = {}
-    for instrument in instruments:
-        if not isinstance(instrument, Instrument):
-            raise ConfigError(f"instruments must be Instrument objects, not {instrument!r}.")
-        if instrument.asset_id in by_id:
-            raise ConfigError(f"instruments names {instrument.asset_id!r} twice.")
-        if instrument.currency not in ("", currency):
-            raise ConfigError(
-                f"Instrument {instrument.asset_id!r} is in {instrument.currency}, the account in "
-                f"{currency}: convert its prices, or run it in an account of its own."
-            )
-        by_id[instrument.asset_id] = instrument
-    return by_id

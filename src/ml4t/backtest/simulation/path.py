@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.broker.trailing import move_trail
 from ml4t.backtest.simulation.matching import match_inside, match_open
@@ -35,7 +35,7 @@ class PathTrading:
 
     def __init__(self, trading: BarTrading, path: str) -> None:
         self.trading = trading
-        self.columns = [getattr(trading.chunk, name) for name in PATHS[path]]
+        self.columns: list[Any] = [getattr(trading.prices, name) for name in PATHS[path]]
         self.through = trading.limit_fill == "through"
 
     def run(self, live: list[Live]) -> None:
@@ -47,7 +47,7 @@ class PathTrading:
     def _leg(self, live: list[Live], start: Sequence[float], end: Sequence[float]) -> None:
         trading = self.trading
         reached: dict[int, float] = {}  # by asset code, where something filled on this leg
-        waiting = list(live)
+        waiting = trading.priced(list(live))
         while waiting:
             touched = []
             for working, row in waiting:
@@ -55,11 +55,11 @@ class PathTrading:
                     here = reached.get(working.code, start[row])
                     touched += self._touch(working, row, here, end[row])
             entered = self._settle(touched, reached, start)
-            waiting = trading.join_activated(live)
+            waiting = trading.priced(trading.join_activated(live))
             # Exits that were there before the entry they are for are met on the rest of the way.
             waiting += [
                 (working, row)
-                for working, row in live
+                for working, row in trading.priced(live)
                 if working.code in entered and working.order.reduce_only
             ]
         self._trail(live, start, end, reached)
@@ -72,7 +72,7 @@ class PathTrading:
         reached: dict[int, float],
     ) -> None:
         """Move stops by the way that is behind them; after an entry, by the way from there."""
-        for working, row in live:
+        for working, row in self.trading.priced(live):
             follows = working.type.is_trailing and not working.triggered
             if follows and self.trading.is_open(working):
                 here, there = reached.get(working.code, start[row]), end[row]

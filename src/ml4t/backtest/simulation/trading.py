@@ -13,11 +13,13 @@ from ml4t.backtest.simulation.path import PATHS, PathTrading
 from ml4t.backtest.types.order import OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from ml4t.backtest.broker.blotter import Working
     from ml4t.backtest.simulation.batch import BatchSettlement
+    from ml4t.backtest.simulation.descent import Moment
     from ml4t.backtest.simulation.matching import Match
+    from ml4t.backtest.types.bars import Chunk
 
 _MARKET, _DAY, _GTC = OrderType.MARKET, TimeInForce.DAY, TimeInForce.GTC
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
@@ -54,6 +56,8 @@ class BarTrading:
         self.ends_session = ends_session
         self.bars = settlement.bars
         self.chunk = settlement.bars.chunk
+        self.prices: Chunk | Moment = self.chunk
+        self.rows: Container[int] | None = None  # that have a price in `prices`; None for all
         self.blotter = settlement.blotter
         self.portfolio = settlement.portfolio
         self.ambiguous = 0
@@ -142,7 +146,7 @@ class BarTrading:
 
     def at_open(self, live: Sequence[Live]) -> None:
         """What trades at the open: market orders, and levels that it has passed."""
-        opens = self.chunk.opens
+        opens = self.prices.opens
         candidates = []
         for working, row in live:
             if working.type is _MARKET:
@@ -151,22 +155,29 @@ class BarTrading:
             elif self._has_purpose(working) and (match := match_open(working, opens[row])):
                 candidates.append(self.candidate(working, row, match))
         if candidates:
+            self._tell_of_bar(candidates)
             self.settlement.settle(candidates, self.chunk.open)
             self.protect(candidates)
 
     def inside(self, live: list[Live]) -> None:
-        """What trades between open and close, at its level; exits first, the worse ones first.
+        """What trades between open and close, at its level; stops that follow the price move.
 
         Orders that wait for one that fills here join `live`.
         """
         self.join_activated(live)
-        resting = [(w, row) for w, row in live if self.is_open(w)]
+        resting = self.priced([(w, row) for w, row in live if self.is_open(w)])
         if not resting:
             return
         if self.intrabar in PATHS:
             self._count_guesses(resting)
             PathTrading(self, self.intrabar).run(live)
             return
+        self._guess(resting, live)
+        # What began to work inside the bar stays: the best price may have come before.
+        self._trail(live)
+
+    def _guess(self, resting: list[Live], live: list[Live]) -> None:
+        """Exits first, the worse ones (or the better ones) first; then entries."""
         touched = self._touched(resting)
         exits = [
             c for c in touched if self.settlement.position(c.working.code) * c.working.sign < 0.0
@@ -183,21 +194,37 @@ class BarTrading:
                 self.distance(c),
             )
         )
+        self._tell_of_bar(touched)
         leaving = set(map(id, exits))
         entries = [c for c in touched if id(c) not in leaving and not c.working.order.reduce_only]
-        chunk = self.chunk
-        self.settlement.settle(exits, chunk.open)
+        opens = self.chunk.open
+        self.settlement.settle(exits, opens)
         self.protect(exits)
         entries = [c for c in entries if self.is_open(c.working)]
-        self.settlement.settle(entries, chunk.open)
+        self.settlement.settle(entries, opens)
         if entries:
             joined = self.join_activated(live)
             self.born.update(working.order_id for working, _ in joined)
-            resting += joined
-            behind = self._behind(entries, resting)
+            behind = self._behind(entries, [*resting, *joined])
             self.ambiguous += len({c.working.code for c in behind})
-            self.settlement.settle(behind, chunk.open)
+            self.settlement.settle(behind, opens)
             self.protect(behind)
+
+    def _tell_of_bar(self, candidates: list[Candidate]) -> None:
+        """The open of a moment inside the bars is not theirs."""
+        if self.rows is not None:
+            for candidate in candidates:
+                candidate.reason = candidate.reason.removesuffix(" at open")
+
+    def priced(self, live: list[Live]) -> list[Live]:
+        """Those whose asset has a price now: all, but for moments inside a bar."""
+        rows = self.rows
+        return live if rows is None else [pair for pair in live if pair[1] in rows]
+
+    def look(self, prices: Chunk | Moment, rows: Container[int] | None = None) -> None:
+        """Trade at other prices from now on: those of a moment inside the bars, of some rows."""
+        self.prices, self.rows = prices, rows
+        self.born.clear()
 
     def _has_purpose(self, working: Working) -> bool:
         """Whether a fill could do anything: what may only reduce needs something to reduce."""
@@ -207,7 +234,7 @@ class BarTrading:
 
     def distance(self, candidate: Candidate) -> float:
         """How far from the open an order trades, as a fraction."""
-        opened = self.chunk.opens[candidate.row]
+        opened = self.prices.opens[candidate.row]
         return float(abs(candidate.reference / opened - 1.0))
 
     def join_activated(self, live: list[Live]) -> list[Live]:
@@ -227,7 +254,7 @@ class BarTrading:
 
     def _behind(self, entries: list[Candidate], resting: list[Live]) -> list[Candidate]:
         """Protective orders that trade after entries inside the bar: stops, or at best targets."""
-        chunk, is_best = self.chunk, self.intrabar == "best"
+        prices, is_best = self.prices, self.intrabar == "best"
         entered = {c.working.code: c.reference for c in entries}
         behind = []
         for working, row in resting:
@@ -236,20 +263,20 @@ class BarTrading:
             is_protective = is_wanted and working.order.reduce_only
             if entry is None or not is_protective or not self.is_open(working):
                 continue
-            match = match_behind(working, entry, chunk.highs[row], chunk.lows[row])
+            match = match_behind(working, entry, prices.highs[row], prices.lows[row])
             if match is not None:
                 behind.append(self.candidate(working, row, match))
         return behind
 
     def _touched(self, resting: list[Live]) -> list[Candidate]:
-        chunk, through = self.chunk, self.limit_fill == "through"
+        prices, through = self.prices, self.limit_fill == "through"
         touched = []
         for working, row in resting:
             if not self._has_purpose(working):
                 continue
             # A protective stop behind an entry at this open may already be passed by it.
-            match = match_open(working, chunk.opens[row]) or match_inside(
-                working, chunk.highs[row], chunk.lows[row], chunk.closes[row], through=through
+            match = match_open(working, prices.opens[row]) or match_inside(
+                working, prices.highs[row], prices.lows[row], prices.closes[row], through=through
             )
             if match is not None:
                 touched.append(self.candidate(working, row, match))
@@ -265,7 +292,7 @@ class BarTrading:
 
     def _count_guesses(self, resting: list[Live]) -> None:
         """Bars whose range holds a stop and a target of one position, whatever their order."""
-        chunk = self.chunk
+        prices = self.prices
         touched: dict[int, set[bool]] = {}
         certain: set[int] = set()
         for working, row in resting:
@@ -274,9 +301,9 @@ class BarTrading:
             if not working.order.reduce_only:
                 continue
             way = -working.sign if working.stop is None else working.sign
-            if way * chunk.opens[row] >= way * level:
+            if way * prices.opens[row] >= way * level:
                 certain.add(working.code)
-            elif chunk.lows[row] <= level <= chunk.highs[row]:
+            elif prices.lows[row] <= level <= prices.highs[row]:
                 touched.setdefault(working.code, set()).add(working.stop is None)
         self.ambiguous += sum(
             len(kinds) > 1 for code, kinds in touched.items() if code not in certain
@@ -310,14 +337,14 @@ class BarTrading:
                 if working.order.reduce_only and working.sign * now >= 0.0:
                     self.blotter.end(working, OrderStatus.CANCELED, "position closed")
 
-    def trail(self, resting: Sequence[Live]) -> None:
+    def _trail(self, live: Sequence[Live]) -> None:
         """Stops that follow the price move now, after the test."""
-        chunk = self.chunk
-        for working, row in resting:
+        prices = self.prices
+        for working, row in self.priced(list(live)):
             if working.order_id in self.born:
-                continue  # the bar's best price may have come before
+                continue
             if working.type.is_trailing and not working.triggered and self.is_open(working):
-                move_trail(working, chunk.highs[row], chunk.lows[row])
+                move_trail(working, prices.highs[row], prices.lows[row])
 
     def drop(self, tried: Sequence[Live]) -> None:
         """End what has had its only chance."""
