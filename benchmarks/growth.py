@@ -124,9 +124,13 @@ With the number of timestamps:
 
 {bars}
 
+{bars_chart}
+
 With the number of assets:
 
 {assets}
+
+{assets_chart}
 
 With the number of market orders, sent through `buy` and `sell` from `on_bars` to {traded} assets.
 The time of a run that sends none is taken off:
@@ -140,12 +144,25 @@ Reading is opening the file and reading it in parts; the strategy is its choice 
 """
 
 
+def charted(sizes, axis, at):
+    """A table of sizes, and the cost of a bar over one of its columns."""
+    rows = list(size_rows(sizes))
+    table = report.markdown(BAR_COLUMNS, rows, words=0)
+    costs = [float(row[3]) for row in rows]
+    title = "Threshold strategy through on_market_data"
+    return table, report.chart(title, axis, [row[at] for row in rows], "µs a bar", costs)
+
+
 def section():
+    bars, bars_chart = charted(BARS, "timestamps of 50 assets", at=1)
+    assets, assets_chart = charted(ASSETS, "assets over 1,000 timestamps", at=0)
     return SECTION.format(
         repeats=REPEATS,
         about=report.about(),
-        bars=report.markdown(BAR_COLUMNS, size_rows(BARS), words=0),
-        assets=report.markdown(BAR_COLUMNS, size_rows(ASSETS), words=0),
+        bars=bars,
+        bars_chart=bars_chart,
+        assets=assets,
+        assets_chart=assets_chart,
         traded=TRADED,
         orders=report.markdown(ORDER_COLUMNS, order_rows(), words=0),
         names=universe.UNIVERSE.assets,

@@ -46,6 +46,22 @@ def markdown(columns, rows, words):
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
+def chart(title, axis, labels, unit, values):
+    """A line over labels, as a Mermaid chart, which GitHub and editors draw."""
+    ticks = ", ".join(f'"{label}"' for label in labels)
+    return "\n".join(
+        [
+            "```mermaid",
+            "xychart-beta",
+            f'    title "{title}"',
+            f'    x-axis "{axis}" [{ticks}]',
+            f'    y-axis "{unit}" 0 --> {1.3 * max(values):.3g}',
+            f"    line [{', '.join(f'{value:.3f}' for value in values)}]",
+            "```",
+        ]
+    )
+
+
 def about():
     """What our side was measured with."""
     versions = ", ".join(f"{p} {version(p)}" for p in ("numpy", "polars", "msgspec", "pyarrow"))

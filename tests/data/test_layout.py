@@ -150,6 +150,7 @@ def test_columns_named_like_labels_are_refused_unless_listed(name: str) -> None:
     [
         *("y_true", "Y_test", "y_train", "y_val", "ret_fwd_5", "ret_5_fwd", "RET_FWD", "r_forward"),
         *("ret_future", "ret_forward_5d", "ret_future5", "price_target", "up_label"),
+        *("label_5d", "target_5d", "y_1", "Y_10d", "target_return", "label_up", "ret_5d_ahead"),
     ],
 )
 def test_more_names_of_labels_are_no_signals_unless_listed(name: str) -> None:
@@ -172,6 +173,7 @@ def test_names_that_only_resemble_labels_pass() -> None:
         "y_pred",
         "y_hat",
         "y_prob",
+        "target_weight",
     ]
     names += ["forwarder", "div_yield", "straightforward", "carry_forwarder", "futures_basis"]
     refuse_labels([*names, "targeted", "labelled", "on_target_share"], "data")

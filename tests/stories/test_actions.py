@@ -375,6 +375,21 @@ def test_a_trailing_stop_follows_a_split() -> None:
     assert result.fills.select("quantity", "price").rows() == [(10, 100), (20, 50.5)]
 
 
+def test_a_rule_in_money_follows_a_split() -> None:
+    """Ten under 100 is 90, then 45; five under the average of 51 after more at 52 is 46."""
+
+    def protect(plan: Plan, step: int) -> None:
+        if step == 0:
+            plan.set_stop_loss("A", amount=10.0)
+
+    result = happen("2 split A ratio 2", "@0 buy 10\n@2 buy 20", bars=SPLIT, acts=protect)
+    assert result.orders.filter(pl.col("type") == "stop")["stop_price"].to_list() == [46.0]
+    again = happen(
+        "2 split A ratio 2", "@0 buy 10\n@1 sell 10\n@2 buy 20", bars=SPLIT, acts=protect
+    )  # the next position's stop is in new terms, too
+    assert again.orders.filter(pl.col("type") == "stop")["stop_price"].to_list()[-1] == 47.0
+
+
 def test_a_bracket_that_waits_follows_a_split() -> None:
     """The entry has not filled; its stop and target are restated with it."""
 
@@ -633,6 +648,43 @@ def test_a_merger_of_two_holdings() -> None:
         ("B", "buy", 100.0, pytest.approx(10.2), "renamed"),
     ]
     assert result.trades["pnl"].to_list() == [pytest.approx(20.0), pytest.approx(-20.0)]
+
+
+def test_rules_after_a_merger_of_two_holdings() -> None:
+    """A's stop ends with A; B's guards all of B, five percent under its new average cost."""
+    bars = GAP.replace("3     51  53  50  52\n", "")
+
+    def protect(plan: Plan, step: int) -> None:
+        if step == 0:
+            plan.set_stop_loss(percent=0.05)
+
+    result = happen("2 rename A to B ratio 10", "@0 buy 10\n@0 buy 50 B", bars=bars, acts=protect)
+    assert held(result) == {"B": 150.0}
+    stops = result.orders.filter(pl.col("type") == "stop")
+    assert stops.select("status", "quantity", "reason").rows() == [
+        ("canceled", 100.0, "position closed"),
+        ("accepted", 150.0, None),
+    ]
+    first = result.fills.filter(asset_id="B")["price"][0]
+    cost = (50 * first + 100 * 10.2) / 150
+    assert stops["stop_price"][1] == pytest.approx(0.95 * cost)
+
+
+def test_a_long_merges_with_a_short() -> None:
+    """What guarded the short has nothing left to reduce."""
+    bars = GAP.replace("3     51  53  50  52\n", "")
+
+    def protect(plan: Plan, step: int) -> None:
+        if step == 0:
+            plan.set_stop_loss("B", percent=0.5)
+
+    result = happen("2 rename A to B ratio 10", "@0 buy 10\n@0 sell 50 B", bars=bars, acts=protect)
+    assert held(result) == {"B": 50.0}
+    stops = result.orders.filter(pl.col("type") == "stop")
+    assert stops.select("side", "status", "quantity").rows() == [
+        ("buy", "canceled", 50.0),
+        ("sell", "accepted", 50.0),
+    ]
 
 
 def test_a_name_that_moves_on() -> None:

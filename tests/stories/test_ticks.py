@@ -32,6 +32,17 @@ def test_a_stop_is_rounded_beyond() -> None:
     tell("@5 buy 10 stop 101.1", "6 buy 10 at 101.25 because stop", instruments=QUARTERS)
 
 
+def test_a_stop_that_follows_is_rounded_too() -> None:
+    """3.1 under 96 is 92.9, on the grid 92.75; its limit of 91.65 becomes 91.75."""
+    result = tell(
+        "@4 sell 10 trail 3.1 offset 1.1",
+        "5 sell 10 at 92.75 because stop_limit",
+        instruments=QUARTERS,
+    )
+    assert result.fills["price"][0] % 0.25 == 0.0
+    tell("@4 buy 10 trail 2.6", "5 buy 10 at 98.75 because stop", instruments=QUARTERS)
+
+
 def test_a_price_on_the_grid_stays() -> None:
     """Also where floats only nearly are."""
     cents = [Instrument(asset_id="A", tick_size=0.01)]

@@ -43,6 +43,16 @@ def test_a_stop_loss_in_money() -> None:
     tell("@0 buy 10", BOUGHT + "4 sell 10 at 98 because stop_loss", acts=acts)
 
 
+def test_a_rule_that_no_price_can_meet_is_refused_in_sight() -> None:
+    """A hundred and fifty under 102; the target of a short the same way down."""
+    acts = at(b0=lambda plan: plan.set_stop_loss(amount=150))
+    text = "stop_loss: 150 from an entry at 102 is no positive price"
+    tell("@0 buy 10", BOUGHT, f"2 rejected {text}", acts=acts)
+    acts = at(b0=lambda plan: plan.set_take_profit(amount=102))
+    text = "take_profit: 102 from an entry at 102 is no positive price"
+    tell("@0 sell 10", "1 sell 10 at 102", f"2 rejected {text}", acts=acts)
+
+
 def test_a_take_profit() -> None:
     """Five percent over 102 is 107.1; bar 3 opens beyond it."""
     acts = at(b0=lambda plan: plan.set_take_profit(percent=0.05))

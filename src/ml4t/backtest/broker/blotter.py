@@ -47,7 +47,8 @@ class Working(msgspec.Struct, gc=False):
     the next open. `limit` and `stop` are where its prices are now: a trailing stop follows the
     market. `whole` is the quantity accepted; of an order that waits for another one, `worked` is
     how much of it has been set to work; of one in a group, `taken` is what the fills of others
-    took from it. `reason` says why it ended without filling whole.
+    took from it. `tick` is the grid that a stop which follows the price keeps to, 0 without one.
+    `reason` says why it ended without filling whole.
     """
 
     order_id: int
@@ -71,6 +72,7 @@ class Working(msgspec.Struct, gc=False):
     whole: float = 0.0
     worked: float = 0.0
     taken: float = 0.0
+    tick: float = 0.0
 
 
 class Blotter:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ml4t.backtest.broker.ticks import against
+
 if TYPE_CHECKING:
     from ml4t.backtest.broker.blotter import Working
 
@@ -18,7 +20,8 @@ def move_trail(working: Working, high: float, low: float) -> None:
     """Let the stop of a trailing order follow the best price of a bar, if that was better.
 
     A sale's stop stays below the highest price since the decision and never falls; a purchase's
-    stays above the lowest and never rises. The limit keeps its distance beyond the stop.
+    stays above the lowest and never rises. The limit keeps its distance beyond the stop. On a grid
+    both are rounded as those of any order: neither is more aggressive than asked.
 
     Formula:
         stop = best - side * trail_amount, or best * (1 - side * trail_percent)
@@ -31,8 +34,11 @@ def move_trail(working: Working, high: float, low: float) -> None:
     else:
         assert order.trail_amount is not None
         stop = best - side * order.trail_amount
+    if working.tick:
+        stop = against(stop, working.tick, -side)
     if working.stop is not None and side * stop <= side * working.stop:
         return
     working.stop = stop
     if order.limit_offset is not None:
-        working.limit = stop - side * order.limit_offset
+        limit = stop - side * order.limit_offset
+        working.limit = against(limit, working.tick, side) if working.tick else limit

@@ -135,16 +135,21 @@ class Watchers:
         if rule.role == "time_exit":
             self._bars[code] = 0
             return
-        order = self._on_grid(
-            _order(rule, self.portfolio.universe.ids[code], position, entry), code
+        blotter, plain = (
+            self.blotter,
+            _order(rule, self.portfolio.universe.ids[code], position, entry),
         )
-        blotter = self.blotter
+        if obstacle := _obstacle(rule, plain, entry):
+            blotter.reject(plain, obstacle, code)
+            return
+        order = self._on_grid(plain, code)
         if cause is None:
             working = blotter.accept(order, code, abs(position))
         else:  # decided with the order that opened the position
             working = blotter.accept_with(cause, order, code, abs(position))
             blotter.links.activated.append(working)
         if working.type.is_trailing:
+            working.tick = self.portfolio.instruments[code].tick_size
             start_trail(working, entry if cause is not None else self._last(code))
         self._orders.setdefault(code, {})[rule.role] = working.order_id
         self._carried[working.order_id] = rule
@@ -164,7 +169,11 @@ class Watchers:
         rule = self._rule(working)
         if moves and rule is not None and not working.type.is_trailing:
             changes[_PRICE[rule.role]] = _level(rule, position, entry)
-        order = self._on_grid(structs.replace(working.order, **changes), working.code)
+        order = structs.replace(working.order, **changes)
+        if rule is not None and (obstacle := _obstacle(rule, order, entry)):
+            self.blotter.end(working, OrderStatus.CANCELED, obstacle)
+            return
+        order = self._on_grid(order, working.code)
         self.blotter.replace(working, order, order.quantity, is_new=False)
 
     def _rule(self, working: Working) -> Rule | None:
@@ -180,9 +189,23 @@ class Watchers:
         if code in self._bars:
             self._bars[new] = self._bars.pop(code)
 
+    def restate(self, code: int, ratio: float) -> None:
+        """Money per unit of an asset is so many times less: what its rules say goes along."""
+        own = self._rules.get(self.portfolio.universe.ids[code], {})
+        for role, rule in own.items():
+            if rule is not None and rule.amount is not None:
+                own[role] = structs.replace(rule, amount=rule.amount / ratio)
+        for order_id in self._orders.get(code, {}).values():
+            rule = self._carried[order_id]
+            if rule.amount is not None:
+                self._carried[order_id] = structs.replace(rule, amount=rule.amount / ratio)
+
     def forget(self, code: int) -> None:
-        """A position has ended without an order."""
-        self._orders.pop(code, None)
+        """A position has ended without an order of its own: its rules have nothing to do."""
+        for order_id in self._orders.pop(code, {}).values():
+            working = self.blotter.open.get(order_id)
+            if working is not None:
+                self.blotter.end(working, OrderStatus.CANCELED, "position closed")
         self._bars.pop(code, None)
 
     # -- time ---------------------------------------------------------------------------------
@@ -229,6 +252,14 @@ def _order(rule: Rule, asset_id: str, position: float, entry: float) -> Order:
     if rule.role == "trailing_stop":
         return structs.replace(order, trail_percent=rule.percent, trail_amount=rule.amount)
     return structs.replace(order, **{_PRICE[rule.role]: _level(rule, position, entry)})
+
+
+def _obstacle(rule: Rule, order: Order, entry: float) -> str:
+    """Why an order can never carry out a rule: an empty string when it can."""
+    level = getattr(order, _PRICE.get(rule.role, ""), None)
+    if level is None or level > 0.0:
+        return ""
+    return f"{rule.role}: {rule.amount:g} from an entry at {entry:g} is no positive price"
 
 
 def _level(rule: Rule, position: float, entry: float) -> float:

@@ -26,7 +26,8 @@ _SPELLINGS = {
 _LABELS = re.compile(r"target|label|y|(fwd|forward|future|next)_.*", re.IGNORECASE | re.DOTALL)
 _SIGNAL_LABELS = re.compile(  # y_pred and y_hat are predictions
     r"y_(true|train|test|val|valid|actual)|.+_(target|label)|.+_fwd(_.*)?"
-    r"|.+_(forward|future)(_?\d.*)?",
+    r"|.+_(forward|future)(_?\d.*)?|(target|y)_\d.*|label_.+|target_(ret|return|up).*"
+    r"|.+_ahead(_.*)?",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -134,8 +135,8 @@ def refuse_labels(names: Iterable[str], source: str, *, is_context: bool = False
     Raises:
         DataError: At least one name is `target`, `label`, `y`, or starts with `fwd_`, `forward_`,
             `future_` or `next_`, in any case; of signals, also `y_true` and its like, names with
-            `_fwd`, and names that end with `_forward`, `_future` (and a number), `_target` or
-            `_label`.
+            `_fwd`, names that end with `_forward`, `_future` (and a number), `_target`, `_label` or
+            `_ahead`, and those like `label_5d`, `target_5d`, `target_return` and `y_5`.
     """
     patterns = (_LABELS,) if is_context else (_LABELS, _SIGNAL_LABELS)
     labels = [name for name in names if any(p.fullmatch(name.strip()) for p in patterns)]

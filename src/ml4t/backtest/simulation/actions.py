@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from ml4t.backtest.portfolio.portfolio import entry_price_after, position_after
 from ml4t.backtest.types.action import Action, ActionKind
 from ml4t.backtest.types.events import AdjustmentEvent, CashEvent, FillEvent
 from ml4t.backtest.types.instrument import round_to_lot
@@ -88,6 +89,8 @@ class Affected:
     def exchange(self) -> News:
         """New units for old ones, of the same asset or of another one."""
         is_changed = self._restate()
+        if self.action.ratio != 1.0:
+            self.watchers.restate(self.code, self.action.ratio)
         if not self.held:
             self.watchers.rename(self.code, self.new)
             return [self._adjustment(0.0, 0.0)] if is_changed else []
@@ -111,15 +114,29 @@ class Affected:
         self.watchers.forget(self.code)
         amount = self.action.amount
         price = self.last if amount is None else amount
-        return [self._fill(self.code, -self.held, price, DELISTED)] if self.held else []
+        return [self._fill(self.code, -self.held, price, DELISTED)[1]] if self.held else []
 
     def _merge(self) -> News:
-        """Both are held: one ends and the other grows, at the last price and free of charge."""
-        ratio = self.action.ratio
-        units = round_to_lot(self.held * ratio, self.lot)
+        """Both are held: one ends and the other grows, at the last price and free of charge.
+
+        The rules over the one that ends have nothing left to do; those over the other follow it.
+        """
+        ratio, portfolio = self.action.ratio, self.portfolio
+        signed, price = round_to_lot(self.held * ratio, self.lot), self.last / ratio
         self.watchers.forget(self.code)
-        news: News = [self._fill(self.code, -self.held, self.last, RENAMED)]
-        return [*news, self._fill(self.new, units, self.last / ratio, RENAMED)] if units else news
+        _, closing = self._fill(self.code, -self.held, self.last, RENAMED)
+        if not signed:
+            return [closing]
+        working, opening = self._fill(self.new, signed, price, RENAMED)
+        before, entry = portfolio.units[self.new], portfolio.entry_price[self.new].item()
+        after = position_after(before, signed)
+        entry = entry_price_after(before, entry, signed, after, price)
+        if self.watchers.is_used:
+            self.watchers.follow(self.new, before, after, entry, working)
+        for order in self.blotter.working(self.new):
+            if order.order.reduce_only and order.sign * after >= 0.0:
+                self.blotter.end(order, OrderStatus.CANCELED, "position closed")
+        return [closing, opening]
 
     def _restate(self) -> bool:
         """Open orders go on in the new terms; less than a lot ends.
@@ -170,7 +187,9 @@ class Affected:
     def _cash(self, kind: str, money: float) -> News:
         return [CashEvent(self.now, kind, money, self.action.new_asset_id)] if money else []
 
-    def _fill(self, code: int, signed: float, price: float, reason: str) -> FillEvent:
+    def _fill(
+        self, code: int, signed: float, price: float, reason: str
+    ) -> tuple[Working, FillEvent]:
         """A fill that nobody asked for, through an order of its own, free of charge."""
         asset_id, units = self.portfolio.universe.ids[code], abs(signed)
         side = OrderSide.BUY if signed > 0 else OrderSide.SELL
@@ -178,7 +197,8 @@ class Affected:
         working = self.blotter.accept(order, code, units)
         self.blotter.fill(working, units, price)
         number = working.order_id
-        return FillEvent(number, asset_id, self.now, side, units, price, 0.0, 0.0, reason)
+        fill = FillEvent(number, asset_id, self.now, side, units, price, 0.0, 0.0, reason)
+        return working, fill
 
 
 _EFFECTS: dict[ActionKind, Callable[[Affected], News]] = {

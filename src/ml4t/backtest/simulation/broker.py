@@ -389,6 +389,7 @@ class SimulationBroker(Broker):
             return blotter.reject(order, reason, code)
         tick = portfolio.instruments[code].tick_size
         working = blotter.accept(on_grid(order, tick) if tick else order, code, quantity)
+        working.tick = tick
         bars = blotter.bars
         if working.type.is_trailing and working.status is OrderStatus.ACCEPTED:
             start_trail(working, portfolio.last_price(order.asset_id))

@@ -365,9 +365,9 @@ class Desk:
 
 
 def is_protective(working: Working) -> bool:
-    """Whether an order guards a position: resting, and only able to reduce it."""
+    """Whether an order guards a position: of a rule, or resting and only able to reduce it."""
     return (
         working.order.reduce_only
-        and working.type is not OrderType.MARKET
+        and (working.type is not OrderType.MARKET or working.order.role != "")
         and working.status is not OrderStatus.PENDING
     )
