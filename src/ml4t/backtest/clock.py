@@ -101,6 +101,24 @@ class Clock:
         self._known.add(id(feed))
         self._feeds.append((feed, asset_id))
 
+    def again(self) -> Clock:
+        """A clock of the same feeds and options that nobody has walked yet."""
+        start, end = self._bounds
+        clock = Clock(
+            signals=self._signals,
+            signal_columns=self._signal_columns,
+            signal_delay=self._signal_delay,
+            signal_max_age=self._signal_max_age,
+            context=self._context,
+            context_pattern=self._context_pattern,
+            calendar=self._calendar,
+            start=start,
+            end=end,
+        )
+        for feed, asset_id in self._feeds:
+            clock.add_data_feed(feed, asset_id=asset_id)
+        return clock
+
     def prepare(self) -> None:
         """Open all feeds and check everything that can be checked before the run.
 

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ml4t.backtest.errors import ConfigError
-from ml4t.backtest.results import attribution, explain, metrics, store, summary
+from ml4t.backtest.errors import ConfigError, DataError
+from ml4t.backtest.results import attribution, explain, market, metrics, store, summary
 from ml4t.backtest.results.record import RunRecord, normalised
 from ml4t.backtest.results.trades import positions_of, trades_of
 
 if TYPE_CHECKING:
     import datetime as dt
     import os
+    from collections.abc import Sequence
+
+    from ml4t.backtest.clock import Clock
 
 
 class BacktestResult:
@@ -31,8 +34,9 @@ class BacktestResult:
     of that name.
     """
 
-    def __init__(self, record: RunRecord) -> None:
+    def __init__(self, record: RunRecord, *, clock: Clock | None = None) -> None:
         self.record = record
+        self._clock = clock
 
     # -- frames --------------------------------------------------------------------------------
 
@@ -155,6 +159,28 @@ class BacktestResult:
         )
         returns = metrics.returns_of(sessions["equity"].to_numpy(), self.initial_cash)
         return sessions.with_columns(pl.Series("return", returns, dtype=pl.Float64))
+
+    def market(
+        self, asset_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """The bars of the run and the signals known with each, read again from their source.
+
+        Args:
+            asset_ids: Some assets; all by default.
+            columns: Some of open, high, low, close, volume and the signals; all by default.
+
+        Returns:
+            timestamp, asset_id and the columns, in order of time and asset; null where absent.
+
+        Raises:
+            DataError: The source is gone, or has no such asset or column.
+        """
+        if self._clock is None:
+            raise DataError(
+                "The bars of this run are gone: it was loaded from a folder, which keeps results "
+                "and not their input. Run it again to look at its market."
+            )
+        return market.read(self._clock.again(), asset_ids, columns)
 
     # -- figures -------------------------------------------------------------------------------
 
