@@ -124,7 +124,7 @@ def row(comparison, ours, floor):
         hook,
         f"`{comparison.floor}`",
         f"**{ours['total'] / floor['total']:.2f}**",
-        f"{comparison.target:g}",
+        "" if comparison.target is None else f"{comparison.target:g}",
         f"{ours['cpu'] / floor['cpu']:.2f}",
         f"{ours['run'] / floor['run']:.2f}",
         f"{events / ours['total']:,.0f}",

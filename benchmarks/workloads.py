@@ -72,16 +72,16 @@ class Comparison:
 
 
 COMPARISONS = (
-    Comparison("W1", "on_market_data", "floor_build", 1.1),
-    Comparison("W2", "on_market_data", "floor_build", 1.1, limit=2.8),
-    Comparison("W3", "on_market_data", "floor_build", 1.1),
-    Comparison("W4", "on_market_data", "floor_build", 1.1),
-    Comparison("W5", "on_market_data", "floor_build", 1.1, limit=2.0),
+    Comparison("W1", "on_market_data", "floor_build", None),
+    Comparison("W2", "on_market_data", "floor_build", 0.75, limit=2.8),
+    Comparison("W3", "on_market_data", "floor_build", 0.75),
+    Comparison("W4", "on_market_data", "floor_build", 0.75),
+    Comparison("W5", "on_market_data", "floor_build", 0.75, limit=2.0),
     Comparison("W2", "empty_on_bars", "floor_build", 0.3),
     Comparison("W3", "empty_on_bars", "floor_build", 0.3),
     Comparison("W5", "empty_on_bars", "floor_build", 0.3),
-    Comparison("R2", "on_bars", "floor_engine", 0.9, limit=2.8),
-    Comparison("R5", "on_bars", "floor_engine", 0.9),
+    Comparison("R2", "on_bars", "floor_engine", 0.5, limit=2.8),
+    Comparison("R5", "on_bars", "floor_engine", 0.4),
     Comparison("R2", "on_market_data", "floor_engine", 1.0),
     Comparison("R5", "on_market_data", "floor_engine", 1.0),
 )
