@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml4t.backtest.broker.basket import Basket
 from ml4t.backtest.broker.broker import Broker
-from ml4t.backtest.broker.ticks import on_grid
 from ml4t.backtest.broker.trailing import start_trail
 from ml4t.backtest.data.frames import as_feed
 from ml4t.backtest.simulation import options
@@ -18,6 +15,7 @@ from ml4t.backtest.simulation.clearing import Clearing
 from ml4t.backtest.simulation.columns import BasketMatch, ready_orders
 from ml4t.backtest.simulation.commission import NoCommission
 from ml4t.backtest.simulation.costs import Candidate, Costs
+from ml4t.backtest.simulation.counter import Counter
 from ml4t.backtest.simulation.descent import Descent
 from ml4t.backtest.simulation.financing import Interest
 from ml4t.backtest.simulation.finer import FinerBars
@@ -26,7 +24,6 @@ from ml4t.backtest.simulation.slippage import NoSlippage
 from ml4t.backtest.simulation.stale import StaleWatch
 from ml4t.backtest.simulation.trading import BarTrading
 from ml4t.backtest.types.events import CashEvent
-from ml4t.backtest.types.instrument import Instrument, round_to_lot
 from ml4t.backtest.types.order import Order, OrderSide, OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.action import Action
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import News
+    from ml4t.backtest.types.instrument import Instrument
 
 FillAt = Literal["next_open", "next_close", "close"]
 _FILL_AT = ("next_open", "next_close", "close")
@@ -97,6 +95,7 @@ class SimulationBroker(Broker):
     """
 
     _clearing: Clearing  # of the run
+    _counter: Counter
 
     def __init__(
         self,
@@ -174,6 +173,7 @@ class SimulationBroker(Broker):
             blotter=self.blotter,
             calendar=self.calendar,
         )
+        self._counter = Counter(portfolio, self.blotter, self.calendar)
         self.submit(self._staged)
 
     def is_idle(self, bars: Bars) -> bool:
@@ -209,7 +209,7 @@ class SimulationBroker(Broker):
             Its id.
         """
         if self.is_running:
-            return self._submit_one(order)
+            return self._counter.take(order)
         self._staged.append(order)
         return len(self._staged)
 
@@ -291,7 +291,7 @@ class SimulationBroker(Broker):
             for order in self.watchers.pass_bar(bars):
                 self.submit_order(order)
         for order in self._clearing.forced():
-            self._submit_one(order)
+            self._counter.take(order)
         if self.fill_at != "close" or self.blotter.is_empty:
             return []
         trading = self._trading(bars)
@@ -367,54 +367,7 @@ class SimulationBroker(Broker):
         """(microseconds, asset_id, share of equity) for every session a holding was stale."""
         return self._stale.rows if self._stale is not None else []
 
-    # -- accepting ----------------------------------------------------------------------------
-
-    def _submit_one(self, order: Order) -> int:
-        portfolio, blotter = self.portfolio, self.blotter
-        assert portfolio is not None
-        order, code, reason = blotter.check(order)
-        if self.is_over:
-            reason = reason or "the account is bankrupt"
-        if reason:
-            return blotter.reject(order, reason, code)
-        quantity = order.quantity
-        if quantity != abs(portfolio.quantities[order.asset_id]):  # a whole position can be closed
-            quantity = round_to_lot(quantity, portfolio.instruments[code].lot_size)
-        if quantity == 0.0:
-            return blotter.reject(order, f"below one lot: {order.quantity:g} units", code)
-        if order.type is _MARKET and order.time_in_force is _GTC and not order.after:
-            return blotter.accept(order, code, quantity).order_id
-        reason = self._obstacle(order)
-        if reason:
-            return blotter.reject(order, reason, code)
-        tick = portfolio.instruments[code].tick_size
-        working = blotter.accept(on_grid(order, tick) if tick else order, code, quantity)
-        working.tick = tick
-        bars = blotter.bars
-        if working.type.is_trailing and working.status is OrderStatus.ACCEPTED:
-            start_trail(working, portfolio.last_price(order.asset_id))
-        if bars is not None and working.time_in_force is TimeInForce.OPG:
-            working.decided_session = bars.chunk.sessions.item(bars.index)
-        return working.order_id
-
-    def _obstacle(self, order: Order) -> str:
-        """Why an order that can be meant cannot be worked here: an empty string when it can."""
-        assert self.portfolio is not None
-        kind, force, bars = OrderType(order.type), order.time_in_force, self.blotter.bars
-        is_alone = kind.is_trailing and not order.after
-        if is_alone and math.isnan(self.portfolio.last_price(order.asset_id)):
-            return "no price yet to trail: it had no bar"
-        if bars is None:
-            return ""
-        axis = bars.chunk.axis
-        if force is TimeInForce.CLS and not axis.is_session and self.calendar is None:
-            return "a cls order on intraday bars needs calendar= on the engine"
-        if isinstance(order.expires_at, dt.datetime):
-            try:
-                axis.to_microseconds(order.expires_at)
-            except ValueError as error:
-                return f"expires_at: {error}"
-        return ""
+    # -- what a bar's settlement is made of ----------------------------------------------------
 
     def _descend(self, trading: BarTrading, resting: list[Live]) -> None:
         """Trade inside bars by the finer feed; by assumption where it has no bars."""
@@ -430,8 +383,6 @@ class SimulationBroker(Broker):
         known = len(assumed)
         trading.inside(assumed)
         resting += assumed[known:]
-
-    # -- what a bar's settlement is made of ----------------------------------------------------
 
     def _match_basket(self, bars: Bars, basket: OpenBasket, due: News) -> News | None:
         """Fill a whole basket as columns; None when it has to go order by order."""
@@ -530,6 +481,7 @@ class SimulationBroker(Broker):
             if working.order_id in blotter.open:
                 blotter.end(working, OrderStatus.CANCELED, RUIN)
         self.is_over = True
+        self._counter.closed = "the account is bankrupt"
         self._counts["bankruptcies"] = 1
         return news
 
