@@ -191,6 +191,17 @@ def test_auctions_decided_at_the_close() -> None:
     assert result.orders["status"].to_list() == ["filled", "accepted"]
 
 
+def test_an_asset_without_a_bar_at_the_close() -> None:
+    """A trades until 20:59; only B has a bar at 21:00. The order does not wait for tomorrow."""
+    bars = parse_bars(SESSIONS.replace("    2  12", "    2 B 12") + "0 B 5 5 5 5\n", CLOCK)
+    result = BacktestEngine(bars, strategy=Auctions(0), calendar="XNYS").run()
+    assert result.fills["quantity"].to_list() == [1.0]
+    assert result.orders.select("status", "reason").rows()[1] == (
+        "canceled",
+        "at the close: the asset has no bar there",
+    )
+
+
 def test_the_close_of_an_intraday_session_needs_a_calendar() -> None:
     """Nothing in the bars says which one is the last."""
     result = BacktestEngine(parse_bars(SESSIONS, CLOCK), strategy=Auctions(0)).run()

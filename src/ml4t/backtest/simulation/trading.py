@@ -79,6 +79,8 @@ class BarTrading:
             if working.time_in_force is not _GTC and self._is_over(working, session):
                 continue
             if row < 0:
+                if working.time_in_force is _CLS and self.ends_session:
+                    self._miss_close(working, session)
                 continue
             decided = working.decided_at
             if begins is not None and begins[row] < decided and not (at_once and decided == now):
@@ -87,6 +89,12 @@ class BarTrading:
                 working.session = session
             live.append((working, row))
         return live
+
+    def _miss_close(self, working: Working, session: int) -> None:
+        """An asset that traded in a session has no bar at its close: there was no auction."""
+        if working.session == session:
+            text = "at the close: the asset has no bar there"
+            self.blotter.end(working, OrderStatus.CANCELED, text)
 
     def _is_over(self, working: Working, session: int) -> bool:
         """Whether an order's time has passed; it ends then."""
