@@ -162,6 +162,18 @@ def test_more_names_of_labels_are_no_signals_unless_listed(name: str) -> None:
     assert recognise(schema, Naming(context_pattern=name), "data").context == (name,)
 
 
+@pytest.mark.parametrize(
+    "name", ["adj_close", "Adj Close", "adjusted_open", "close_adj", "AdjPrice"]
+)
+def test_adjusted_prices_are_no_signals_unless_listed(name: str) -> None:
+    """They know of dividends and splits that are yet to come."""
+    schema = BARS | {name: pl.Float64, "adj_factor_rank": pl.Float64}
+    found = recognise(schema, Naming(), "data")
+    assert found.signals == ("adj_factor_rank",)
+    assert found.left_out == {name: "adjusted prices know the future"}
+    assert recognise(schema, Naming(signal_columns=(name,)), "data").signals == (name,)
+
+
 def test_names_that_only_resemble_labels_pass() -> None:
     """Only whole words at the ends count; predictions are none."""
     names = [

@@ -32,6 +32,12 @@ _SIGNAL_LABELS = re.compile(  # y_pred and y_hat are predictions
 )
 
 
+# Prices that know of splits and dividends to come: no signals, whatever else they are.
+_ADJUSTED = re.compile(
+    r"adj(usted)?(open|high|low|close|price)|(open|high|low|close|price)adj(usted)?"
+)
+
+
 class Naming(msgspec.Struct, frozen=True):
     """What the user said about the columns of a table.
 
@@ -64,7 +70,7 @@ class Layout(msgspec.Struct, frozen=True):
         context: In the order of the table.
         meta: `_meta`, when there is one.
         doubles: What a column means, the column taken, and another one that could mean the same.
-        left_out: Columns that would be signals were they of another type, and their types.
+        left_out: Columns that might be signals and are none, and their types or why.
     """
 
     time: str
@@ -239,15 +245,23 @@ def _doubles(
 
 
 def _left_out(schema: Mapping[str, pl.DataType], naming: Naming, taken: set[str]) -> dict[str, str]:
-    """Columns that are no signals for their type alone."""
+    """Columns that are no signals for their type, or because they are adjusted prices."""
     if naming.signal_columns is not None or naming.wanted is not None:
         return {}
     free = (name for name in schema if not _is_taken(name, taken))
-    return {
-        name: str(schema[name])
-        for name in free
-        if not is_signal_type(schema[name]) or schema[name] == pl.Null
-    }
+    reasons = {name: _why_not(name, schema[name]) for name in free}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _why_not(name: str, dtype: pl.DataType) -> str:
+    """Why a column is no signal: an empty string when it is one."""
+    if _is_adjusted(name):
+        return "adjusted prices know the future"
+    return "" if is_signal_type(dtype) and dtype != pl.Null else str(dtype)
+
+
+def _is_adjusted(name: str) -> bool:
+    return _ADJUSTED.fullmatch(re.sub(r"[^a-z]", "", name.lower())) is not None
 
 
 def _near(role: str, names: list[str]) -> str:
@@ -362,6 +376,7 @@ def _all_signals(
     if naming.price_column is not None:
         names = [n for n in names if _plain(n) not in PRICES]
     names = [n for n in names if is_signal_type(schema[n]) and schema[n] != pl.Null]
+    names = [n for n in names if not _is_adjusted(n)]
     refuse_labels(names, source)
     return tuple(names)
 
