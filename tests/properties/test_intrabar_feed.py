@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from ml4t.backtest import BacktestEngine, SimulationBroker, Strategy
+from ml4t.backtest import BacktestEngine, Order, SimulationBroker, Strategy
 
 DAYS, MINUTES = 8, 6
 ASSETS = ("A", "B")
@@ -58,8 +59,12 @@ class Nightly(Strategy):
         self.seed, self.last_minute = seed, last_minute
 
     def on_start(self) -> None:
-        """The same choices on every run."""
+        """The same choices on every run, with rules on some."""
         self.noise = np.random.default_rng(self.seed)
+        if self.seed % 2:
+            self.set_stop_loss(percent=0.01)
+            self.set_take_profit(amount=1.3)
+            self.set_trailing_stop("B", amount=1.1)
 
     def on_bars(self, bars: Any) -> None:
         """One order or bracket an asset and day, sometimes."""
@@ -70,7 +75,8 @@ class Nightly(Strategy):
 
     def decide(self, asset: str, close: float) -> None:
         """By the plan."""
-        choice, distance, size = self.noise.integers(0, 7), self.noise.integers(2, 20) / 10, 10
+        choice, size = self.noise.integers(0, 11), int(self.noise.integers(1, 20))
+        distance, further = (self.noise.integers(2, 20, size=2) / 10).tolist()
         held = self.get_position(asset)
         if choice == 0 and not held:
             stop, target = close - distance, close + distance
@@ -93,6 +99,27 @@ class Nightly(Strategy):
             self.close_position(asset)
         elif choice == 6:
             self.cancel_all()
+        else:
+            self.order_by_hand(int(choice), asset, size, close, distance, further)
+
+    def order_by_hand(
+        self, choice: int, asset: str, size: int, close: float, distance: float, further: float
+    ) -> None:
+        """Links of one's own, and entries that may turn a position round."""
+        up, down = close + distance, close - distance
+        if choice == 7:
+            entry = self.sell(asset, size, limit_price=up)
+            self.submit_order(Order(asset, "buy", size, "limit", up - further, after=entry))
+        elif choice == 8:
+            entry = self.buy(asset, size, stop_price=up)
+            follows = Order(asset, "sell", size, "trailing_stop", trail_amount=further)
+            self.submit_order(structs.replace(follows, after=entry, reduce_only=True))
+        elif choice == 9:
+            group = f"{asset} {self.now}"
+            self.submit_order(Order(asset, "buy", size, "limit", down, oco=group))
+            self.submit_order(Order(asset, "buy", size, "stop", None, up, oco=group))
+        elif choice == 10:
+            self.sell(asset, size, stop_price=down, limit_price=down + further - 1.0)
 
 
 @given(

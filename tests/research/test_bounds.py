@@ -86,3 +86,31 @@ def test_an_unknown_figure() -> None:
     found = bounds(BacktestEngine(ten_bars(), strategy=Protected()))
     with pytest.raises(ConfigError, match=r"no figure 'sharp'; there are .*sharpe"):
         found.interval("sharp")
+
+
+class Once(Strategy):
+    """Keeps what it did in an attribute that it never resets."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def on_bars(self, bars):
+        if bars.index == 7 and not self.done:
+            self.done = True
+            self.bracket("A", 10, stop_loss=97, take_profit=107)
+
+
+def test_what_a_strategy_remembers_does_not_reach_the_second_run() -> None:
+    """Both runs trade, and the strategy of the engine is as it was."""
+    engine = BacktestEngine(ten_bars(), strategy=Once())
+    found = bounds(engine)
+    assert [result.fills.height for result in found] == [2, 2]
+    assert not engine.strategy.done  # type: ignore[attr-defined]
+
+
+def test_a_strategy_that_cannot_be_copied() -> None:
+    """A generator is not copied."""
+    strategy = Once()
+    strategy.steps = (i for i in range(3))  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="Once cannot be copied"):
+        bounds(BacktestEngine(ten_bars(), strategy=strategy))

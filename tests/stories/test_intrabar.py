@@ -203,3 +203,105 @@ def test_a_path_is_one_of_four() -> None:
     """With the nearest one."""
     with pytest.raises(ConfigError, match="intrabar must be one of 'worst', 'best', 'ohlc'"):
         SimulationBroker(intrabar="hloc")  # type: ignore[arg-type]
+
+
+# -- several entries, flips, groups and trails inside one bar --------------------------------------
+
+FALL = """
+    0  105 105 105 105
+    1  105 105  98  99
+    2   99  99  99  99
+"""
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_brackets_keep_to_their_own_entries(swapped: bool) -> None:
+    """Entries at 104 and 100 in one bar: the first one's stop of 101 lies behind its own entry."""
+    prices: list[Any] = [
+        {"limit_price": 104, "stop_loss": 101},
+        {"limit_price": 100, "stop_loss": 90},
+    ]
+
+    def acts(plan: Plan, bar: int) -> None:
+        for given in reversed(prices) if swapped else prices:
+            if bar == 0:
+                plan.bracket("A", 10, take_profit=120, **given)
+
+    result = tell(fills=_by_order(swapped), bars=FALL, acts=acts)
+    assert result.final_equity == 10_000 - 50 + 20 - 10 * (101 - 99) + 20 - 10
+
+
+def _by_order(swapped: bool) -> str:
+    entries = ["1 buy 10 at 104 because limit", "1 buy 10 at 100 because limit"]
+    lines = reversed(entries) if swapped else entries
+    return "\n".join([*lines, "1 sell 10 at 101 because stop_loss"])
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_targets_on_a_path_keep_to_their_own_entries(swapped: bool) -> None:
+    """High first: after the entry at 100 the price goes on to 98 and closes at 99, below 103."""
+    prices: list[Any] = [
+        {"limit_price": 104, "take_profit": 110},
+        {"limit_price": 100, "take_profit": 103},
+    ]
+
+    def acts(plan: Plan, bar: int) -> None:
+        for given in reversed(prices) if swapped else prices:
+            if bar == 0:
+                plan.bracket("A", 10, stop_loss=90, **given)
+
+    fills = _by_order(swapped).rsplit("\n", 1)[0]
+    tell(fills=fills, bars=FALL, acts=acts, intrabar="ohlc")
+
+
+def test_a_position_that_turns_inside_the_bar_is_protected() -> None:
+    """From long 6 to short 6 at 105: three percent above is 108.15, and the high is 110."""
+    bars = "0 100 100 100 100\n1 100 100 100 100\n2 100 110 100 100"
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.set_stop_loss("A", percent=0.03)
+
+    result = tell(
+        "@0 buy 6\n@1 sell 12 limit 105",
+        "1 buy 6 at 100\n2 sell 12 at 105\n2 buy 6 at 108.15 because stop_loss",
+        bars=bars,
+        acts=acts,
+    )
+    assert result.record.counts["ambiguous_bars"] == 1
+
+
+@pytest.mark.parametrize("intrabar", MODES)
+def test_a_touch_is_not_through_on_any_path(intrabar: str) -> None:
+    """The low is the limit."""
+    bars = "0 100 100 100 100\n1 100 106 95 100\n2 100 100 100 100"
+    tell("@0 buy 10 limit 95", "", bars=bars, intrabar=intrabar, limit_fill="through")
+
+
+@pytest.mark.parametrize(
+    ("intrabar", "side", "price"), [("worst", "buy", 105), ("best", "sell", 95)]
+)
+def test_a_breakout_either_way(intrabar: str, side: str, price: float) -> None:
+    """Both entries of a group are touched; the bar closes at 98: the sale at 95 is worth less."""
+    bars = "0 100 100 100 100\n1 100 106 94 98\n2 98 98 98 98"
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.submit_order(Order("A", "buy", 10, "stop", stop_price=105, oco="out"))
+            plan.submit_order(Order("A", "sell", 10, "stop", stop_price=95, oco="out"))
+
+    result = tell(
+        fills=f"1 {side} 10 at {price} because stop", bars=bars, acts=acts, intrabar=intrabar
+    )
+    assert result.record.counts["ambiguous_bars"] == 1
+
+
+def test_the_bounds_hold_what_a_trailing_stop_may_have_got() -> None:
+    """Three below a high of 110 is 107; the bar closes at 100, beyond it."""
+    bars = "0 100 100 100 100\n1 100 100 100 100\n2 100 110 100 100\n3 90 90 90 90"
+    orders = "@0 buy 10\n@1 sell 10 trail 3 reduce_only"
+    entry = "1 buy 10 at 100\n"
+    for intrabar, exit_ in (("worst", "3 sell 10 at 90"), ("best", "2 sell 10 at 107")):
+        result = tell(orders, entry + exit_, bars=bars, intrabar=intrabar)
+        assert result.record.counts["ambiguous_bars"] == 1
+    tell(orders, entry + "2 sell 10 at 107", bars=bars, intrabar="ohlc")

@@ -9,10 +9,18 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
 
-from ml4t.backtest import BacktestEngine, ConfigError, DataError, SimulationBroker
+from ml4t.backtest import (
+    BacktestEngine,
+    ConfigError,
+    DataError,
+    MarginAccount,
+    SimulationBroker,
+    Strategy,
+)
 from ml4t.backtest.research import bounds
 from ml4t.backtest.testing.markets import ten_bars, weekdays
 from tests.stories.plan import Plan, parse_bars, tell
@@ -267,7 +275,7 @@ def test_what_cannot_be_finer_is_refused() -> None:
     with pytest.raises(DataError, match="none of the assets of the run: it holds X, the run A"):
         run(ten_bars(), minutes(UP_FIRST).with_columns(asset_id=pl.lit("X")))
     halves = minutes(UP_FIRST).with_columns(pl.col("open", "high", "low", "close") / 2)
-    with pytest.raises(DataError, match=r"'A' between 48 and 54 .* ranges from 96 to 108"):
+    with pytest.raises(DataError, match=r"'A' between 48 and 54 .* are 103, 108, 96, 105;"):
         run(ten_bars(), halves)
     hours = [dt.datetime(2024, 1, 2, 9) + dt.timedelta(hours=i) for i in range(10)]
     with pytest.raises(ConfigError, match="labelled by session"):
@@ -278,3 +286,104 @@ def test_what_cannot_be_finer_is_refused() -> None:
         run(ten_bars(), minutes(UP_FIRST).with_columns(open=pl.lit(None, dtype=pl.Float64)))
     with pytest.raises(DataError, match=r"^intrabar_feed: .*int"):
         run(ten_bars(), 5)
+
+
+def test_finer_bars_of_other_times_are_refused_or_counted() -> None:
+    """Minutes of the day before: once enough were looked at, most must not differ."""
+    n = 60
+    noise = np.random.default_rng(1)
+    close = 100 + np.cumsum(noise.normal(size=n))
+    opens = np.append(100.0, close[:-1])
+    days = weekdays(n)
+    ranges = {"open": opens, "high": np.maximum(opens, close), "low": np.minimum(opens, close)}
+    market = pl.DataFrame(
+        {"timestamp": days, "asset_id": "A", **ranges, "close": close, "volume": 1e6}
+    )
+    right = market.with_columns(
+        pl.col("timestamp").cast(pl.Datetime("us")) + dt.timedelta(hours=16)
+    )
+    wrong = right.with_columns(pl.col("timestamp").shift(-1)).drop_nulls("timestamp")
+
+    class Resting(Strategy):
+        def on_bars(self, bars):
+            self.buy("A", 1, limit_price=float(bars.close[0]) - 0.1, time_in_force="day")
+
+    def run(finer: pl.DataFrame) -> Any:
+        broker = SimulationBroker(1e6, intrabar_feed=finer)
+        return BacktestEngine(market, strategy=Resting(), broker=broker).run()
+
+    assert run(right).record.counts["bars_unlike_finer"] == 0
+    with pytest.raises(DataError, match=r"bar_label='open'"):
+        run(wrong)
+    some = pl.concat([wrong.head(5), right.slice(6)])
+    result = run(some)
+    assert result.record.counts["bars_unlike_finer"] > 0
+    assert "far from the prices of their finer bars" in " ".join(result.summary().split())
+
+
+def test_assets_with_bars_at_times_of_their_own() -> None:
+    """B's bar in the middle of A's does not end the inside of A's."""
+    start = dt.datetime(2024, 1, 2, 9, 30)
+
+    def at(minute: int, asset: str, low: float = 99.0) -> dict[str, Any]:
+        when = start + dt.timedelta(minutes=minute)
+        prices = {"open": 100.0, "high": 101.0, "low": low, "close": 100.0, "volume": 1.0}
+        return {"timestamp": when, "asset_id": asset, **prices}
+
+    own = [at(7, "A"), at(31, "A"), at(70, "A", 90.0), at(88, "A"), at(131, "A")]
+    other = [at(t, "B") for t in (12, 40, 66, 95, 120)]
+    minutes = [at(t, "A", 90.0 if t == 35 else 99.0) for t in range(1, 132)]
+
+    class Resting(Strategy):
+        def on_bars(self, bars):
+            if bars.timestamp == start + dt.timedelta(minutes=31):
+                self.buy("A", 1, limit_price=95.0)
+
+    for rows in (own, own + other):
+        market = pl.DataFrame(rows).sort("timestamp", "asset_id")
+        broker = SimulationBroker(intrabar_feed=pl.DataFrame(minutes))
+        result = BacktestEngine(market, strategy=Resting(), broker=broker).run()
+        assert result.fills["price"].to_list() == [95.0]
+
+
+def test_buying_power_is_that_of_the_moment() -> None:
+    """Short of A, which has gone to 130 before B is met: less is left than at the open."""
+    bars = """
+        0 A 100 100 100 100
+        0 B 100 100 100 100
+        1 A 100 100 100 100
+        1 B 100 100 100 100
+        2 A 100 130 100 130
+        2 B 100 100  99  99
+    """
+    fine = """
+        0 A 100 130 100 130
+        0 B 100 100 100 100
+        1 A 130 130 130 130
+        1 B 100 100  99  99
+    """
+    day = dt.datetime.combine(weekdays(3)[2], dt.time(10))
+    finer = parse_bars(fine, [day, day + dt.timedelta(minutes=1)])
+    tell(
+        "@0 sell 500 A\n@1 buy 1400 B limit 99",
+        "1 sell 500 A at 100\n2 buy 1060 B at 99",
+        bars=bars,
+        cash=100_000.0,
+        account=MarginAccount(),
+        intrabar_feed=finer,
+    )
+
+
+def test_good_till_a_time_inside_the_bar() -> None:
+    """The stop is met in the third minute, at 9:33."""
+
+    def guard(plan: Plan) -> None:
+        until = dt.datetime.combine(weekdays(10)[8], dt.time(9, 32))
+        plan.sell("A", 10, stop_price=97, time_in_force="gtd", expires_at=until)
+
+    tell(
+        "@0 buy 10",
+        "1 buy 10 at 102",
+        acts=on(7, guard),
+        intrabar_feed=minutes("0 103 104 102 104\n1 104 108 104 106\n2 106 106 96 105"),
+    )

@@ -40,6 +40,17 @@ def test_orders_of_an_asset_share_its_bar() -> None:
     )
 
 
+def test_what_is_killed_takes_no_part_in_a_cut() -> None:
+    """Each alone could be paid: the one that must fill whole ends, the other fills whole."""
+    bars = "0 A 100 100 100 100\n0 B 100 100 100 100\n1 A 100 100 100 100\n1 B 100 100 100 100"
+    tell(
+        "@0 buy 100 A\n@0 buy 100 B fok",
+        "1 buy 100 A at 100",
+        "2 canceled fill or kill: not enough buying power for all of it",
+        bars=bars,
+    )
+
+
 def test_a_bar_is_not_used_twice() -> None:
     """What rests inside it and what trades at its close take from the same volume."""
     tell(

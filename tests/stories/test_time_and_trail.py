@@ -202,6 +202,51 @@ def test_an_asset_without_a_bar_at_the_close() -> None:
     )
 
 
+LONG_DAY = """
+    0   9  9  9  9
+    1  10 11  9 10
+    2  11 12 10 11
+    3  12 13 11 12
+    4  20 21 19 20
+    5  21 22 20 21
+    6  22 23 21 22
+"""
+# Before the open at 14:30, at the first minute, at the close of 21:00, twice after it, and the
+# next day before the open and at its first minute.
+LONG_CLOCK = minutes(
+    *("02T14:00", "02T14:31", "02T21:00", "02T21:01", "02T21:02"),
+    *("03T14:00", "03T14:31"),
+)
+
+
+@pytest.mark.parametrize(
+    ("decided", "opens", "closes"),
+    [
+        (0, 6, 2),  # before the open: the close of today
+        (1, 6, 2),
+        (2, 6, None),  # at the close: that of tomorrow, which the data do not reach
+        (3, 6, None),  # after it
+    ],
+)
+def test_auctions_are_not_in_extended_hours(decided: int, opens: int, closes: int | None) -> None:
+    """Bars before the open and after the close hold no auction."""
+    bars = parse_bars(LONG_DAY, LONG_CLOCK)
+    result = BacktestEngine(bars, strategy=Auctions(decided), calendar="XNYS").run()
+    fills = {row["quantity"]: row["timestamp"] for row in result.fills.iter_rows(named=True)}
+    assert fills.get(1.0) == LONG_CLOCK[opens]
+    assert fills.get(2.0) == (None if closes is None else LONG_CLOCK[closes])
+
+
+def test_a_session_without_a_bar_at_its_close() -> None:
+    """Bars stop at 20:59: the order for the close ends, and says why."""
+    bars = parse_bars(SESSIONS, minutes("02T20:57", "02T20:58", "02T20:59", "03T14:31", "03T14:32"))
+    result = BacktestEngine(bars, strategy=Auctions(0), calendar="XNYS").run()
+    assert result.orders.select("status", "reason").rows()[1] == (
+        "canceled",
+        "at the close: the session had no bar there",
+    )
+
+
 def test_the_close_of_an_intraday_session_needs_a_calendar() -> None:
     """Nothing in the bars says which one is the last."""
     result = BacktestEngine(parse_bars(SESSIONS, CLOCK), strategy=Auctions(0)).run()

@@ -162,9 +162,9 @@ class Clock:
         for block in _without_plain_begins(merge(lanes, self.universe, CHUNK_ROWS)):
             part = self._inside(block)
             if part is not None:
-                latest = int(part.times[-1])
+                before, latest = latest, int(part.times[-1])
                 self.share_done = self._share(latest)
-                yield self._chunk(part)
+                yield self._chunk(part, before)
             elif latest is not None:
                 break  # past the end
         self._finish(is_empty=latest is None)
@@ -336,7 +336,7 @@ class Clock:
             self._column_context.skip(block.part(0, low).context)
         return block.part(low, high) if low < high else None
 
-    def _chunk(self, block: Block) -> Chunk:
+    def _chunk(self, block: Block, before: int | None) -> Chunk:
         signals, meta = self._signals_of(block)
         return Chunk(
             self.universe,
@@ -350,6 +350,7 @@ class Clock:
             meta=meta,
             begins=block.begins,
             context_at=self._context_of(block),
+            before=before,
         )
 
     def _signals_of(self, block: Block) -> tuple[dict[str, np.ndarray], np.ndarray | None]:

@@ -259,7 +259,8 @@ def _obstacle(rule: Rule, order: Order, entry: float) -> str:
     level = getattr(order, _PRICE.get(rule.role, ""), None)
     if level is None or level > 0.0:
         return ""
-    return f"{rule.role}: {rule.amount:g} from an entry at {entry:g} is no positive price"
+    distance = f"{rule.amount:g}" if rule.percent is None else f"{rule.percent:.0%}"
+    return f"{rule.role}: {distance} from an entry at {entry:g} is no positive price"
 
 
 def _level(rule: Rule, position: float, entry: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ml4t.backtest.errors import ConfigError
@@ -10,6 +11,7 @@ from ml4t.backtest.simulation.broker import SimulationBroker
 if TYPE_CHECKING:
     from ml4t.backtest.engine import BacktestEngine
     from ml4t.backtest.results.result import BacktestResult
+    from ml4t.backtest.strategy.strategy import Strategy
 
 
 class Bounds(NamedTuple):
@@ -44,11 +46,14 @@ class Bounds(NamedTuple):
 def bounds(engine: BacktestEngine) -> Bounds:
     """Run an engine twice: with the worst and with the best path inside every bar.
 
+    Each run has a copy of the strategy as it is now.
+
     Args:
-        engine: With a `SimulationBroker`; its own `intrabar` is left as it is.
+        engine: With a `SimulationBroker`; its `intrabar` and its strategy are left as they are.
 
     Raises:
-        ConfigError: Another kind of broker, whose fills are not assumed but happen.
+        ConfigError: Another kind of broker, whose fills are not assumed but happen; or a strategy
+            that cannot be copied.
 
     Example:
         >>> from ml4t.backtest import BacktestEngine, Strategy
@@ -65,15 +70,26 @@ def bounds(engine: BacktestEngine) -> Bounds:
         raise ConfigError(
             f"bounds() varies the assumptions of a SimulationBroker, not of {broker!r}."
         )
-    before = broker.intrabar
+    before, strategy = broker.intrabar, engine.strategy
     try:
         results = []
         for intrabar in ("worst", "best"):
-            broker.intrabar = intrabar
+            broker.intrabar, engine.strategy = intrabar, _copied(strategy)
             results.append(engine.run())
     finally:
-        broker.intrabar = before
+        broker.intrabar, engine.strategy = before, strategy
     return Bounds(*results)
+
+
+def _copied(strategy: Strategy) -> Strategy:
+    """A strategy as it is now: what one run leaves in it is not to reach the next one."""
+    try:
+        return copy.deepcopy(strategy)
+    except Exception as error:
+        raise ConfigError(
+            f"bounds() runs copies of the strategy, and {type(strategy).__name__} cannot be "
+            f"copied: {error}. Make what it holds copyable, or create it in on_start."
+        ) from error
 
 
 def _metric(result: BacktestResult, name: str) -> Any:

@@ -239,7 +239,7 @@ def _trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
     ambiguous = result.record.counts.get("ambiguous_bars", 0)
     yield "ambiguous bars", _ambiguous(ambiguous, settings)
     if "bars_without_finer" in result.record.counts:
-        yield "inside bars", _finer(result.record.counts["bars_without_finer"])
+        yield "inside bars", _finer(result.record.counts)
     yield "stale holdings", _stale(result)
     if "actions_applied" in result.record.counts:
         yield "corporate actions", _actions(result.record.counts)
@@ -357,11 +357,14 @@ def _ambiguous(ambiguous: int, settings: Mapping[str, Any]) -> str:
     )
 
 
-def _finer(missing: int) -> str:
+def _finer(counts: Mapping[str, int]) -> str:
+    missing, unlike = counts["bars_without_finer"], counts.get("bars_unlike_finer", 0)
     told = "resting orders traded by the finer feed"
-    return (
-        f"{told}; by assumption in {count(missing, 'bar')} without finer ones" if missing else told
-    )
+    if missing:
+        told += f"; by assumption in {count(missing, 'bar')} without finer ones"
+    if unlike:
+        told += f"; {count(unlike, 'bar')} far from the prices of their finer bars"
+    return told
 
 
 def _stale(result: BacktestResult) -> str:
@@ -381,7 +384,14 @@ def _stale(result: BacktestResult) -> str:
 def _actions(counts: Mapping[str, int]) -> str:
     ignored = counts["actions_ignored"]
     outside = f", {ignored:,} outside of the run" if ignored else ""
-    return f"{counts['actions_applied']:,} took effect{outside}"
+    doubtful = counts.get("splits_unlike_prices", 0)
+    doubt = (
+        f"; at {count(doubtful, 'split')} THE PRICE DID NOT MOVE WITH THE RATIO: are the prices "
+        "adjusted already, or the ratios upside down?"
+        if doubtful
+        else ""
+    )
+    return f"{counts['actions_applied']:,} took effect{outside}{doubt}"
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -31,6 +31,8 @@ DELISTED = "delisted"
 RENAMED = "renamed"
 # What float noise may leave of units that should be whole lots, relative to the units.
 _NOISE = 1e-9
+# The logarithm of the least ratio whose trace in the price can be told from an ordinary move.
+_TELLING = math.log(1.4)
 _PRICES = ("limit_price", "stop_price", "trail_amount", "limit_offset")
 
 
@@ -43,6 +45,20 @@ def effect_of(
     """
     asset = Affected(action, bars, portfolio, blotter, watchers)
     return [] if math.isnan(asset.last) else _EFFECTS[action.kind](asset)
+
+
+def is_unlike(action: Action, bars: Bars, portfolio: Portfolio) -> bool:
+    """Whether the price of a split asset stayed, or moved the other way round.
+
+    It is then adjusted already, or the ratio is upside down. Small ratios cannot be told from an
+    ordinary move.
+    """
+    change = -math.log(action.ratio)
+    row, last = bars.row(action.asset_id), portfolio.last_price(action.asset_id)
+    if action.kind is not ActionKind.SPLIT or abs(change) < _TELLING or row < 0 or not last > 0.0:
+        return False
+    moved = math.log(bars.chunk.opens[row] / last)
+    return min(abs(moved), abs(moved + change)) < 0.25 * abs(change)
 
 
 class Affected:

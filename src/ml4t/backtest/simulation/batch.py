@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.costs import Candidate, Costs
+    from ml4t.backtest.simulation.holdings import Marks
     from ml4t.backtest.simulation.liquidity import Liquidity
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import AdjustmentEvent, FillBatch, News
@@ -100,7 +101,7 @@ class BatchSettlement:
         if sign < 0.0:
             self.proceeds -= money
 
-    def settle(self, candidates: list[Candidate], prices: np.ndarray) -> None:
+    def settle(self, candidates: list[Candidate], prices: Marks) -> None:
         """Trade a group: exits in order, then all entries as one batch.
 
         Args:
@@ -171,7 +172,7 @@ class BatchSettlement:
 
     # -- entries ------------------------------------------------------------------------------
 
-    def _fund(self, entries: list[Candidate], prices: np.ndarray) -> None:
+    def _fund(self, entries: list[Candidate], prices: Marks) -> None:
         if not self.account.can_short:
             entries = self._without_shorts(entries)
         if not entries:
@@ -189,6 +190,8 @@ class BatchSettlement:
         if together <= free + NOISE * abs(together):
             for candidate in entries:
                 self._trade(candidate, candidate.units(candidate.entry), candidate.entry)
+        elif len(rest := self._without_fok(entries)) < len(entries):
+            self._fund(rest, prices)
         elif self.funding == "reject":
             self._reject_unaffordable(entries, needs, free, self.account.shortage(holdings))
         else:
@@ -209,7 +212,7 @@ class BatchSettlement:
             commission -= costs.money(candidate, candidate.exit, price, bars, instrument)
         return quantity * (unit * instrument.multiplier) + commission
 
-    def _holdings(self, freed: float, prices: np.ndarray) -> Holdings:
+    def _holdings(self, freed: float, prices: Marks) -> Holdings:
         return Holdings(
             self.portfolio,
             self.cash + freed,
@@ -224,6 +227,20 @@ class BatchSettlement:
             if candidate.working.sign < 0.0:
                 self._refuse(candidate, NO_SHORTS)
         return [candidate for candidate in entries if candidate.working.sign > 0.0]
+
+    def _without_fok(self, entries: list[Candidate]) -> list[Candidate]:
+        """What is filled whole or not at all takes no part in a cut: it ends."""
+        kept = [c for c in entries if c.working.time_in_force is not _FOK]
+        if not kept or self.funding == "reject":  # in turn, each whole or not at all
+            return entries
+        for candidate in entries:
+            working = candidate.working
+            if working.time_in_force is _FOK:
+                if candidate.exit:  # was projected
+                    self._project(working, -candidate.exit)
+                text = "fill or kill: not enough buying power for all of it"
+                self.blotter.end(working, OrderStatus.CANCELED, text)
+        return kept
 
     def _refuse(self, candidate: Candidate, reason: str) -> None:
         """Open nothing; what closes a position trades all the same."""

@@ -9,7 +9,7 @@ from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.broker.trailing import start_trail
 from ml4t.backtest.data.frames import as_feed
 from ml4t.backtest.simulation import options
-from ml4t.backtest.simulation.actions import effect_of
+from ml4t.backtest.simulation.actions import effect_of, is_unlike
 from ml4t.backtest.simulation.batch import BatchSettlement, is_market
 from ml4t.backtest.simulation.clearing import Clearing
 from ml4t.backtest.simulation.columns import BasketMatch, ready_orders
@@ -19,6 +19,7 @@ from ml4t.backtest.simulation.counter import Counter
 from ml4t.backtest.simulation.descent import Descent
 from ml4t.backtest.simulation.financing import Interest
 from ml4t.backtest.simulation.finer import FinerBars
+from ml4t.backtest.simulation.hours import Hours
 from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity
 from ml4t.backtest.simulation.slippage import NoSlippage
 from ml4t.backtest.simulation.stale import StaleWatch
@@ -96,6 +97,7 @@ class SimulationBroker(Broker):
 
     _clearing: Clearing  # of the run
     _counter: Counter
+    _hours: Hours
 
     def __init__(
         self,
@@ -146,7 +148,6 @@ class SimulationBroker(Broker):
             else options.positive("on_vanish", on_vanish)
         )
         self._staged: list[Order] = []
-        self._session_close = (-1, 0)  # the session looked up last, and when it closes
         self._stale: StaleWatch | None = None
         self._finer: FinerBars | None = None
         self._taken: tuple[int, dict[int, float]] = -1, {}  # the step, and units by code
@@ -173,6 +174,7 @@ class SimulationBroker(Broker):
             blotter=self.blotter,
             calendar=self.calendar,
         )
+        self._hours = Hours(self.calendar)
         self._counter = Counter(portfolio, self.blotter, self.calendar)
         self.submit(self._staged)
 
@@ -225,6 +227,8 @@ class SimulationBroker(Broker):
     def adjust(self, bars: Bars, action: Action) -> News:
         """What a corporate action does to positions and open orders."""
         assert self.portfolio is not None
+        if is_unlike(action, bars, self.portfolio):
+            self._counts["splits_unlike_prices"] = self._counts.get("splits_unlike_prices", 0) + 1
         return effect_of(action, bars, self.portfolio, self.blotter, self.watchers)
 
     def advance(self, bars: Bars) -> News:
@@ -361,7 +365,7 @@ class SimulationBroker(Broker):
     def counts(self) -> dict[str, int]:
         """Ambiguous bars, clipped orders, same-close fills, and what the account counts."""
         counts = self._counts | ({} if self.portfolio is None else self._clearing.counts())
-        return counts | ({} if self._finer is None else {"bars_without_finer": self._finer.missing})
+        return counts | ({} if self._finer is None else self._finer.counts())
 
     def stale_holdings(self) -> list[tuple[int, str, float]]:
         """(microseconds, asset_id, share of equity) for every session a holding was stale."""
@@ -374,10 +378,13 @@ class SimulationBroker(Broker):
         finer, bars = self._finer, trading.bars
         assert finer is not None
         trading.join_activated(resting)
-        waiting = bars.rows_of([w.code for w in self.blotter.links.pending.values()])
+        portfolio = trading.portfolio
+        codes = [w.code for w in self.blotter.links.pending.values()]
+        if portfolio.short_count or self.leverage > 1.0:  # what is held bears on buying power
+            codes += [portfolio.universe.codes[asset_id] for asset_id in portfolio.held]
         rows = [row for working, row in resting if trading.is_open(working)]
-        lanes = finer.inside(bars, [*rows, *(row for row in waiting if row >= 0)])
-        Descent(trading, lanes).run(resting)
+        lanes = finer.inside(bars, [*rows, *(row for row in bars.rows_of(codes) if row >= 0)])
+        Descent(trading, lanes, finer.moments, finer.axis).run(resting)
         assumed = [pair for pair in resting if pair[1] not in lanes and trading.is_open(pair[0])]
         finer.missing += len({row for _, row in assumed})
         known = len(assumed)
@@ -418,20 +425,8 @@ class SimulationBroker(Broker):
             self._settlement(bars, news),
             limit_fill=self.limit_fill,
             intrabar=self.intrabar,
-            ends_session=self._ends_session(bars),
+            hours=self._hours.of(bars),
         )
-
-    def _ends_session(self, bars: Bars) -> bool:
-        """Whether the close of `bars` is that of their session."""
-        chunk, index = bars.chunk, bars.index
-        if chunk.axis.is_session:
-            return True
-        if self.calendar is None:
-            return False
-        session = chunk.sessions.item(index)
-        if session != self._session_close[0]:
-            self._session_close = session, self.calendar.close_of(session, chunk.axis)
-        return chunk.microseconds[index] >= self._session_close[1]
 
     def _settled(self, trading: BarTrading) -> News:
         self._counts["ambiguous_bars"] += trading.ambiguous

@@ -108,7 +108,8 @@ class Costs:
             raise ConfigError(
                 f"The slippage {self.slippage!r} returned {price!r} for {order.asset_id!r} at "
                 f"{bars.timestamp}, asked for {order.side} {quantity:g} at "
-                f"{candidate.reference:g}; it must return a positive, finite price."
+                f"{candidate.reference:g}; it must return a positive, finite price. With "
+                "liquidity=, a large order takes no more than its share of a bar."
             )
         limit, price = working.limit, float(price)
         tick = what.tick_size

@@ -15,12 +15,16 @@ from ml4t.backtest.errors import ConfigError, DataError
 from ml4t.backtest.types.time import format_times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ml4t.backtest.data.calendar import TradingCalendar
     from ml4t.backtest.types.bars import Bars, Chunk, Universe
 
 _PRICES = ("open", "high", "low", "close")
+_NEVER = -(2**62)
+# Prices differ by more than feeds of one market do: by this part of the bar's range, and of its
+# price. Once enough bars were looked at, most of them must not.
+_FAR, _NEAR, _ENOUGH = 0.25, 1e-4, 20
 
 
 class Lane(NamedTuple):
@@ -52,8 +56,8 @@ class FinerBars:
 
     Under bars that are labelled by session these are the finer bars of the session, of its
     trading hours when there is a calendar. Under bars with a time of day they are those complete
-    after the bar began and at its end at the latest; a bar begins where its feed says so, else at
-    the timestamp before it, and at most the usual step earlier, where there is one.
+    after the bar began and at its end at the latest. A bar begins where the one before it of its
+    asset ended, and where its asset's bars have a regular step, at most that much earlier.
 
     Args:
         feed: The finer feed.
@@ -62,18 +66,24 @@ class FinerBars:
 
     Attributes:
         missing: Bars of the run in which orders rested and which no finer bar lies in.
+        checked: Bars with finer ones.
+        differing: Of these, those whose prices are far from those of their finer bars.
+        moments: Times of the finer bars given out last, in the microseconds of `axis`.
+        axis: How these are read.
 
     Raises:
         DataError: The feed is refused, or knows none of the assets of the run.
     """
 
     def __init__(self, feed: Any, universe: Universe, calendar: TradingCalendar | None) -> None:
-        self.missing = 0
+        self.missing = self.checked = self.differing = 0
+        self.moments = np.empty(0, dtype=np.int64)
         self._universe = universe
         self._calendar = calendar
         self._clock = Clock(feed, signal_columns=[], calendar=calendar)
         with _named():
             self._clock.prepare()
+        self.axis = self._clock.axis
         known = self._clock.universe.ids
         if universe.ids and not self._clock.is_growing and not universe.codes.keys() & set(known):
             raise DataError(
@@ -84,13 +94,16 @@ class FinerBars:
         self._parts: deque[_Part] = deque()
         self._is_spent = False
         self._is_by_session = False
-        self._before: int | None = None  # key of the run's timestamp before
-        self._step: int | None = None  # between the run's timestamps, in the units of keys
+        self._steps: dict[int, int | None] = {}  # between the bars of each asset of the run
 
     def describe(self) -> dict[str, Any]:
         """Where the finer bars come from, ready for JSON."""
         source: dict[str, Any] = self._clock.source()["feeds"][0]
         return source
+
+    def counts(self) -> dict[str, int]:
+        """What limits the trust in them."""
+        return {"bars_without_finer": self.missing, "bars_unlike_finer": self.differing}
 
     def inside(self, bars: Bars, rows: Sequence[int]) -> dict[int, Lane]:
         """The finer bars inside the bars of one timestamp, by row; rows without any are left out.
@@ -103,23 +116,22 @@ class FinerBars:
         chunk = bars.chunk
         if self._chunks is None:
             self._begin(chunk)
-        low, high = self._span(bars)
+        lows, high = self._span(bars, rows)
+        low = min(lows.values(), default=_NEVER)
+        if low == _NEVER:
+            return {}  # nothing tells where these bars begin
         self._advance(low, high)
         own_codes, ids = self._clock.universe.codes, self._universe.ids
         of_code = {own_codes.get(ids[chunk.codes[row]], -1): row for row in dict.fromkeys(rows)}
         of_code.pop(-1, None)
         wanted = np.zeros(len(own_codes), dtype=np.bool_)
         wanted[list(of_code)] = True
-        times, codes, prices = self._gather(low, high, wanted)
-        if len(codes) == 0:
-            return {}
-        at = np.unique(times, return_inverse=True)[1]
+        keys, times, codes, prices = self._gather(low, high, wanted)
+        self.moments, at = np.unique(times, return_inverse=True)
         lanes = {}
         for code in np.unique(codes).tolist():
             row = of_code[code]
-            own = codes == code
-            if chunk.begins is not None:
-                own &= times > chunk.begins[row]
+            own = (codes == code) & (keys > lows[row])
             if own.any():
                 lanes[row] = self._lane(bars, row, at[own], [p[own] for p in prices])
         return lanes
@@ -137,23 +149,46 @@ class FinerBars:
         self._is_by_session = run.is_session
         self._chunks = self._clock.chunks()
 
-    def _span(self, bars: Bars) -> tuple[int, int]:
-        """The keys that lie inside the bars of a timestamp: above the first, up to the second."""
+    def _span(self, bars: Bars, rows: Sequence[int]) -> tuple[dict[int, int], int]:
+        """The keys inside some bars: by row the one that they lie above, and the last of all."""
         chunk, index = bars.chunk, bars.index
-        keys = chunk.sessions if chunk.axis.is_session else chunk.times
-        high = int(keys[index])
-        if self._step is None:
-            self._step = _regular_step(keys.astype(np.int64))
-        before = int(keys[index - 1]) if index else self._before
-        self._before = high
-        starts = [] if self._step is None else [high - self._step]
-        if chunk.begins is not None:
-            starts = [int(chunk.begins[bars.start : bars.stop].min())]
-        elif before is not None:
-            starts.append(before)
-        if not starts:  # a single timestamp: its session
-            starts = [high - 1] if chunk.axis.is_session else [np.iinfo(np.int64).min]
-        return max(starts), high
+        high = int((chunk.sessions if chunk.axis.is_session else chunk.times)[index])
+        return {row: self._start(bars, row, high) for row in rows}, high
+
+    def _start(self, bars: Bars, row: int, high: int) -> int:
+        """The key that the inside of a bar lies above; `_NEVER` when nothing tells."""
+        chunk = bars.chunk
+        start, step = self._before(bars, row), self._own_step(chunk, row)
+        if step is not None:
+            start = max(start, high - step)
+            if chunk.begins is not None:  # of bars without a regular step it is an estimate
+                start = max(start, int(chunk.begins[row]))
+        return high - 1 if chunk.axis.is_session and start == _NEVER else start
+
+    def _own_step(self, chunk: Chunk, row: int) -> int | None:
+        """The regular step between an asset's bars, in the units of keys, if there is one."""
+        code = int(chunk.codes[row])
+        if code not in self._steps:
+            keys = (chunk.sessions if chunk.axis.is_session else chunk.times).astype(np.int64)
+            if not chunk.is_dense:
+                own = np.flatnonzero(chunk.codes == code)
+                keys = keys[np.searchsorted(chunk.offsets, own, side="right") - 1]
+            self._steps[code] = _regular_step(keys)
+        return self._steps[code]
+
+    def _before(self, bars: Bars, row: int) -> int:
+        """The key of the asset's bar before, as far as the chunk goes, else of the run's."""
+        chunk, index = bars.chunk, bars.index
+        last = index - 1
+        if not chunk.is_dense:
+            earlier = np.flatnonzero(chunk.codes[: bars.start] == chunk.codes[row])
+            if len(earlier):
+                last = int(np.searchsorted(chunk.offsets, earlier[-1], side="right")) - 1
+        if last >= 0:
+            return int((chunk.sessions if chunk.axis.is_session else chunk.times)[last])
+        if chunk.before is None or chunk.axis.is_session:
+            return _NEVER
+        return chunk.before
 
     def _advance(self, low: int, high: int) -> None:
         """Read up to `high`, and forget what is not above `low`."""
@@ -194,8 +229,8 @@ class FinerBars:
 
     def _gather(
         self, low: int, high: int, wanted: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Times, codes and prices of the rows of some assets between two keys."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Keys, times, codes and prices of the rows of some assets between two keys."""
         found = []
         for part in self._parts:
             first = int(np.searchsorted(part.keys, low, side="right"))
@@ -204,30 +239,46 @@ class FinerBars:
             rows = np.flatnonzero(wanted[codes])
             found.append(
                 (
+                    part.keys[first:last][rows],
                     part.times[first:last][rows],
                     codes[rows],
                     *(column[first:last][rows] for column in part.prices),
                 )
             )
         if not found:
-            return np.empty(0, np.int64), np.empty(0, np.int64), []
-        times, codes, *prices = (np.concatenate(column) for column in zip(*found, strict=True))
-        return times, codes, prices
+            nothing = np.empty(0, np.int64)
+            return nothing, nothing, nothing, []
+        keys, times, codes, *prices = (np.concatenate(c) for c in zip(*found, strict=True))
+        return keys, times, codes, prices
 
     def _lane(self, bars: Bars, row: int, at: np.ndarray, prices: list[np.ndarray]) -> Lane:
         """Finer bars within the range of the bar they lie in."""
         chunk = bars.chunk
-        high, low = chunk.highs[row], chunk.lows[row]
-        _, highs, lows, _ = prices
-        if lows.min() > high or highs.max() < low:
-            asset_id = self._universe.ids[chunk.codes[row]]
-            raise DataError(
-                f"intrabar_feed has {asset_id!r} between {lows.min():g} and {highs.max():g} in the "
-                f"bar of {format_times(chunk.axis, chunk.times[bars.index : bars.index + 1])[0]}, "
-                f"which ranges from {low:g} to {high:g}. Are only the ones adjusted for splits, or "
-                f"are the times not those of the same zone?"
-            )
-        return Lane(at, *(np.clip(column, low, high) for column in prices))
+        whole = chunk.opens[row], chunk.highs[row], chunk.lows[row], chunk.closes[row]
+        opens, highs, lows, closes = prices
+        parts = opens.item(0), highs.max().item(), lows.min().item(), closes.item(-1)
+        _, high, low, _ = whole
+        self.checked += 1
+        away = max(abs(a - b) for a, b in zip(whole, parts, strict=True))
+        self.differing += away > _FAR * (high - low) + _NEAR * high
+        if parts[2] > high or parts[1] < low:
+            text = f"between {parts[2]:g} and {parts[1]:g}"
+        elif self.checked >= _ENOUGH and 2 * self.differing > self.checked:
+            text = "far from the run's prices, as in most bars before,"
+        else:
+            return Lane(at, *(np.clip(column, low, high) for column in prices))
+        when = format_times(chunk.axis, chunk.times[bars.index : bars.index + 1])[0]
+        raise DataError(
+            f"intrabar_feed has {self._universe.ids[chunk.codes[row]]!r} {text} in the bar of "
+            f"{when}, whose open, high, low and close are {_numbers(whole)}; its finer bars there "
+            f"have {_numbers(parts)}. Are the times of both those at which bars are complete (else "
+            f"give the feeds bar_label='open' and bar_duration=), in the same zone, and are both "
+            f"adjusted for splits, or neither?"
+        )
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def _regular_step(keys: np.ndarray) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ml4t.backtest.portfolio.valuation import total
 
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 Moved = tuple["np.ndarray | list[int]", "np.ndarray | list[float]"]
 """Codes of the positions that changed, and their signed units now."""
+
+
+class Marks(Protocol):
+    """Prices by row of a chunk: a column, or what can be asked like one."""
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        """The prices of some rows, float64[n]."""
 
 
 class Holdings:
@@ -36,7 +43,7 @@ class Holdings:
         *,
         moved: Moved = ([], []),
         bars: Bars | None = None,
-        prices: np.ndarray | None = None,
+        prices: Marks | None = None,
         proceeds: float = 0.0,
     ) -> None:
         self.portfolio = portfolio

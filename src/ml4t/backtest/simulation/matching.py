@@ -16,12 +16,13 @@ Match = tuple[float, str]
 """Reference price, and what made the order fill."""
 
 
-def match_open(working: Working, open_: float) -> Match | None:
+def match_open(working: Working, open_: float, *, through: bool = False) -> Match | None:
     """What an order does at the open of a bar; None when it does nothing there.
 
     A market order fills. A limit fills when the open is at its limit or better, a stop when the
     open is at its level or beyond. A stop-limit that the open triggers fills if the open is
-    within the limit, and rests as a limit order otherwise.
+    within the limit, and rests as a limit order otherwise. An open is a trade, so one at the limit
+    is enough; `through` is for other prices that an order sees first, on the way along a path.
     """
     sign, stop, limit = working.sign, working.stop, working.limit
     if stop is not None and not working.triggered:
@@ -32,7 +33,7 @@ def match_open(working: Working, open_: float) -> Match | None:
         working.triggered = True
     if limit is None:
         return open_, "open" if stop is None else "stop at open"
-    if sign * open_ > sign * limit:
+    if sign * open_ > sign * limit or (through and open_ == limit):
         return None
     return open_, "limit at open"
 
@@ -62,7 +63,9 @@ def match_inside(
     return _trigger_stop_limit(working, stop, close)
 
 
-def match_behind(working: Working, entry: float, high: float, low: float) -> Match | None:
+def match_behind(
+    working: Working, entry: float, high: float, low: float, *, through: bool = False
+) -> Match | None:
     """What a protective order does inside a bar after an entry inside the same bar.
 
     Nothing that came before the entry counts: neither the open, nor prices on the way in. That
@@ -74,13 +77,14 @@ def match_behind(working: Working, entry: float, high: float, low: float) -> Mat
         entry: Price of the entry, before slippage.
         high: Of the bar.
         low: Of the bar.
+        through: A limit needs a price beyond its level.
     """
     stop, limit, sign = working.stop, working.limit, working.sign
     if stop is None:
         assert limit is not None
-        if sign * entry <= sign * limit:
+        if sign * entry < sign * limit or (entry == limit and not through):
             return entry, "limit"
-        return _match_limit(working, high, low, through=False)
+        return _match_limit(working, high, low, through=through)
     if sign * entry >= sign * stop:
         return entry, "stop"
     extreme = high if sign > 0 else low

@@ -36,7 +36,8 @@ class PathTrading:
     def __init__(self, trading: BarTrading, path: str) -> None:
         self.trading = trading
         self.columns: list[Any] = [getattr(trading.prices, name) for name in PATHS[path]]
-        self.through = trading.limit_fill == "through"
+        self.through = trading.through
+        self._entered: dict[int, float] = {}  # by order, where it filled on this leg
 
     def run(self, live: list[Live]) -> None:
         """Go along the path; orders that begin to work on the way join `live`."""
@@ -47,12 +48,13 @@ class PathTrading:
     def _leg(self, live: list[Live], start: Sequence[float], end: Sequence[float]) -> None:
         trading = self.trading
         reached: dict[int, float] = {}  # by asset code, where something filled on this leg
+        self._entered = {}
         waiting = trading.priced(list(live))
         while waiting:
             touched = []
             for working, row in waiting:
                 if trading.is_open(working):
-                    here = reached.get(working.code, start[row])
+                    here = self._here(working, reached, start[row])
                     touched += self._touch(working, row, here, end[row])
             entered = self._settle(touched, reached, start)
             waiting = trading.priced(trading.join_activated(live))
@@ -75,13 +77,18 @@ class PathTrading:
         for working, row in self.trading.priced(live):
             follows = working.type.is_trailing and not working.triggered
             if follows and self.trading.is_open(working):
-                here, there = reached.get(working.code, start[row]), end[row]
+                here, there = self._here(working, reached, start[row]), end[row]
                 move_trail(working, max(here, there), min(here, there))
+
+    def _here(self, working: Working, reached: dict[int, float], start: float) -> float:
+        """From where on an order sees a leg: from its own entry, or its asset's, if on the leg."""
+        own = self._entered.get(working.order.after)
+        return reached.get(working.code, start) if own is None else own
 
     def _touch(self, working: Working, row: int, here: float, there: float) -> list[Candidate]:
         """What an order does while the price goes from `here` to `there`."""
         high, low = max(here, there), min(here, there)
-        match = match_open(working, here) or match_inside(
+        match = match_open(working, here, through=self.through) or match_inside(
             working, high, low, there, through=self.through
         )
         if match is None:
@@ -94,12 +101,12 @@ class PathTrading:
     ) -> set[int]:
         """Trade what was met on a leg; the codes of the assets that were entered."""
         trading = self.trading
-        opens = trading.chunk.open
+        marks = trading.marks
         position = trading.settlement.position
         exits = [c for c in touched if position(c.working.code) * c.working.sign < 0.0]
         leaving = set(map(id, exits))
         exits.sort(key=lambda c: abs(c.reference / start[c.row] - 1.0))
-        trading.settlement.settle(exits, opens)
+        trading.settlement.settle(exits, marks)
         trading.protect(exits)
         entries = [
             c
@@ -108,7 +115,11 @@ class PathTrading:
             and not c.working.order.reduce_only
             and trading.is_open(c.working)
         ]
-        trading.settlement.settle(entries, opens)
+        trading.settlement.settle(entries, marks)
         traded = [c for c in (*exits, *entries) if c.working.filled]
-        reached.update((c.working.code, c.reference) for c in traded)
-        return {c.working.code for c in entries if c.working.filled}
+        self._entered.update((c.working.order_id, c.reference) for c in traded)
+        opened = [c for c in traded if c.entry]
+        # Of several, the price meets the nearest first: entries count before exits.
+        traded.sort(key=lambda c: (c.entry == 0.0, abs(c.reference / start[c.row] - 1.0)))
+        reached.update((c.working.code, c.reference) for c in reversed(traded))
+        return {c.working.code for c in opened}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ml4t.backtest.broker.trailing import move_trail
 from ml4t.backtest.simulation.batch import is_market
 from ml4t.backtest.simulation.costs import Candidate
+from ml4t.backtest.simulation.hours import Place
 from ml4t.backtest.simulation.matching import match_behind, match_inside, match_open
 from ml4t.backtest.simulation.path import PATHS, PathTrading
 from ml4t.backtest.types.order import OrderStatus, OrderType, TimeInForce
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.broker.blotter import Working
     from ml4t.backtest.simulation.batch import BatchSettlement
     from ml4t.backtest.simulation.descent import Moment
+    from ml4t.backtest.simulation.holdings import Marks
     from ml4t.backtest.simulation.matching import Match
     from ml4t.backtest.types.bars import Chunk
 
@@ -25,6 +27,9 @@ _MARKET, _DAY, _GTC = OrderType.MARKET, TimeInForce.DAY, TimeInForce.GTC
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 _OPG, _CLS = TimeInForce.OPG, TimeInForce.CLS
 _AUCTIONS = frozenset({_OPG, _CLS})
+# Where neither auction is: orders for one are not looked at there.
+_BESIDE = {_OPG: frozenset({Place.BEFORE, Place.AFTER}), _CLS: frozenset({Place.AFTER})}
+_AT_CLOSE = frozenset({Place.WHOLE, Place.CLOSE})
 # What has one chance, and what is said when it has passed.
 _ENDED = {
     TimeInForce.IOC: "immediate or cancel: not filled in its bar",
@@ -44,20 +49,21 @@ class BarTrading:
         settlement: Settles what trades together, and keeps the news.
         limit_fill: "touch", or "through" when a limit needs a price beyond it.
         intrabar: "worst", "best", "ohlc" or "olhc": what is assumed of the path inside a bar.
-        ends_session: The bars' close is that of their session.
+        hours: Where in their session the bars lie.
     """
 
     def __init__(
-        self, settlement: BatchSettlement, *, limit_fill: str, intrabar: str, ends_session: bool
+        self, settlement: BatchSettlement, *, limit_fill: str, intrabar: str, hours: Place
     ) -> None:
         self.settlement = settlement
-        self.limit_fill = limit_fill
+        self.through = limit_fill == "through"
         self.intrabar = intrabar
-        self.ends_session = ends_session
+        self.hours = hours
         self.bars = settlement.bars
         self.chunk = settlement.bars.chunk
         self.prices: Chunk | Moment = self.chunk
         self.rows: Container[int] | None = None  # that have a price in `prices`; None for all
+        self.marks: Marks = self.chunk.open  # what holdings are worth before the close, by row
         self.blotter = settlement.blotter
         self.portfolio = settlement.portfolio
         self.ambiguous = 0
@@ -79,8 +85,10 @@ class BarTrading:
             if working.time_in_force is not _GTC and self._is_over(working, session):
                 continue
             if row < 0:
-                if working.time_in_force is _CLS and self.ends_session:
+                if working.time_in_force is _CLS and self.hours is Place.CLOSE:
                     self._miss_close(working, session)
+                continue
+            if working.time_in_force in _AUCTIONS and self.hours in _BESIDE[working.time_in_force]:
                 continue
             decided = working.decided_at
             if begins is not None and begins[row] < decided and not (at_once and decided == now):
@@ -104,9 +112,13 @@ class BarTrading:
                 return False
             self.blotter.end(working, OrderStatus.EXPIRED, f"good till {expires}: not filled")
             return True
-        if working.time_in_force is not _DAY:
-            return False
         if working.session is None or working.session >= session:
+            return False
+        if working.time_in_force is _CLS:
+            text = "at the close: the session had no bar there"
+            self.blotter.end(working, OrderStatus.CANCELED, text)
+            return True
+        if working.time_in_force is not _DAY:
             return False
         rest = "the rest was " if working.filled else ""
         text = f"day order: {rest}not filled in its session"
@@ -141,7 +153,7 @@ class BarTrading:
                 else:
                     working.session = None  # its session has not begun
             elif force is _CLS:
-                if self.ends_session:
+                if self.hours in _AT_CLOSE:
                     closing.append(pair)
             elif working.type is not _MARKET:
                 opening.append(pair)
@@ -164,7 +176,7 @@ class BarTrading:
                 candidates.append(self.candidate(working, row, match))
         if candidates:
             self._tell_of_bar(candidates)
-            self.settlement.settle(candidates, self.chunk.open)
+            self.settlement.settle(candidates, self.marks)
             self.protect(candidates)
 
     def inside(self, live: list[Live]) -> None:
@@ -205,18 +217,39 @@ class BarTrading:
         self._tell_of_bar(touched)
         leaving = set(map(id, exits))
         entries = [c for c in touched if id(c) not in leaving and not c.working.order.reduce_only]
-        opens = self.chunk.open
-        self.settlement.settle(exits, opens)
+        marks = self.marks
+        self.settlement.settle(exits, marks)
         self.protect(exits)
-        entries = [c for c in entries if self.is_open(c.working)]
-        self.settlement.settle(entries, opens)
-        if entries:
-            joined = self.join_activated(live)
-            self.born.update(working.order_id for working, _ in joined)
-            behind = self._behind(entries, [*resting, *joined])
+        entries = self._one_of_each_group([c for c in entries if self.is_open(c.working)])
+        self.settlement.settle(entries, marks)
+        # What turned a position round has entered it, too.
+        opened = [c for c in (*exits, *entries) if c.entry and c.working.filled]
+        joined = self.join_activated(live)
+        self.born.update(working.order_id for working, _ in joined)
+        if opened:
+            behind = self._behind(opened, [*resting, *joined])
             self.ambiguous += len({c.working.code for c in behind})
-            self.settlement.settle(behind, opens)
+            self.settlement.settle(behind, marks)
             self.protect(behind)
+
+    def _one_of_each_group(self, entries: list[Candidate]) -> list[Candidate]:
+        """Of the entries that only one is wanted of, the worse (or the better) comes first.
+
+        That is the one that is worth less (or more) at the close.
+        """
+        groups: dict[str, list[Candidate]] = {}
+        for candidate in entries:
+            if candidate.working.order.oco:
+                groups.setdefault(candidate.working.order.oco, []).append(candidate)
+        closes, way = self.prices.closes, -1.0 if self.intrabar == "best" else 1.0
+        for group in groups.values():
+            if len(group) > 1:
+                self.ambiguous += 1
+                places = sorted(entries.index(candidate) for candidate in group)
+                group.sort(key=lambda c: way * c.working.sign * (closes[c.row] - c.reference))
+                for place, candidate in zip(places, group, strict=True):
+                    entries[place] = candidate
+        return entries
 
     def _tell_of_bar(self, candidates: list[Candidate]) -> None:
         """The open of a moment inside the bars is not theirs."""
@@ -229,9 +262,14 @@ class BarTrading:
         rows = self.rows
         return live if rows is None else [pair for pair in live if pair[1] in rows]
 
-    def look(self, prices: Chunk | Moment, rows: Container[int] | None = None) -> None:
-        """Trade at other prices from now on: those of a moment inside the bars, of some rows."""
-        self.prices, self.rows = prices, rows
+    def look(self, moment: Moment) -> None:
+        """Trade at a moment inside the bars from now on."""
+        self.prices, self.rows, self.marks = moment, moment.opens, moment.marks
+        self.born.clear()
+
+    def look_at_bars(self) -> None:
+        """Trade at the bars themselves again."""
+        self.prices, self.rows, self.marks = self.chunk, None, self.chunk.open
         self.born.clear()
 
     def _has_purpose(self, working: Working) -> bool:
@@ -263,21 +301,25 @@ class BarTrading:
     def _behind(self, entries: list[Candidate], resting: list[Live]) -> list[Candidate]:
         """Protective orders that trade after entries inside the bar: stops, or at best targets."""
         prices, is_best = self.prices, self.intrabar == "best"
-        entered = {c.working.code: c.reference for c in entries}
+        own = {c.working.order_id: c.reference for c in entries}
+        entered: dict[int, float] = {}
+        for candidate in sorted(entries, key=self.distance):  # the one that was met first
+            entered.setdefault(candidate.working.code, candidate.reference)
         behind = []
         for working, row in resting:
-            entry = entered.get(working.code)
+            entry = own.get(working.order.after, entered.get(working.code))
             is_wanted = (working.stop is None) if is_best else (working.limit is None)
             is_protective = is_wanted and working.order.reduce_only
             if entry is None or not is_protective or not self.is_open(working):
                 continue
-            match = match_behind(working, entry, prices.highs[row], prices.lows[row])
+            high, low = prices.highs[row], prices.lows[row]
+            match = match_behind(working, entry, high, low, through=self.through)
             if match is not None:
                 behind.append(self.candidate(working, row, match))
         return behind
 
     def _touched(self, resting: list[Live]) -> list[Candidate]:
-        prices, through = self.prices, self.limit_fill == "through"
+        prices, through = self.prices, self.through
         touched = []
         for working, row in resting:
             if not self._has_purpose(working):
@@ -345,14 +387,32 @@ class BarTrading:
                 if working.order.reduce_only and working.sign * now >= 0.0:
                     self.blotter.end(working, OrderStatus.CANCELED, "position closed")
 
-    def _trail(self, live: Sequence[Live]) -> None:
-        """Stops that follow the price move now, after the test."""
-        prices = self.prices
-        for working, row in self.priced(list(live)):
+    def _trail(self, live: list[Live]) -> None:
+        """Stops that follow the price move now, after the test.
+
+        A bar that reaches from where they are then to the other side may have met them: it is
+        counted, and when its close lies beyond, the better assumption is that it has.
+        """
+        prices, met = self.prices, []
+        for working, row in self.priced(live):
             if working.order_id in self.born:
                 continue
             if working.type.is_trailing and not working.triggered and self.is_open(working):
-                move_trail(working, prices.highs[row], prices.lows[row])
+                high, low = prices.highs[row], prices.lows[row]
+                before, sign = working.stop, working.sign
+                move_trail(working, high, low)
+                stop = working.stop
+                assert stop is not None
+                if stop == before or sign * (high if sign > 0.0 else low) < sign * stop:
+                    continue
+                self.ambiguous += 1
+                is_beyond = sign * prices.closes[row] >= sign * stop
+                if self.intrabar == "best" and is_beyond and working.limit is None:
+                    met.append(self.candidate(working, row, (stop, "stop")))
+        if met:
+            self.settlement.settle(met, self.marks)
+            self.protect(met)
+            self.join_activated(live)  # these wait for what comes after the close
 
     def drop(self, tried: Sequence[Live]) -> None:
         """End what has had its only chance."""

@@ -102,6 +102,7 @@ class Chunk:
         meta: object[N] of dict or None, or None when the source has no `_meta`.
         begins: int64[N] when each bar began, or None: each began after the timestamp before it.
         context_at: The context of timestamp i as a new plain dict, or None without context.
+        before: Time of the run's timestamp before the first of these; None for the first of all.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Chunk:
         meta: np.ndarray | None = None,
         begins: np.ndarray | None = None,
         context_at: Callable[[int], dict[str, Any]] | None = None,
+        before: int | None = None,
     ) -> None:
         self.universe = universe
         self.width = len(universe)
@@ -135,6 +137,7 @@ class Chunk:
         self.meta = meta
         self.begins = begins
         self.context_at = context_at
+        self.before = before
         for column in (self.open, self.high, self.low, self.close, self.volume):
             column.flags.writeable = False
 
