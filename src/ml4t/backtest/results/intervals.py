@@ -239,17 +239,17 @@ def overlap_lag(n: int, horizon: int) -> int:
     """Up to which lag neighbours are taken to depend on each other.
 
     Returns over `horizon` bars overlap with those of the `horizon - 1` bars before. Bartlett
-    weights fall with the lag, so with that lag they would miss a third of the dependence; twice
-    that misses a sixth. The second term, a rule of thumb that grows with the sample, is for
+    weights fall with the lag, so with that lag they would miss a third of the dependence; three
+    times it misses a ninth. The second term, a rule of thumb that grows with the sample, is for
     dependence that has other reasons, such as times in which a model works and others.
 
     Formula:
-        max(2 * (horizon - 1), floor(4 * (n / 100) ** (2 / 9))), below n
+        max(3 * (horizon - 1), floor(4 * (n / 100) ** (2 / 9))), below n
     Source:
         W. Newey, K. West, 1994, Automatic Lag Selection in Covariance Matrix Estimation (the rule)
     """
     by_size = int(4.0 * (n / 100.0) ** (2.0 / 9.0))
-    return max(0, min(max(2 * (horizon - 1), by_size), n - 1))
+    return max(0, min(max(3 * (horizon - 1), by_size), n - 1))
 
 
 def long_run_sum(deviations: np.ndarray, lag: int) -> float:
@@ -268,9 +268,42 @@ def long_run_sum(deviations: np.ndarray, lag: int) -> float:
     return max(found, 0.0)
 
 
-def enough(n: int, horizon: int) -> bool:
-    """Whether `n` values suffice for an interval: 20, and five stretches that do not overlap."""
-    return n >= max(LEAST, 5 * horizon)
+def long_run_reach(n: int, lag: int) -> float:
+    """How many standard errors a 95% interval reaches to each side, when they use `lag`.
+
+    A standard error from many lags of few values is uncertain, and on average too small. The
+    reach makes up for it: 1.96 where the lag is short for the sample, 2.2 where it is a tenth.
+
+    Formula:
+        1.96 + 2.9694 * b + 0.416 * b**2 - 0.5324 * b**3   b = (lag + 1) / n
+    Source:
+        N. Kiefer, T. Vogelsang, 2005, A New Asymptotic Theory for
+        Heteroskedasticity-Autocorrelation Robust Tests
+    """
+    b = min((lag + 1) / n, 1.0)
+    return 1.96 + 2.9694 * b + 0.416 * b**2 - 0.5324 * b**3
+
+
+def of_mean(
+    deviations: np.ndarray, horizon: int, *, count: int, seen: int
+) -> tuple[float, float] | None:
+    """Standard error of a mean, and how far its 95% interval reaches to each side.
+
+    Args:
+        deviations: By timestamp, in order: the sum of the deviations from the mean of all its
+            values. What shares a timestamp may depend on each other in any way.
+        horizon: Over how many timestamps the values overlap.
+        count: Of how many values the mean is.
+        seen: How many timestamps had values.
+
+    Returns:
+        None below 20 timestamps with values, or five horizons.
+    """
+    if seen < max(LEAST, 5 * horizon):
+        return None
+    lag = overlap_lag(len(deviations), horizon)
+    error = math.sqrt(long_run_sum(deviations, lag) * seen / (seen - 1)) / count
+    return error, long_run_reach(seen, lag) * error
 
 
 def normal_quantile(level: float = LEVEL) -> float:

@@ -410,8 +410,9 @@ class BacktestResult:
         an asset's signals with its returns, of two assets their mean.
 
         Returns of longer horizons overlap, so neighbouring values depend on each other. The
-        t statistic and the 95% interval allow for it (`intervals.overlap_lag`); they are null
-        below 20 timestamps, or five horizons.
+        standard error allows for it (Newey and West, with the lag of `intervals.overlap_lag`),
+        and the interval for the error's own uncertainty (`intervals.long_run_reach`). Both are
+        null below 20 timestamps, or five horizons.
 
         Args:
             name: A signal of numbers or booleans, such as "ml_pred".

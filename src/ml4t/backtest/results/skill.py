@@ -18,13 +18,7 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.errors import ConfigError, DataError
-from ml4t.backtest.results.intervals import (
-    enough,
-    long_run_sum,
-    normal_quantile,
-    overlap_lag,
-    wilson,
-)
+from ml4t.backtest.results.intervals import of_mean, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,15 +76,12 @@ def _across(pairs: pl.DataFrame, horizon: int) -> dict[str, Any]:
     values = by_time.filter(pl.col("assets") >= LEAST_ASSETS)["ic"].drop_nulls().to_numpy()
     n = len(values)
     mean = float(values.mean()) if n else None
-    variance = None
-    if mean is not None and enough(n, horizon):
-        total = long_run_sum(values - mean, overlap_lag(n, horizon))
-        variance = total / n**2 * n / (n - 1)
+    deviations = values if mean is None else values - mean
     return {
         "timestamps": n,
         "skipped": by_time.height - n,
         "std": float(values.std(ddof=1)) if n > 1 else None,
-        **_estimate(mean, variance),
+        **_estimate(mean, of_mean(deviations, horizon, count=n, seen=n)),
     }
 
 
@@ -100,24 +91,21 @@ def _over_time(pairs: pl.DataFrame, horizon: int) -> dict[str, Any]:
     The error of a correlation of ranks x and y in standard units is the mean over time of
     x * y − c * (x**2 + y**2) / 2, where c is the correlation.
     """
-    if pairs.is_empty():
-        return {"timestamps": 0, "skipped": 0}
     standard = [_standard_rank(name) for name in ("signal", "ahead")]
     ranked = pairs.select("timestamp", *standard)
     known = ranked.drop_nulls()
     x, y = pl.col("signal"), pl.col("ahead")
     mean = known.select((x * y).mean()).item()
-    by_time = pl.DataFrame()
-    if mean is not None:
-        error = x * y - mean * (x * x + y * y) / 2.0
-        by_time = known.group_by("timestamp").agg(error.sum().alias("error")).sort("timestamp")
-    n = by_time.height
-    variance = None
-    if enough(n, horizon):
-        total = long_run_sum(by_time["error"].to_numpy(), overlap_lag(n, horizon))
-        variance = total / known.height**2 * n / (n - 1)
-    skipped = ranked["timestamp"].n_unique() - n
-    return {"timestamps": n, "skipped": skipped, **_estimate(mean, variance)}
+    if mean is None:
+        return {"timestamps": 0, "skipped": ranked["timestamp"].n_unique()}
+    error = (x * y - mean * (x * x + y * y) / 2.0).sum().alias("error")
+    errors = known.group_by("timestamp").agg(error).sort("timestamp")["error"].to_numpy()
+    n = len(errors)
+    return {
+        "timestamps": n,
+        "skipped": ranked["timestamp"].n_unique() - n,
+        **_estimate(mean, of_mean(errors, horizon, count=known.height, seen=n)),
+    }
 
 
 def _standard_rank(name: str) -> pl.Expr:
@@ -128,12 +116,11 @@ def _standard_rank(name: str) -> pl.Expr:
     return pl.when(is_varied).then((rank - rank.mean()) / spread).over("asset").alias(name)
 
 
-def _estimate(mean: float | None, variance: float | None) -> dict[str, float | None]:
+def _estimate(mean: float | None, spread: tuple[float, float] | None) -> dict[str, float | None]:
     """A correlation with its t statistic and interval."""
-    if mean is None or variance is None:
+    if mean is None or spread is None:
         return {"mean": mean}
-    error = math.sqrt(variance)
-    reach = normal_quantile() * error
+    error, reach = spread
     return {
         "mean": mean,
         "t_stat": mean / error if error > _NO_SPREAD else None,
@@ -198,14 +185,10 @@ def _mean_bounds(
     found: dict[str, list[float | None]] = {name: [] for name in _BOUNDS}
     for bucket, count, average in figures.select("bucket", "count", "average_return").iter_rows():
         own = sums.filter(pl.col("bucket") == bucket)
-        n = own.height
-        low = high = None
-        if enough(n, horizon):
-            deviations = np.zeros(times.height)
-            deviations[own["t"].to_numpy()] = own["error"].to_numpy()
-            total = long_run_sum(deviations, overlap_lag(times.height, horizon)) * n / (n - 1)
-            reach = normal_quantile() * math.sqrt(total) / count
-            low, high = average - reach, average + reach
+        deviations = np.zeros(times.height)
+        deviations[own["t"].to_numpy()] = own["error"].to_numpy()
+        spread = of_mean(deviations, horizon, count=count, seen=own.height)
+        low, high = (None, None) if spread is None else (average - spread[1], average + spread[1])
         for name, value in zip(_BOUNDS, (low, high), strict=True):
             found[name].append(value)
     return found
