@@ -256,6 +256,7 @@ def test_a_signal_may_be_the_version() -> None:
 
 def test_versions_that_nobody_named() -> None:
     """The error says where a version goes."""
-    result = long_short(random_market(5, 60, seed=5))
-    with pytest.raises(DataError, match="column `_meta`, as `model_version` or `version`"):
-        result.by_version()
+    market = random_market(5, 60, seed=5)
+    for given in (market, market.with_columns(_meta=pl.lit('{"computed_at": "tonight"}'))):
+        with pytest.raises(DataError, match="column `_meta`, as `model_version` or `version`"):
+            long_short(given).by_version()
