@@ -137,6 +137,20 @@ class FrameFeed(DataFeed):
         """What error texts call the feed: the file's name, or "data"."""
         return "data" if self._files is None else self._files.name
 
+    def options(self) -> dict[str, Any]:
+        """What the feed was told beside its data, ready for JSON; `origin.open_feed` reads it."""
+        naming, timing = self._naming, self._timing
+        return {
+            "asset_id": naming.asset_id,
+            "columns": naming.columns,
+            "price_column": naming.price_column,
+            "signal_columns": naming.signal_columns,
+            "bar_label": "open" if timing.is_open else "close",
+            "bar_duration_us": timing.duration,
+            "separator": self._dialect.separator,
+            "decimal_comma": self._dialect.decimal_comma,
+        }
+
     def get_next_event(self) -> MarketEvent | None:
         """The next bar, or None when there are no more."""
         if self._events is None:

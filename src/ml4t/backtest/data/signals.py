@@ -16,6 +16,7 @@ import numpy as np
 
 from ml4t.backtest.data.coverage import Coverage
 from ml4t.backtest.data.layout import META
+from ml4t.backtest.data.origin import table_source
 from ml4t.backtest.data.predictions import AVAILABLE, Predictions, quote
 from ml4t.backtest.data.publications import index_rows
 from ml4t.backtest.data.times import check_same_zone, known_times, read_duration, show_times
@@ -68,6 +69,7 @@ class SignalFrame:
         delay: dt.timedelta | str | None = None,
         max_age: dt.timedelta | str | None = None,
     ) -> None:
+        self._origin = table_source(table)
         wait = 0 if delay is None else read_duration(delay, "signal_delay")
         self._max_age = None if max_age is None else read_duration(max_age, "signal_max_age")
         self._table = Predictions(table, source=name, wanted=signal_columns, delay=wait)
@@ -82,6 +84,7 @@ class SignalFrame:
         table = self._table
         return {
             "name": self.name,
+            **self._origin,
             "rows": len(table),
             "assets": len(table.asset_ids),
             "columns": self.names,
