@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ml4t.backtest.data.feed import Reader, Survey
+    from ml4t.backtest.data.signals import Publication
 
 _CLEARLY_SLOWER = 2
 
@@ -188,6 +189,21 @@ class Clock:
             part = self._inside(block, first, last)
             if part is not None:
                 yield part
+
+    def publications(self, time: int, asset_id: str) -> dict[str, Publication | None]:
+        """What the tables of `signals=` had said of an asset by a time of the run, by signal.
+
+        Args:
+            time: Microseconds of the axis.
+            asset_id: An asset of the universe.
+        """
+        self.prepare()
+        return {
+            name: publication
+            for frame in self._frames
+            for publication in [frame.publication(time, asset_id, self.universe)]
+            for name in frame.names
+        }
 
     def signal_coverage(self) -> pl.DataFrame:
         """How many bars of the run so far had each signal, and how old it was; one row a signal."""

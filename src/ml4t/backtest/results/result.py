@@ -367,7 +367,7 @@ class BacktestResult:
         Raises:
             DataError: The run does not know the asset, or the time lies outside it.
         """
-        return explain.text(self, asset_id, at)
+        return explain.text(self, self._market, asset_id, at)
 
     def __repr__(self) -> str:
         return summary.line(self)
