@@ -274,3 +274,18 @@ def test_signals_and_context_that_were_in_memory(tmp_path: Path) -> None:
     assert "The values of score, trend are gone (signals: it was a table in memory)" in quiet
     assert "Its context is gone (it was a table in memory)" in quiet
     assert "What it made of the signals" not in quiet
+
+
+def test_a_file_that_cannot_be_found_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that named its file by a relative path is asked from another folder."""
+    monkeypatch.chdir(tmp_path)
+    prices().write_parquet("prices.parquet")
+    fresh = run("prices.parquet", {DAYS[1]: 30})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    text = words(fresh.explain("A", DAYS[1]))
+    assert "The strategy ordered: buy 30, market, gtc" in text
+    assert "The bars of the run are gone (" in text
+    assert "No such file" in text

@@ -12,7 +12,7 @@ import polars as pl
 from ml4t.backtest.clock import Clock
 from ml4t.backtest.data.context import Context
 from ml4t.backtest.data.origin import change_of, loss_of, open_feed, path_of
-from ml4t.backtest.errors import DataError, did_you_mean
+from ml4t.backtest.errors import BacktestError, DataError, did_you_mean
 from ml4t.backtest.results.tables import time_series
 
 if TYPE_CHECKING:
@@ -42,7 +42,14 @@ class Market:
 
     def loss(self) -> str | None:
         """Why the bars cannot be read again; None when they can."""
-        return self._loss_of_run() if self._given is not None else self._loss_of_folder()
+        is_fresh = self._given is not None
+        if (why := self._loss_of_run() if is_fresh else self._loss_of_folder()) is not None:
+            return why
+        try:
+            self._clock.prepare()
+        except (BacktestError, OSError) as error:  # such as a path relative to another folder
+            return str(error).rstrip(".")
+        return None
 
     def lost_signals(self) -> dict[str, str]:
         """The signals that are gone while the bars are there, and why."""
@@ -70,7 +77,6 @@ class Market:
             raise DataError(
                 f"The bars of this run are gone: {why}. Run it again to look at its market."
             )
-        self._clock.prepare()
         return self._clock
 
     def frame(
