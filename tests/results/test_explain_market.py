@@ -187,6 +187,22 @@ def test_no_bar_yet() -> None:
     assert "It had no bar in this session, nor in the 31 days before." in text
 
 
+class Misspells(Buys):
+    """Orders what there is not."""
+
+    def on_bars(self, bars: Bars) -> None:
+        """Once."""
+        if bars.timestamp.date() == DAYS[1]:
+            self.buy("AA", 5)
+
+
+def test_an_asset_that_is_not_in_the_data() -> None:
+    """Its order was rejected, and that can be asked about."""
+    text = words(BacktestEngine(prices(), strategy=Misspells()).run().explain("AA", DAYS[1]))
+    assert "The data have no such asset." in text
+    assert "It did not fill; it was rejected: " in text
+
+
 # -- orders ------------------------------------------------------------------------------------
 
 

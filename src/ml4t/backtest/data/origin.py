@@ -53,8 +53,6 @@ def loss_of(source: Mapping[str, Any]) -> str | None:
         return f"it was {_IN_MEMORY[kind]}"
     if "files" not in source:
         return f"it was a feed of your own, {source.get('feed', 'of an unknown class')}"
-    if "folder" not in source:
-        return "the result was saved by an earlier version, which did not keep how to open it"
     if source.get("options", {}) is None:
         return f"it was read by a class of your own, {source['feed']}"
     return change_of(source)

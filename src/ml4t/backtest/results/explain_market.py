@@ -30,6 +30,7 @@ class Seen(msgspec.Struct, frozen=True):
 
     Args:
         loss: Why that cannot be read again; None when it can.
+        is_known: The data have the asset.
         bars: The asset's bars with their signals.
         context: What was known at the last timestamp; None when that is gone, or was nothing.
         publications: What tables of signals had said by then, by signal.
@@ -38,6 +39,7 @@ class Seen(msgspec.Struct, frozen=True):
     """
 
     loss: str | None = None
+    is_known: bool = True
     bars: pl.DataFrame = pl.DataFrame()
     context: dict[str, Any] | None = None
     publications: dict[str, Publication | None] = {}  # msgspec copies the empty default
@@ -62,7 +64,7 @@ def look(market: Market, asset_id: str, window: Window) -> Seen:
         return Seen(loss)
     clock = market.clock()
     if asset_id not in clock.universe.codes:
-        return Seen()
+        return Seen(is_known=False)
     bars, context = market.bars(asset_id, window.first, window.last)
     lost, last = market.lost_signals(), None
     if bars.is_empty():
@@ -72,14 +74,22 @@ def look(market: Market, asset_id: str, window: Window) -> Seen:
     if len(bars) == 1:
         time = clock.axis.to_microseconds(bars["timestamp"][0])
         publications = clock.publications(time, asset_id)
-    return Seen(None, bars, context, publications, lost, last)
+    return Seen(
+        bars=bars,
+        context=context,
+        publications=publications,
+        lost_signals=lost,
+        last_before=last,
+    )
 
 
 def market_lines(seen: Seen, window: Window) -> Iterator[str]:
     """The bar and its signals, or the bars of a longer window."""
     if seen.loss is not None:
         return
-    if seen.bars.is_empty():
+    if not seen.is_known:
+        yield "The data have no such asset."
+    elif seen.bars.is_empty():
         last, days = seen.last_before, _LOOK_BACK.days
         since = (
             f", nor in the {days} days before"
