@@ -155,14 +155,16 @@ class Clock:
         """
         self.prepare()
         latest = None
-        for part in self._parts(self._first, self._last):
+        for part in self._parts(self._first, self._last, has_begins=_needs_begins(self._readers)):
             latest = int(part.times[-1])
             self.share_done = self._share(latest)
             yield self._chunk(part)
         self._finish(is_empty=latest is None)
 
     def between(self, first: int, last: int) -> Iterator[Chunk]:
-        """The bars of a part of the run, without what is checked at the end of a whole one.
+        """The bars of a part of the run, to look at: when bars began is left out.
+
+        Nor is checked what is at the end of a whole run: a part may be without bars or signals.
 
         Args:
             first: Time of the first bar, microseconds of the axis.
@@ -171,14 +173,13 @@ class Clock:
         self.prepare()
         low = first if self._first is None else max(first, self._first)
         high = last if self._last is None else min(last, self._last)
-        for part in self._parts(low, high):
+        for part in self._parts(low, high, has_begins=False):
             yield self._chunk(part)
 
-    def _parts(self, first: int | None, last: int | None) -> Iterator[Block]:
+    def _parts(self, first: int | None, last: int | None, *, has_begins: bool) -> Iterator[Block]:
         """All bars from a time to another; each call starts anew."""
         self._refuse_second_walk()
         self._start()
-        has_begins = _needs_begins(self._readers)
         lanes = [
             Lane(r, self.universe, self.axis, calendar=self._calendar, has_begins=has_begins)
             for r in self._readers

@@ -357,7 +357,10 @@ class BacktestResult:
         return summary.text(self)
 
     def explain(self, asset_id: str, at: dt.datetime | dt.date | str) -> str:
-        """What was ordered and filled for an asset at a time, why, or why nothing was.
+        """What an asset showed at a time, what was ordered and filled, why, or why nothing was.
+
+        The bar, signals and context are read again as by `market`; where that cannot be, a
+        sentence says so, and signals and context are told for decisions with orders only.
 
         Args:
             asset_id: An asset of the run.
