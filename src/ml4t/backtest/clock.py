@@ -14,7 +14,7 @@ from ml4t.backtest.data.column_context import ColumnContext
 from ml4t.backtest.data.context import Context
 from ml4t.backtest.data.coverage import Coverage, coverage_frame
 from ml4t.backtest.data.feed import DataFeed, Request
-from ml4t.backtest.data.frames import as_feed
+from ml4t.backtest.data.frames import TableReader, as_feed
 from ml4t.backtest.data.joint import open_readers
 from ml4t.backtest.data.layout import META
 from ml4t.backtest.data.merge import Lane, merge, to_run_times
@@ -155,7 +155,8 @@ class Clock:
         """
         self.prepare()
         latest = None
-        for part in self._parts(self._first, self._last, has_begins=_needs_begins(self._readers)):
+        lanes = self._lanes(self._readers, has_begins=_needs_begins(self._readers))
+        for part in self._parts(lanes, self._first, self._last):
             latest = int(part.times[-1])
             self.share_done = self._share(latest)
             yield self._chunk(part)
@@ -173,17 +174,22 @@ class Clock:
         self.prepare()
         low = first if self._first is None else max(first, self._first)
         high = last if self._last is None else min(last, self._last)
-        for part in self._parts(low, high, has_begins=False):
+        readers = self._readers
+        if self._context_pattern is None:  # context of columns goes on from before the part
+            readers = [r.since(low) if isinstance(r, TableReader) else r for r in readers]
+        for part in self._parts(self._lanes(readers, has_begins=False), low, high):
             yield self._chunk(part)
 
-    def _parts(self, first: int | None, last: int | None, *, has_begins: bool) -> Iterator[Block]:
+    def _lanes(self, readers: Sequence[Reader], *, has_begins: bool) -> list[Lane]:
+        return [
+            Lane(r, self.universe, self.axis, calendar=self._calendar, has_begins=has_begins)
+            for r in readers
+        ]
+
+    def _parts(self, lanes: Sequence[Lane], first: int | None, last: int | None) -> Iterator[Block]:
         """All bars from a time to another; each call starts anew."""
         self._refuse_second_walk()
         self._start()
-        lanes = [
-            Lane(r, self.universe, self.axis, calendar=self._calendar, has_begins=has_begins)
-            for r in self._readers
-        ]
         for block in _without_plain_begins(merge(lanes, self.universe, CHUNK_ROWS)):
             if last is not None and block.times[0] > last:
                 break
