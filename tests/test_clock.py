@@ -80,6 +80,50 @@ def test_one_table_passes_in_chunks_that_never_split_a_timestamp(
     assert clock.share_done == 1.0
 
 
+def test_a_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From one time to another, inside start and end; an empty part is no error, nor a late one."""
+    monkeypatch.setattr("ml4t.backtest.clock.CHUNK_ROWS", 7)
+    clock = Clock(bars(minutes(20), score=[0.5] * 40), start=MORNING + dt.timedelta(minutes=2))
+    clock.prepare()
+    times = [clock.axis.to_microseconds(moment) for moment in minutes(60)]
+    found = [t for t, _ in keys(clock.between(times[0], times[4]))]
+    assert found == [t for t in minutes(5)[2:] for _ in range(2)]
+    assert keys(clock.between(times[11] + 1, times[12] - 1)) == []
+    assert keys(clock.between(times[40], times[50])) == []
+    assert len(keys(clock.between(times[7], times[7]))) == 2
+    assert len(keys(clock.chunks())) == 36
+
+
+def test_a_part_looks_no_further_than_its_end() -> None:
+    """A feed of files is not read to its last row for its first."""
+    seen: list[int] = []
+    clock = Clock(bars(minutes(20)))
+    clock.prepare()
+    (reader,) = clock._readers
+    blocks = reader.blocks
+
+    def counted(rows: int) -> Any:
+        for part in blocks(4):
+            seen.append(rows)
+            yield part
+
+    reader.blocks = counted  # type: ignore[method-assign]
+    first = clock.axis.to_microseconds(MORNING)
+    assert len(keys(clock.between(first, first))) == 2
+    assert len(seen) < 5
+
+
+def test_context_of_columns_is_known_in_a_part() -> None:
+    """It is the last value there was, though that came before the part."""
+    quotes = [9.0, 9.0] + [None] * 18
+    clock = Clock(bars(minutes(10), VIX=quotes), context_pattern="VIX")
+    clock.prepare()
+    last = clock.axis.to_microseconds(minutes(10)[-1])
+    (chunk,) = clock.between(last, last)
+    assert chunk.context_at is not None
+    assert chunk.context_at(0) == {"VIX": 9.0}
+
+
 def test_an_asset_may_miss_bars() -> None:
     """Nothing is filled in."""
     frame = bars(minutes(3))[[0, 1, 2, 5]]

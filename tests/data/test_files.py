@@ -14,12 +14,19 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from ml4t.backtest.clock import Clock
 from ml4t.backtest.data import sorting, stream
 from ml4t.backtest.data.feed import Request
 from ml4t.backtest.data.files import list_files
-from ml4t.backtest.data.frames import CSVDataFeed, FrameFeed, ParquetDataFeed, as_feed
+from ml4t.backtest.data.frames import (
+    CSVDataFeed,
+    FrameFeed,
+    ParquetDataFeed,
+    TableReader,
+    as_feed,
+)
 from ml4t.backtest.errors import DataError
-from ml4t.backtest.types.bars import MarketEvent
+from ml4t.backtest.types.bars import Chunk, MarketEvent
 from tests.data.conftest import DAYS, bars
 
 if TYPE_CHECKING:
@@ -667,3 +674,74 @@ def test_recorded_data_loads_with_the_options_the_words_ask_for(shared_data: Pat
     ):
         reader = ParquetDataFeed(shared_data / f"{name}.parquet", **options).open_reader(Request())
         assert reader.survey.rows == rows
+
+
+# -- a part of a streamed file -----------------------------------------------------------------
+
+
+def keys(chunks: Iterable[Chunk]) -> list[tuple[dt.datetime, str, float]]:
+    """Time, asset and close of every row."""
+    return [(e.timestamp, e.asset_id, e.close) for chunk in chunks for e in chunk.events()]
+
+
+def part_cases(folder: Path) -> dict[str, Clock]:
+    """Clocks over streamed files, whose times come in every way."""
+    days = [dt.date(2024, 1, 1) + dt.timedelta(days=i) for i in range(100)]
+    zoned = pl.Series(MINUTES).dt.replace_time_zone("America/New_York").to_list()
+    tables = {
+        "minutes": bars(MINUTES),
+        "zoned": bars(zoned),
+        "days": bars(days, assets=("D",)),
+        "early": bars(MINUTES[:50], assets=("E",)),
+        "text": bars([str(minute) for minute in MINUTES]),
+    }
+    paths = {name: folder / f"{name}.parquet" for name in tables}
+    for name, table in tables.items():
+        closes = pl.int_range(table.height).cast(pl.Float64) / 1_000 + 1
+        prices = dict.fromkeys(("open", "high", "low", "close"), closes)
+        table.with_columns(**prices).write_parquet(paths[name], row_group_size=50)
+    one = dt.timedelta(minutes=1)
+    return {
+        **{name: Clock(paths[name]) for name in ("minutes", "zoned", "days", "text")},
+        "labelled by start": Clock(
+            ParquetDataFeed(paths["minutes"], bar_label="open", bar_duration=one)
+        ),
+        "one ends early": Clock(
+            ParquetDataFeed(paths["minutes"], bar_duration=one),
+            ParquetDataFeed(paths["early"], bar_duration=one),
+        ),
+        "days and minutes": Clock(
+            ParquetDataFeed(paths["minutes"], bar_duration=one),
+            ParquetDataFeed(paths["days"], bar_duration="1d"),
+        ),
+    }
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize(
+    "case",
+    ["minutes", "zoned", "days", "text", "labelled by start", "one ends early", "days and minutes"],
+)
+def test_a_part_of_a_streamed_file_is_what_the_whole_has(tmp_path: Path, case: str) -> None:
+    """At any time of the run, whatever was not read before it."""
+    clock = part_cases(tmp_path)[case]
+    whole = keys(clock.chunks())
+    assert clock.is_streaming
+    times = sorted({time for time, _, _ in whole})
+    for time in [*times[::17], times[-1]]:
+        at = clock.axis.to_microseconds(time)
+        assert keys(clock.between(at, at)) == [row for row in whole if row[0] == time]
+    assert keys(clock.chunks()) == whole
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_what_comes_before_a_part_is_not_read(tmp_path: Path) -> None:
+    """The last of 400 rows are found without the others."""
+    bars(MINUTES).write_parquet(tmp_path / "a.parquet", row_group_size=50)
+    clock = Clock(tmp_path / "a.parquet")
+    clock.prepare()
+    (reader,) = clock._readers
+    assert isinstance(reader, TableReader)
+    later = reader.since(clock.axis.to_microseconds(MINUTES[-1]))
+    assert [len(part.codes) for part in later.blocks(30)] == [2]
+    assert sum(len(part.codes) for part in reader.blocks(30)) == 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from ml4t.backtest.data.column_context import ColumnContext
 from ml4t.backtest.data.context import Context
 from ml4t.backtest.data.coverage import Coverage, coverage_frame
 from ml4t.backtest.data.feed import DataFeed, Request
-from ml4t.backtest.data.frames import as_feed
+from ml4t.backtest.data.frames import TableReader, as_feed
 from ml4t.backtest.data.joint import open_readers
 from ml4t.backtest.data.layout import META
 from ml4t.backtest.data.merge import Lane, merge, to_run_times
+from ml4t.backtest.data.origin import feed_source
 from ml4t.backtest.data.signals import SignalFrame, read_signals, refuse_collisions
-from ml4t.backtest.data.times import check_same_zone, read_moment, sessions_of
+from ml4t.backtest.data.times import check_same_zone, read_duration, read_moment, sessions_of
 from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
 from ml4t.backtest.types.bars import Chunk, Universe
 from ml4t.backtest.types.time import DAY_US, TimeAxis, format_times
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ml4t.backtest.data.feed import Reader, Survey
+    from ml4t.backtest.data.signals import Publication
 
 _CLEARLY_SLOWER = 2
 
@@ -151,23 +154,63 @@ class Clock:
                 goes is refused.
         """
         self.prepare()
+        latest = None
+        lanes = self._lanes(self._readers, has_begins=_needs_begins(self._readers))
+        for part in self._parts(lanes, self._first, self._last):
+            before, latest = latest, int(part.times[-1])
+            self.share_done = self._share(latest)
+            yield self._chunk(part, before)
+        self._finish(is_empty=latest is None)
+
+    def between(self, first: int, last: int) -> Iterator[Chunk]:
+        """The bars of a part of the run, to look at: when bars began is left out.
+
+        Nor is checked what is at the end of a whole run: a part may be without bars or signals.
+
+        Args:
+            first: Time of the first bar, microseconds of the axis.
+            last: Time of the last one, included.
+        """
+        self.prepare()
+        low = first if self._first is None else max(first, self._first)
+        high = last if self._last is None else min(last, self._last)
+        readers = self._readers
+        if self._context_pattern is None:  # context of columns goes on from before the part
+            readers = [r.since(low) if isinstance(r, TableReader) else r for r in readers]
+        for part in self._parts(self._lanes(readers, has_begins=False), low, high):
+            yield self._chunk(part)
+
+    def _lanes(self, readers: Sequence[Reader], *, has_begins: bool) -> list[Lane]:
+        return [
+            Lane(r, self.universe, self.axis, calendar=self._calendar, has_begins=has_begins)
+            for r in readers
+        ]
+
+    def _parts(self, lanes: Sequence[Lane], first: int | None, last: int | None) -> Iterator[Block]:
+        """All bars from a time to another; each call starts anew."""
         self._refuse_second_walk()
         self._start()
-        has_begins = _needs_begins(self._readers)
-        lanes = [
-            Lane(r, self.universe, self.axis, calendar=self._calendar, has_begins=has_begins)
-            for r in self._readers
-        ]
-        latest = None
         for block in _without_plain_begins(merge(lanes, self.universe, CHUNK_ROWS)):
-            part = self._inside(block)
+            if last is not None and block.times[0] > last:
+                break
+            part = self._inside(block, first, last)
             if part is not None:
-                before, latest = latest, int(part.times[-1])
-                self.share_done = self._share(latest)
-                yield self._chunk(part, before)
-            elif latest is not None:
-                break  # past the end
-        self._finish(is_empty=latest is None)
+                yield part
+
+    def publications(self, time: int, asset_id: str) -> dict[str, Publication | None]:
+        """What the tables of `signals=` had said of an asset by a time of the run, by signal.
+
+        Args:
+            time: Microseconds of the axis.
+            asset_id: An asset of the universe.
+        """
+        self.prepare()
+        return {
+            name: publication
+            for frame in self._frames
+            for publication in [frame.publication(time, asset_id, self.universe)]
+            for name in frame.names
+        }
 
     def signal_coverage(self) -> pl.DataFrame:
         """How many bars of the run so far had each signal, and how old it was; one row a signal."""
@@ -177,11 +220,39 @@ class Clock:
     def source(self) -> dict[str, Any]:
         """Where the bars come from, ready for JSON."""
         self.prepare()
-        feeds = [{"name": survey.name, **survey.source} for survey in self._surveys]
+        feeds = [
+            {"name": survey.name, **survey.source, **feed_source(feed), "asset_id": asset_id}
+            for survey, (feed, asset_id) in zip(self._surveys, self._feeds, strict=True)
+        ]
+        keys = self._signals if isinstance(self._signals, Mapping) else [None]
+        signals = [
+            {"key": key, **frame.describe()} for key, frame in zip(keys, self._frames, strict=False)
+        ]
         return {
             "feeds": feeds,
-            "signals": [frame.describe() for frame in self._frames],
+            "signals": signals,
             "context": None if self._context is None else self._context.describe(),
+            "options": self._options(),
+        }
+
+    def _options(self) -> dict[str, Any]:
+        """What the clock was told beside its data, ready for JSON."""
+        calendar = self._calendar
+        delay, max_age = (
+            None if value is None else read_duration(value, option)
+            for option, value in (
+                ("signal_delay", self._signal_delay),
+                ("signal_max_age", self._signal_max_age),
+            )
+        )
+        return {
+            "signal_columns": self._signal_columns,
+            "signal_delay_us": delay,
+            "signal_max_age_us": max_age,
+            "context_pattern": self._context_pattern,
+            "calendar": None if calendar is None else calendar.name,
+            "is_own_calendar": calendar is not None and calendar.is_fixed,
+            "bounds": [None if value is None else str(value) for value in self._bounds],
         }
 
     def _requests(self) -> Iterator[tuple[DataFeed, Request]]:
@@ -323,20 +394,20 @@ class Clock:
             raise ConfigError(f"start={start!r} is after end={end!r}.")
         return first, last
 
-    def _inside(self, block: Block) -> Block | None:
-        """The timestamps of a block from start to end."""
-        if self._first is None and self._last is None:
-            return block
+    def _inside(self, block: Block, first: int | None, last: int | None) -> Block | None:
+        """The timestamps of a block from one time to another."""
         low, high = 0, len(block.times)
-        if self._first is not None:
-            low = int(np.searchsorted(block.times, self._first, side="left"))
-        if self._last is not None:
-            high = int(np.searchsorted(block.times, self._last, side="right"))
+        if first is not None:
+            low = int(np.searchsorted(block.times, first, side="left"))
+        if last is not None:
+            high = int(np.searchsorted(block.times, last, side="right"))
+        if (low, high) == (0, len(block.times)):
+            return block
         if low:
             self._column_context.skip(block.part(0, low).context)
         return block.part(low, high) if low < high else None
 
-    def _chunk(self, block: Block, before: int | None) -> Chunk:
+    def _chunk(self, block: Block, before: int | None = None) -> Chunk:
         signals, meta = self._signals_of(block)
         return Chunk(
             self.universe,

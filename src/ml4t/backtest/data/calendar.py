@@ -42,6 +42,7 @@ class TradingCalendar:
     Attributes:
         name: Name of the calendar.
         zone: Time zone of the market.
+        is_fixed: It was made from an object, which its name does not stand for.
 
     Raises:
         ConfigError: No such calendar, or the library is not installed.
@@ -53,12 +54,12 @@ class TradingCalendar:
     """
 
     def __init__(self, source: Any) -> None:
-        self._is_fixed = not isinstance(source, str)
-        self._object: Any = source if self._is_fixed else None
+        self.is_fixed = not isinstance(source, str)
+        self._object: Any = source if self.is_fixed else None
         self._low, self._high = -_FOREVER, _FOREVER
         if source == _ALWAYS_OPEN:
             self.name, self.zone = _ALWAYS_OPEN, "UTC"
-        elif not self._is_fixed:
+        elif not self.is_fixed:
             self._low, self._high = _recorded(source)
             self.name = source
         self._first = max(self._low, _year_day(_FIRST_YEAR))
@@ -183,7 +184,7 @@ class TradingCalendar:
 
     def _reach(self, first: int, last: int) -> None:
         """Know the sessions of these days, as far as the market is recorded."""
-        if self._is_fixed:
+        if self.is_fixed:
             return
         first, last = max(first, self._low), min(last, self._high)
         if first >= self._first and last <= self._last:
@@ -194,7 +195,7 @@ class TradingCalendar:
         self._load()
 
     def _load(self) -> None:
-        if not self._is_fixed and self.name == _ALWAYS_OPEN:
+        if not self.is_fixed and self.name == _ALWAYS_OPEN:
             labels = np.arange(self._first, self._last + 1, dtype=np.int32)
             opens = labels.astype(np.int64) * DAY_US
             closes = opens + DAY_US
@@ -210,13 +211,13 @@ class TradingCalendar:
             # The library and pandas disagree about deprecated ways; the times are right.
             warnings.simplefilter("ignore", DeprecationWarning)
             calendar = self._object
-            if not self._is_fixed:
+            if not self.is_fixed:
                 start, end = _show(self._first), _show(self._last)
                 calendar = _library().get_calendar(self.name, start=start, end=end)
             self.name, self.zone = _identity(calendar)
             labels = _days(calendar.sessions)
             opens, closes = _microseconds(calendar.opens), _microseconds(calendar.closes)
-        if self._is_fixed:
+        if self.is_fixed:
             self._first, self._last = int(labels[0]), int(labels[-1])
         return labels, opens, closes
 
@@ -224,7 +225,7 @@ class TradingCalendar:
         known = f"{_show(self._first)} to {_show(self._last)}"
         remedy = (
             "Pass the calendar by name, or build it with an earlier start= and a later end="
-            if self._is_fixed
+            if self.is_fixed
             else "Leave these data out, or pass a calendar of your own"
         )
         raise DataError(

@@ -13,6 +13,7 @@ import polars as pl
 from ml4t.backtest.data.block import to_values
 from ml4t.backtest.data.foreign import from_pandas, is_pandas
 from ml4t.backtest.data.layout import is_signal_type
+from ml4t.backtest.data.origin import table_source
 from ml4t.backtest.data.tables import require_column, to_frame
 from ml4t.backtest.data.times import (
     add_delay,
@@ -69,7 +70,8 @@ class Context:
         delay: dt.timedelta | str | None = None,
         timestamps: Any = None,
     ) -> None:
-        wait = 0 if delay is None else read_duration(delay, "delay")
+        self._delay = wait = 0 if delay is None else read_duration(delay, "delay")
+        self._origin = _origin(data)
         times = None if timestamps is None else _as_series(timestamps, "timestamps")
         if not isinstance(data, Mapping):
             tables = _split(to_frame(data, source="context", asset_id=""))
@@ -146,6 +148,8 @@ class Context:
             "names": self.names,
             "rows": sum(len(part) for part in series),
             "content": digest.hexdigest(),
+            "delay_us": self._delay,
+            **self._origin,
         }
 
 
@@ -293,6 +297,13 @@ def _table(name: str, item: Any, timestamps: pl.Series | None) -> pl.DataFrame:
             f"Context(frame), to take them all under their own names."
         )
     return frame.select(time, others[0])
+
+
+def _origin(data: Any) -> dict[str, Any]:
+    """Which files the series are in: those of all of them, or of each by its name."""
+    if not isinstance(data, Mapping):
+        return {"table": table_source(data)}
+    return {"tables": {name: table_source(item) for name, item in data.items()}}
 
 
 def _has_times(item: Any) -> bool:

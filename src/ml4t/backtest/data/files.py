@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,12 +67,14 @@ class Files(msgspec.Struct, frozen=True):
         kind: "parquet" or "csv".
         paths: At least one, sorted.
         is_keyed: Names of folders hold keys and values: asset=AAPL.
+        given: What the user named: a file, a folder or a pattern.
     """
 
     name: str
     kind: str
     paths: tuple[Path, ...]
     is_keyed: bool = False
+    given: str = ""
 
     def fingerprint(self) -> tuple[tuple[str, int, int], ...]:
         """Path, size and time of modification of each: equal means unchanged."""
@@ -79,13 +82,29 @@ class Files(msgspec.Struct, frozen=True):
         return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
     def describe(self) -> dict[str, Any]:
-        """What a result says about where its bars came from."""
+        """What a result says about where its bars came from; `origin.py` finds them again by it.
+
+        Relative paths count from `folder`. Of many files all enter `digest`.
+        """
+        folder = Path.cwd()
         files = [
             {"path": path, "size": size, "modified_ns": modified}
             for path, size, modified in self.fingerprint()
         ]
-        shown = files if len(files) <= _SHOWN_FILES else [files[0], files[-1]]
-        return {"kind": self.kind, "files": shown, "count": len(files)}
+        is_few = len(files) <= _SHOWN_FILES
+        return {
+            "kind": self.kind,
+            "files": files if is_few else [files[0], files[-1]],
+            "count": len(files),
+            "path": self.given,
+            "folder": str(folder),
+            "digest": None if is_few else self.digest(folder),
+        }
+
+    def digest(self, folder: Path) -> str:
+        """A hash of path, size and time of modification of all, as seen from a folder."""
+        stats = "|".join(f"{folder / path} {size} {at}" for path, size, at in self.fingerprint())
+        return hashlib.blake2b(stats.encode(), digest_size=8).hexdigest()
 
     def default_asset_id(self) -> str | None:
         """The asset of a lone file that has no column of assets: the file's stem."""
@@ -109,7 +128,7 @@ def list_files(path: str | os.PathLike[str], kind: str | None = None) -> Files:
     """
     start = Path(path).expanduser()
     if start.is_file():
-        return Files(start.name, kind or _kind(start), (start,))
+        return Files(start.name, kind or _kind(start), (start,), given=str(start))
     if start.is_dir():
         found = [p for p in start.rglob("*") if p.is_file() and _suffix(p) in _KINDS]
     elif has_magic(str(start)):
@@ -127,7 +146,7 @@ def list_files(path: str | os.PathLike[str], kind: str | None = None) -> Files:
         )
     fixed = sum(not has_magic(part) for part in start.parts)
     is_keyed = any("=" in part for p in found for part in p.parts[fixed:-1])
-    return Files(str(path), kinds[0], tuple(sorted(found)), is_keyed)
+    return Files(str(path), kinds[0], tuple(sorted(found)), is_keyed, given=str(start))
 
 
 def scan_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,18 +14,23 @@ from ml4t.backtest.data.block import CHUNK_ROWS, Block, Reading, Table, Timing
 from ml4t.backtest.data.feed import DataFeed, Request, Survey
 from ml4t.backtest.data.files import Dialect, Files, is_path, list_files, scan_files
 from ml4t.backtest.data.layout import Layout, Naming, recognise
+from ml4t.backtest.data.sorting import InOrder
 from ml4t.backtest.data.spare import find_row_counts, refuse_doubles
 from ml4t.backtest.data.stream import Scan, read_blocks, read_lazy
 from ml4t.backtest.data.tables import to_frame
 from ml4t.backtest.data.times import read_duration
 from ml4t.backtest.errors import ConfigError, DataError
 from ml4t.backtest.types.bars import Chunk, MarketEvent, Universe
+from ml4t.backtest.types.time import DAY_US
 
 if TYPE_CHECKING:
     import datetime as dt
     import os
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+# A label is known by the end of its day, in whatever zone, or at the close of a session near it.
+_LABEL_MARGIN_US = 7 * DAY_US
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -136,6 +142,20 @@ class FrameFeed(DataFeed):
     def name(self) -> str:
         """What error texts call the feed: the file's name, or "data"."""
         return "data" if self._files is None else self._files.name
+
+    def options(self) -> dict[str, Any]:
+        """What the feed was told beside its data, ready for JSON; `origin.open_feed` reads it."""
+        naming, timing = self._naming, self._timing
+        return {
+            "asset_id": naming.asset_id,
+            "columns": naming.columns,
+            "price_column": naming.price_column,
+            "signal_columns": naming.signal_columns,
+            "bar_label": "open" if timing.is_open else "close",
+            "bar_duration_us": timing.duration,
+            "separator": self._dialect.separator,
+            "decimal_comma": self._dialect.decimal_comma,
+        }
 
     def get_next_event(self) -> MarketEvent | None:
         """The next bar, or None when there are no more."""
@@ -310,6 +330,25 @@ class TableReader:
         self._table = table
         self.ids = table.ids
         self.survey = survey_of(reading, table, source, columns)
+
+    def since(self, time: int) -> TableReader:
+        """The same without most of what is before a time, where that need not be read.
+
+        Args:
+            time: Microseconds of the run's axis.
+        """
+        scan, timing = self._table, self._reading.timing
+        if isinstance(scan, Table) or not isinstance(scan.frames, InOrder):
+            return self
+        kind = scan.schema[self._reading.layout.time]
+        if not kind.is_temporal():
+            return self  # text is read part by part
+        before = (timing.duration or 0) + (_LABEL_MARGIN_US if scan.axis.is_session else 0)
+        moment = scan.axis.to_datetime(time - before)
+        later = copy(self)
+        frames = scan.frames.since(moment.date() if kind == pl.Date else moment)
+        later._table = msgspec.structs.replace(scan, frames=frames)  # noqa: SLF001  our own copy
+        return later
 
     def blocks(self, rows: int) -> Iterator[Block]:
         """Everything from the start, in blocks of about `rows` rows."""

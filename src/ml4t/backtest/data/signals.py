@@ -10,12 +10,13 @@ time may be made available before it. Which row is current is explained in `publ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ml4t.backtest.data.coverage import Coverage
 from ml4t.backtest.data.layout import META
+from ml4t.backtest.data.origin import table_source
 from ml4t.backtest.data.predictions import AVAILABLE, Predictions, quote
 from ml4t.backtest.data.publications import index_rows
 from ml4t.backtest.data.times import check_same_zone, known_times, read_duration, show_times
@@ -31,6 +32,24 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.bars import Universe
 
 _EXAMPLES = 3
+
+
+class Publication(NamedTuple):
+    """What a table said of one asset.
+
+    Args:
+        values: By signal; None where the row has no value.
+        axis: How `published` is to be read: by session where all times are labels.
+        published: From when on the row was known, microseconds.
+        age: For how long it had been known, microseconds.
+        is_current: False when it had expired, or another publication had taken its place.
+    """
+
+    values: dict[str, Any]
+    axis: TimeAxis
+    published: int
+    age: int
+    is_current: bool
 
 
 class SignalFrame:
@@ -68,6 +87,7 @@ class SignalFrame:
         delay: dt.timedelta | str | None = None,
         max_age: dt.timedelta | str | None = None,
     ) -> None:
+        self._origin = table_source(table)
         wait = 0 if delay is None else read_duration(delay, "signal_delay")
         self._max_age = None if max_age is None else read_duration(max_age, "signal_max_age")
         self._table = Predictions(table, source=name, wanted=signal_columns, delay=wait)
@@ -82,6 +102,7 @@ class SignalFrame:
         table = self._table
         return {
             "name": self.name,
+            **self._origin,
             "rows": len(table),
             "assets": len(table.asset_ids),
             "columns": self.names,
@@ -149,6 +170,33 @@ class SignalFrame:
             coverage.add(table.present[coverage.signal][found.rows], ages, found.expired)
         signals = {name: table.values[name][found.rows] for name in self.names}
         return signals, None if table.meta is None else table.meta[found.rows]
+
+    def publication(self, time: int, asset_id: str, universe: Universe) -> Publication | None:
+        """The row that was current for an asset at a time of the run, or the last one before.
+
+        Args:
+            time: Microseconds of the run's axis.
+            asset_id: An asset of the universe.
+            universe: The run's assets.
+
+        Returns:
+            None when nothing had been published about the asset by then.
+        """
+        table, known = self._table, self._known(np.array([time], dtype=np.int64))
+        own = self._own_codes(np.array([universe.codes[asset_id]]), universe)
+        row = int(self._rows.find(known, own, np.array([0, 1])).rows[0])
+        available, is_current = self._available(), row >= 0
+        if not is_current:
+            past = np.flatnonzero((table.codes == own[0]) & (available <= known[0]))
+            if not len(past):
+                return None
+            row = int(past[np.lexsort((available[past], table.times[past]))[-1]])
+        by_label = self._unit == DAY_US
+        zone = table.known_axis.zone or self._axis.zone
+        axis = TimeAxis(zone=None if by_label else zone, is_session=by_label)
+        values = {n: table.values[n][row] if table.present[n][row] else None for n in self.names}
+        published, age = int(available[row]) * self._unit, int(known[0] - available[row])
+        return Publication(values, axis, published, age * self._unit, is_current)
 
     def reset(self) -> None:
         """Start counting anew, at the start of a run."""

@@ -22,6 +22,7 @@ from ml4t.backtest.data.times import refuse_missing_times
 from ml4t.backtest.errors import DataError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator, Sequence
 
 _LEAST_WINDOW = 65_536  # rows
@@ -103,6 +104,15 @@ class InOrder:
             now, ahead = ahead, part.collect_batches(chunk_size=rows, maintain_order=True)
             yield from now
         yield from ahead
+
+    def since(self, moment: dt.date) -> InOrder:
+        """The table from a time on, as its column has it; earlier rows are counted, not read."""
+        if not self.files:
+            return self
+        is_before = pl.col(self.time) < moment
+        before = int(self.lazy.select(is_before.sum()).collect().item())
+        before = min(before, self.rows - 1)  # a table has rows
+        return InOrder(self.lazy.slice(before), self.time, self.rows - before, self.files)
 
     def release(self) -> None:
         """Nothing is kept."""

@@ -9,17 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ml4t.backtest.errors import ConfigError, DataError
-from ml4t.backtest.results import (
-    attribution,
-    explain,
-    intervals,
-    market,
-    metrics,
-    skill,
-    store,
-    summary,
-)
+from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.results import attribution, explain, intervals, metrics, skill, store, summary
+from ml4t.backtest.results.market import Market
 from ml4t.backtest.results.record import RunRecord, normalised
 from ml4t.backtest.results.trades import positions_of, trades_of
 
@@ -169,10 +161,16 @@ class BacktestResult:
         returns = metrics.returns_of(sessions["equity"].to_numpy(), self.initial_cash)
         return sessions.with_columns(pl.Series("return", returns, dtype=pl.Float64))
 
+    @cached_property
+    def _market(self) -> Market:
+        return Market(self.record.source, self._clock)
+
     def market(
         self, asset_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None
     ) -> pl.DataFrame:
         """The bars of the run and the signals known with each, read again from their source.
+
+        After loading this works for files that are where they were and have not changed since.
 
         Args:
             asset_ids: Some assets; all by default.
@@ -182,14 +180,9 @@ class BacktestResult:
             timestamp, asset_id and the columns, in order of time and asset; null where absent.
 
         Raises:
-            DataError: The source is gone, or has no such asset or column.
+            DataError: The source is gone, which says why, or has no such asset or column.
         """
-        if self._clock is None:
-            raise DataError(
-                "The bars of this run are gone: it was loaded from a folder, which keeps results "
-                "and not their input. Run it again to look at its market."
-            )
-        return market.read(self._clock.again(), asset_ids, columns)
+        return self._market.frame(asset_ids, columns)
 
     # -- figures -------------------------------------------------------------------------------
 
@@ -581,7 +574,10 @@ class BacktestResult:
         return summary.text(self)
 
     def explain(self, asset_id: str, at: dt.datetime | dt.date | str) -> str:
-        """What was ordered and filled for an asset at a time, why, or why nothing was.
+        """What an asset showed at a time, what was ordered and filled, why, or why nothing was.
+
+        The bar, signals and context are read again as by `market`; where that cannot be, a
+        sentence says so, and signals and context are told for decisions with orders only.
 
         Args:
             asset_id: An asset of the run.
@@ -591,7 +587,7 @@ class BacktestResult:
         Raises:
             DataError: The run does not know the asset, or the time lies outside it.
         """
-        return explain.text(self, asset_id, at)
+        return explain.text(self, self._market, asset_id, at)
 
     def __repr__(self) -> str:
         return summary.line(self)
