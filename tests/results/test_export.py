@@ -15,10 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ml4t.backtest import BacktestEngine, Strategy
 from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.results import export
 from ml4t.backtest.results.export import FRAMES
 from ml4t.backtest.results.result import BacktestResult
+from ml4t.backtest.testing.markets import random_market
 from tests.results.conftest import sessions_from
 
 if TYPE_CHECKING:
@@ -172,6 +174,49 @@ def test_parquet_files_hold_every_frame(result: BacktestResult, tmp_path: Path) 
     for name in FRAMES:
         found = pl.read_parquet(tmp_path / "deep" / "out" / f"{name}.parquet")
         assert found.equals(getattr(result, name), null_equal=True), name
+
+
+KINDS = [
+    pl.Series("duration", [dt.timedelta(days=1, hours=6), None], dtype=pl.Duration("us")),
+    pl.Series("day", [dt.date(2024, 1, 2), None]),
+    pl.Series("time", [dt.time(9, 30), None]),
+    pl.Series("word", ["up", None], dtype=pl.Enum(["up", "down"])),
+    pl.Series("raw", [b"\x00\xff", None]),
+    pl.Series("pair", [[1, 2], None], dtype=pl.Array(pl.Int64, 2)),
+    pl.Series("decimal", ["1.50", None]).cast(pl.Decimal(10, 2)),
+    pl.Series("nothing", [None, None]),
+    pl.Series("object", [{1, 2}, None], dtype=pl.Object),
+]
+
+
+def test_every_kind_of_column_can_be_written(record: RunRecord, tmp_path: Path) -> None:
+    """Context may be of any type; what CSV has no form for becomes text."""
+    times = record.equity["timestamp"][:2]
+    decisions = pl.DataFrame([times.alias("timestamp"), *KINDS])
+    result = BacktestResult(msgspec.structs.replace(record, decisions=decisions))
+    result.export_csv(tmp_path / "out")
+    first, second = _rows(tmp_path / "out" / "decisions.csv")
+    assert first["duration"] == "P1DT6H"
+    assert (first["day"], first["word"], first["pair"]) == ("2024-01-02", "up", "[1,2]")
+    assert (first["raw"], first["decimal"]) == ('"AP8="', "1.50")
+    assert first["time"].startswith("09:30:00")
+    assert {v for k, v in second.items() if k != "timestamp"} == {""}
+
+
+def test_a_run_with_signals_can_be_exported(tmp_path: Path) -> None:
+    """Of the engine, with coverage and all else a real run has."""
+
+    class Best(Strategy):
+        def on_bars(self, bars, context):
+            self.rebalance_to_weights(dict.fromkeys(bars.top("ml_pred", 1), 0.5))
+            self.log("done")
+            self.record(one=1.0)
+
+    market = random_market(assets=3, sessions=30, seed=1, information=0.1)
+    result = BacktestEngine(market, strategy=Best()).run()
+    for write in (result.export_csv, result.export_parquet):
+        assert len(write(tmp_path / "out")) == len(FRAMES)
+    assert len(_rows(tmp_path / "out" / "signal_coverage.csv")) == 1
 
 
 ODD = {

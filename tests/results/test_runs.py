@@ -7,12 +7,14 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +170,25 @@ def test_a_class_typed_at_a_prompt_has_no_code(store: RunStore) -> None:
     exec("class Typed(Strategy):\n    def on_bars(self, bars):\n        pass", space)  # noqa: S102
     result = BacktestEngine(ten_bars(), strategy=space["Typed"]()).run()
     assert store.show(store.add(result))["code"] is None
+
+
+def test_the_code_is_that_of_the_class_that_ran(tmp_path: Path, store: RunStore) -> None:
+    """Also when the class was defined anew meanwhile, or a decorator of others stands before it."""
+    texts = ["", ""]
+    results = []
+    for n in (0, 1):
+        texts[n] = (
+            "from functools import cache\n\nfrom ml4t.backtest import Strategy\n\n\n"
+            f"class Cell(Strategy):\n    @cache\n    def size(self):\n        return {n + 1}\n\n"
+            "    def on_bars(self, bars):\n        self.order_target('A', self.size())\n"
+        )
+        path = tmp_path / f"cell{n}.py"
+        path.write_text(texts[n], encoding="utf-8")
+        space: dict[str, Any] = {"__name__": __name__}
+        exec(compile(texts[n], path, "exec"), space)  # noqa: S102  as a notebook does
+        results.append(BacktestEngine(ten_bars(), strategy=space["Cell"]()).run())
+    ids = [store.add(pickle.loads(pickle.dumps(result))) for result in results]  # noqa: S301
+    assert [store.show(run_id)["code"] for run_id in ids] == texts
 
 
 def test_show_tells_everything(store: RunStore) -> None:
@@ -775,30 +796,33 @@ def test_leftovers_without_a_lock_are_swept_when_old(
     assert store.frame().height == 3
 
 
-def test_several_processes_write_at_once(store: RunStore) -> None:
+@pytest.mark.parametrize(("writers", "runs"), [(2, 2), pytest.param(4, 8, marks=pytest.mark.slow)])
+def test_several_processes_write_at_once(store: RunStore, writers: int, runs: int) -> None:
     """Every run is there once, the same result under several ids; nothing is lost or half."""
-    script = "for units in (1, 2, 3, 4):\n    print(store.add(hold(units)), flush=True)"
-    processes = [_start(store, script) for _ in range(3)]
+    script = f"for units in range({runs}):\n    print(store.add(hold(units)), flush=True)"
+    processes = [_start(store, script) for _ in range(writers)]
     seen = 0
     while any(process.poll() is None for process in processes):
         frame = store.frame()
         assert set(frame["status"]) <= {"complete"}
         assert frame.height >= seen
         seen = frame.height
+        time.sleep(0.02)
     ids = [line for process in processes for line in _end(process).split()]
     frame = store.frame()
-    assert len(set(ids)) == 12
+    assert len(set(ids)) == writers * runs
     assert sorted(frame["run_id"]) == sorted(ids)
-    assert sorted(frame["fingerprint"].value_counts()["count"]) == [3, 3, 3, 3]
-    assert store.trials("Hold") == 4
+    assert sorted(frame["fingerprint"].value_counts()["count"]) == [writers] * runs
+    assert store.trials("Hold") == runs
     assert _leftovers(store) == []
-    assert store.rebuild() == 12
+    assert store.rebuild() == writers * runs
     assert store.frame().equals(frame)
 
 
-def test_one_may_list_while_others_add_and_remove(store: RunStore) -> None:
+@pytest.mark.parametrize("runs", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_one_may_list_while_others_add_and_remove(store: RunStore, runs: int) -> None:
     """A run that is being removed is whole or gone, never damaged; removed by one only."""
-    shared = [store.add(hold(units)) for units in range(10, 16)]
+    shared = [store.add(hold(units)) for units in range(10, 10 + runs)]
     script = (
         f"from ml4t.backtest import ConfigError\ngone = 0\nfor run_id in {shared!r}:\n"
         "    own = store.add(hold(1))\n    store.remove(own)\n"
@@ -810,10 +834,11 @@ def test_one_may_list_while_others_add_and_remove(store: RunStore) -> None:
     while any(process.poll() is None for process in processes):
         assert set(store.frame()["status"]) <= {"complete"}
         store.trials("Hold")
+        time.sleep(0.02)
     assert sum(int(_end(process)) for process in processes) == len(shared)
     assert store.frame().is_empty()
     assert _leftovers(store) == []
-    assert store.trials("Hold") == 7
+    assert store.trials("Hold") == runs + 1
 
 
 def test_ordinary_results_need_no_database() -> None:

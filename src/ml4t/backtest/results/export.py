@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import polars as pl
+import polars.selectors as cs
 
 from ml4t.backtest.errors import ConfigError, did_you_mean
 
@@ -89,7 +90,8 @@ def parquet(result: _Frames, folder: str | os.PathLike[str], *, overwrite: bool)
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    """What a cell cannot hold becomes JSON text."""
+    """What a cell cannot hold becomes JSON text; durations become ISO text such as P1DT6H."""
+    frame = frame.with_columns(cs.duration().dt.to_string("iso"))
     nested = [c for c in frame if c.dtype.is_nested() or c.dtype in (pl.Binary, pl.Object)]
     return frame.with_columns(
         pl.Series(c.name, [None if v is None else _json(v) for v in c.to_list()], dtype=pl.String)

@@ -50,8 +50,7 @@ class BacktestResult:
     ) -> None:
         self.record = record
         self._clock = clock
-        # By name, for a class of a function could not go to another process.
-        self._strategy = None if strategy is None else (strategy.__module__, strategy.__qualname__)
+        self._files = () if strategy is None else runs_code.files_of(strategy)
 
     # -- frames --------------------------------------------------------------------------------
 
@@ -414,8 +413,8 @@ class BacktestResult:
     def export_csv(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
         """Writes every frame to a CSV file of its name: trades.csv, fills.csv and so on.
 
-        All files appear, each whole, or none. Lists and structs become JSON text, and absent
-        values are empty.
+        All files appear, each whole, or none. Lists and structs become JSON text, durations
+        text such as P1DT6H, and absent values are empty.
 
         Args:
             folder: May exist; other files in it are left alone.
@@ -478,7 +477,7 @@ class BacktestResult:
 
         None for a result that was loaded, and where there is no text (typed at a prompt).
         """
-        return None if self._strategy is None else runs_code.text_of(*self._strategy)
+        return runs_code.text_of(self._files)
 
     @property
     def settings(self) -> dict[str, Any]:
