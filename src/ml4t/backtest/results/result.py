@@ -10,7 +10,17 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.errors import ConfigError
-from ml4t.backtest.results import attribution, explain, intervals, metrics, skill, store, summary
+from ml4t.backtest.results import (
+    attribution,
+    explain,
+    export,
+    intervals,
+    metrics,
+    runs_code,
+    skill,
+    store,
+    summary,
+)
 from ml4t.backtest.results.market import Market
 from ml4t.backtest.results.record import RunRecord, normalised
 from ml4t.backtest.results.trades import positions_of, trades_of
@@ -19,6 +29,8 @@ if TYPE_CHECKING:
     import datetime as dt
     import os
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from ml4t.backtest.clock import Clock
 
@@ -35,9 +47,12 @@ class BacktestResult:
     of that name.
     """
 
-    def __init__(self, record: RunRecord, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, record: RunRecord, *, clock: Clock | None = None, strategy: type | None = None
+    ) -> None:
         self.record = record
         self._clock = clock
+        self._files = () if strategy is None else runs_code.files_of(strategy)
 
     # -- frames --------------------------------------------------------------------------------
 
@@ -595,6 +610,59 @@ class BacktestResult:
     def _repr_html_(self) -> str:
         return summary.html(self)
 
+    # -- for other tools -----------------------------------------------------------------------
+
+    def returns_series(self) -> pd.Series[float]:
+        """Returns of the sessions as a pandas Series, as quantstats, pyfolio and empyrical ask.
+
+        Indexed by the sessions, without a time zone. Needs the extra `pandas`.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        return export.returns_series(self)
+
+    def to_pandas(self, name: str) -> pd.DataFrame:
+        """One of the frames as a pandas frame. Needs the extra `pandas`.
+
+        Args:
+            name: Such as "trades", "fills" or "equity".
+
+        Raises:
+            ConfigError: There is no such frame, or pandas is not installed.
+        """
+        return export.to_pandas(self, name)
+
+    def export_csv(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
+        """Writes every frame to a CSV file of its name: trades.csv, fills.csv and so on.
+
+        All files appear, each whole, or none. Lists and structs become JSON text, durations
+        text such as P1DT6H, and absent values are empty.
+
+        Args:
+            folder: May exist; other files in it are left alone.
+            overwrite: Replace files of these names.
+
+        Returns:
+            The files.
+
+        Raises:
+            ConfigError: `folder` is a file, or holds files of these names.
+        """
+        return export.csv(self, folder, overwrite=overwrite)
+
+    def export_parquet(
+        self, folder: str | os.PathLike[str], *, overwrite: bool = False
+    ) -> list[Path]:
+        """Writes every frame to a Parquet file of its name; as `export_csv` otherwise.
+
+        `save` writes what `load` reads; this writes what a reader sees.
+
+        Raises:
+            ConfigError: `folder` is a file, or holds files of these names.
+        """
+        return export.parquet(self, folder, overwrite=overwrite)
+
     # -- keeping -------------------------------------------------------------------------------
 
     @cached_property
@@ -625,6 +693,14 @@ class BacktestResult:
             DataError: The folder holds no result, or a damaged one.
         """
         return cls(store.load(Path(folder).expanduser().absolute()))
+
+    @cached_property
+    def code(self) -> str | None:
+        """The file in which the strategy's class stands, as it is when first asked for.
+
+        None for a result that was loaded, and where there is no text (typed at a prompt).
+        """
+        return runs_code.text_of(self._files)
 
     @property
     def settings(self) -> dict[str, Any]:
