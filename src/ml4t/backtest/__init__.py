@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from ml4t.backtest.limits.limits import RiskLimits
     from ml4t.backtest.results.result import BacktestResult
+    from ml4t.backtest.results.runs import RunStore
     from ml4t.backtest.simulation.account import Account, UnleveragedAccount
     from ml4t.backtest.simulation.broker import SimulationBroker
     from ml4t.backtest.simulation.cash_account import CashAccount
@@ -99,6 +100,7 @@ __all__ = [
     "PercentCommission",
     "QuotedSpreadSlippage",
     "RiskLimits",
+    "RunStore",
     "SideFee",
     "SimulationBroker",
     "SquareRootImpact",
@@ -155,6 +157,7 @@ _HOMES = {
     "PercentCommission": "simulation.commission",
     "QuotedSpreadSlippage": "simulation.spread",
     "RiskLimits": "limits.limits",
+    "RunStore": "results.runs",
     "SideFee": "simulation.fees",
     "SimulationBroker": "simulation.broker",
     "SquareRootImpact": "simulation.impact",

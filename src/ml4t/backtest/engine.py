@@ -485,7 +485,7 @@ class _Run:
             complete=complete,
             asset_ids=list(clock.universe.ids),
         )
-        return BacktestResult(record, clock=clock)
+        return BacktestResult(record, clock=clock, strategy=type(self.strategy))
 
     def _counts(self) -> dict[str, int]:
         """How often something happened that a reader of the result should know about."""

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.errors import ConfigError, DataError
-from ml4t.backtest.results import attribution, explain, market, metrics, store, summary
+from ml4t.backtest.results import attribution, explain, market, metrics, runs_code, store, summary
 from ml4t.backtest.results.record import RunRecord, normalised
 from ml4t.backtest.results.trades import positions_of, trades_of
 
@@ -34,9 +34,13 @@ class BacktestResult:
     of that name.
     """
 
-    def __init__(self, record: RunRecord, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, record: RunRecord, *, clock: Clock | None = None, strategy: type | None = None
+    ) -> None:
         self.record = record
         self._clock = clock
+        # By name, for a class of a function could not go to another process.
+        self._strategy = None if strategy is None else (strategy.__module__, strategy.__qualname__)
 
     # -- frames --------------------------------------------------------------------------------
 
@@ -403,6 +407,14 @@ class BacktestResult:
             DataError: The folder holds no result, or a damaged one.
         """
         return cls(store.load(Path(folder).expanduser().absolute()))
+
+    @cached_property
+    def code(self) -> str | None:
+        """The file in which the strategy's class stands, as it is when first asked for.
+
+        None for a result that was loaded, and where there is no text (typed at a prompt).
+        """
+        return None if self._strategy is None else runs_code.text_of(*self._strategy)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -32,6 +32,10 @@ _MANIFEST = "manifest.json"
 _OUTCOME = tuple(name for name in FRAMES if name != "signal_coverage")
 
 
+class OtherFormatError(DataError):
+    """A saved result that is whole, as far as this version can tell, but not for it to read."""
+
+
 class _File(msgspec.Struct):
     rows: int
     sha256: str
@@ -174,7 +178,7 @@ def _check_replaceable(folder: Path) -> None:
         )
     if (folder / _MANIFEST).is_file():
         try:
-            _read_manifest(folder)
+            read_manifest(folder)
         except DataError as error:
             raise ConfigError(f"Cannot save to '{folder}': {error}") from error
 
@@ -211,7 +215,22 @@ def load(folder: Path) -> RunRecord:
     Raises:
         DataError: The folder holds no result, one of a newer format, or a damaged one.
     """
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    fields = msgspec.structs.asdict(manifest.run)
+    fields.update({name: pl.read_parquet(folder / f"{name}.parquet") for name in FRAMES})
+    record = RunRecord(**fields)
+    if fingerprint_of(record) != manifest.fingerprint:
+        raise _damaged(folder, "the content does not have the fingerprint in its manifest")
+    return record
+
+
+def check_files(folder: Path, manifest: _Manifest) -> None:
+    """Proves that the files beside a manifest are those it was written with.
+
+    Raises:
+        DataError: One is missing or another, or the manifest lacks one.
+    """
     for name, file in manifest.files.items():
         path = folder / f"{name}.parquet"
         if not path.is_file():
@@ -221,15 +240,15 @@ def load(folder: Path) -> RunRecord:
     missing = sorted(set(FRAMES) - set(manifest.files))
     if missing:
         raise _damaged(folder, f"its manifest does not list {', '.join(missing)}")
-    fields = msgspec.structs.asdict(manifest.run)
-    fields.update({name: pl.read_parquet(folder / f"{name}.parquet") for name in FRAMES})
-    record = RunRecord(**fields)
-    if fingerprint_of(record) != manifest.fingerprint:
-        raise _damaged(folder, "the content does not have the fingerprint in its manifest")
-    return record
 
 
-def _read_manifest(folder: Path) -> _Manifest:
+def read_manifest(folder: Path) -> _Manifest:
+    """What a saved result says about itself, without its frames.
+
+    Raises:
+        OtherFormatError: It was written by a version with another format.
+        DataError: The folder holds no result, or its manifest is damaged.
+    """
     path = folder / _MANIFEST
     if not path.is_file():
         raise DataError(
@@ -245,7 +264,7 @@ def _read_manifest(folder: Path) -> _Manifest:
     if kind != _FORMAT:
         raise DataError(f"'{folder}' holds no saved result: its {_MANIFEST} is of another program.")
     if version != _FORMAT_VERSION:
-        raise DataError(
+        raise OtherFormatError(
             f"'{folder}' was saved in format {version}; this version reads {_FORMAT_VERSION}. "
             "Install the version that wrote it (see `versions` in the manifest), or run again."
         )
