@@ -169,8 +169,15 @@ class RunDescription:
             merged[name] = {**merged.get(name, {}), **table}
         return RunDescription(merged, origin=self.origin)
 
+    def without(self, table: str) -> RunDescription:
+        """The description with a table left out."""
+        entries = {name: kept for name, kept in self.entries.items() if name != table}
+        return RunDescription(entries, origin=self.origin)
+
     def engine(self, *, progress: Callable[[float], None] | bool | None = None) -> BacktestEngine:
-        """An engine, ready to run; the description is among the settings of its result.
+        """An engine, ready to run.
+
+        The description, but for its `output`, is among the settings of the result.
 
         Args:
             progress: As of `BacktestEngine`.
@@ -180,36 +187,56 @@ class RunDescription:
             DataError: A file is not there.
             StrategyError: The file of the strategy raised.
         """
-        if not self.data.paths:
-            raise ConfigError("There is no data to run on: name it with [data] path, or --data.")
         if self.strategy.file is None:
             raise ConfigError("There is no strategy: name its Python file with [strategy] file.")
         strategy = load_strategy(
             self.strategy.file, self.strategy.class_name, self.strategy.parameters
         )
-        feeds = [self._feed(path) for path in self.data.paths]
-        data, options = self.data, _given(self.options)
-        context = self.context
+        feeds = self.feeds()
         engine = _DescribedEngine(
             feed=feeds[0],
             strategy=strategy,
-            signals=self.signals,
-            signal_columns=data.signal_columns,
-            context=None if context is None else Context(context.path, delay=context.delay),
-            context_pattern=data.context_pattern,
             broker=self._broker(),
             actions=None if self.actions is None else self.actions.path,
             limits=self.limits,
-            calendar=data.calendar,
-            start=data.start,
-            end=data.end,
             progress=progress,
-            **options,
+            **self.clock_options(),
+            **_given(self.options, "max_history", "periods_per_year"),
         )
         for feed in feeds[1:]:
             engine.clock.add_data_feed(feed)
-        engine.description = msgspec.to_builtins(self.entries)
+        kept = {name: table for name, table in self.entries.items() if name != "output"}
+        engine.description = msgspec.to_builtins(kept)
         return engine
+
+    def feeds(self) -> list[DataFeed]:
+        """The feeds of the prices, one a path.
+
+        Raises:
+            ConfigError: No path is given.
+            DataError: A file is not there.
+        """
+        if not self.data.paths:
+            raise ConfigError("There is no data to run on: name it with [data] path, or --data.")
+        return [self._feed(path) for path in self.data.paths]
+
+    def clock_options(self) -> dict[str, Any]:
+        """What a `Clock` is told about these feeds: signals, context, calendar, start and end.
+
+        Raises:
+            DataError: The context is refused.
+        """
+        data, context = self.data, self.context
+        return {
+            "signals": self.signals,
+            "signal_columns": data.signal_columns,
+            "context": None if context is None else Context(context.path, delay=context.delay),
+            "context_pattern": data.context_pattern,
+            "calendar": data.calendar,
+            "start": data.start,
+            "end": data.end,
+            **_given(self.options, "signal_delay", "signal_max_age"),
+        }
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -290,9 +317,10 @@ class _DescribedEngine(BacktestEngine):
         return result
 
 
-def _given(entries: msgspec.Struct) -> dict[str, Any]:
-    """The fields that say something."""
-    return {n: v for n, v in msgspec.structs.asdict(entries).items() if v is not None}
+def _given(entries: msgspec.Struct, *names: str) -> dict[str, Any]:
+    """The fields that say something, or those of them that are named."""
+    fields = msgspec.structs.asdict(entries)
+    return {n: v for n, v in fields.items() if v is not None and (not names or n in names)}
 
 
 def _copied(entries: Any) -> Any:

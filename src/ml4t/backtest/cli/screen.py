@@ -1,0 +1,85 @@
+"""What people see: text and tables, with colours on a terminal and plain elsewhere."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# What is piped into a file or another program is never wrapped.
+_PIPED_WIDTH = 10_000
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The output or the error stream, as it is now; rich honours NO_COLOR and dumb terminals."""
+    found = Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+    if not found.is_terminal:
+        found.width = _PIPED_WIDTH
+    return found
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Text as it is on the output stream."""
+    console().print(Text(text, style=style or ""), soft_wrap=True)
+
+
+def tell(text: str, style: str | None = None) -> None:
+    """Text as it is on the error stream: what happened beside the answer."""
+    console(stderr=True).print(Text(text, style=style or ""), soft_wrap=True)
+
+
+def say_page(text: str) -> None:
+    """A page whose first line is its title."""
+    title, _, rest = text.partition("\n")
+    screen = console()
+    screen.print(Text(title, style="bold"), soft_wrap=True)
+    screen.print(Text(rest), soft_wrap=True)
+
+
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None
+) -> None:
+    """A table; numbers to the right, plain columns when it is piped."""
+    screen = console()
+    found = [[as_text(value) for value in row] for row in rows]
+    kinds = [list(column) for column in zip(*found, strict=True)] or [[] for _ in columns]
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD if screen.is_terminal else None,
+        header_style="bold",
+        pad_edge=False,
+    )
+    for name, values in zip(columns, kinds, strict=True):
+        is_number = bool(values) and all(_is_number(v) for v in values)
+        table.add_column(
+            Text(name), justify="right" if is_number else "left", overflow="fold", no_wrap=False
+        )
+    for row in found:
+        table.add_row(*(Text(value) for value in row))
+    screen.print(table, soft_wrap=False)
+
+
+def as_text(value: Any) -> str:
+    """A value of a table, as a person reads it."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1_000 else f"{value:,.0f}"  # noqa: PLR2004
+    return str(value)
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.lstrip("+-").replace(",", "").replace(".", "").rstrip("%").isdigit()
