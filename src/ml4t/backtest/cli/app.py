@@ -1,4 +1,7 @@
-"""The commands: their arguments, their help, and nothing else."""
+"""The commands: their arguments, their help, and nothing else.
+
+What a command needs is imported when it runs: help and completion answer in no time.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -8,12 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from ml4t.backtest._version import __version__
-from ml4t.backtest.cli import checking, failures, running, showing, starting
-from ml4t.backtest.cli.arguments import RunCommand, described
-from ml4t.backtest.cli.running import STORE
+from ml4t.backtest.cli import failures
+from ml4t.backtest.cli.arguments import STORE, RunCommand
 from ml4t.backtest.cli.screen import say
 from ml4t.backtest.errors import BacktestError
-from ml4t.backtest.results.runs import RunStore
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -43,6 +44,8 @@ def _version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
 
 def _run_ids(incomplete: str) -> list[str]:
     """For completion: runs of the usual store."""
+    from ml4t.backtest.results.runs import RunStore
+
     try:
         found = RunStore(STORE).frame()["run_id"].to_list()
     except BacktestError:
@@ -155,6 +158,9 @@ def run(
 
     The run is described by options, by a file, or by both; options win, and --set wins over all.
     """
+    from ml4t.backtest.cli import running
+    from ml4t.backtest.cli.describing import described
+
     with failures.answered(full=traceback):
         description = described(
             config,
@@ -189,6 +195,8 @@ def demo(
 )
 def compare(*, runs: Runs, store: Store = STORE) -> None:
     """Put runs side by side: the settings in which they differ, and their figures."""
+    from ml4t.backtest.cli import showing
+
     with failures.answered():
         showing.compare(runs, store=store)
 
@@ -204,6 +212,8 @@ def explain(
     store: Store = STORE,
 ) -> None:
     """Tell what was ordered and filled for an asset at a time, or why nothing was."""
+    from ml4t.backtest.cli import showing
+
     with failures.answered():
         showing.explain(run, asset, time, store=store)
 
@@ -232,6 +242,9 @@ def check(
     Rows, assets, span, frequency, coverage, gaps, outliers, zero volumes, jumps that look like
     splits, and which column is taken as what.
     """
+    from ml4t.backtest.cli import checking
+    from ml4t.backtest.cli.describing import described
+
     with failures.answered():
         description = described(config, data=paths or (), signals=signals or (), sets=sets or ())
         raise typer.Exit(checking.check(description, strict=strict, as_json=as_json))
@@ -246,6 +259,8 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
     """Write a run.toml in which every field is explained."""
+    from ml4t.backtest.cli import starting
+
     with failures.answered():
         starting.init(file, force=force)
 
@@ -258,6 +273,8 @@ def list_runs(
     as_json: Json = False,
 ) -> None:
     """List the runs that were kept."""
+    from ml4t.backtest.cli import showing
+
     with failures.answered():
         showing.list_runs(store=store, family=family, as_json=as_json)
 
@@ -265,6 +282,8 @@ def list_runs(
 @runs_app.command("show")
 def show_run(*, run: Run, store: Store = STORE, as_json: Json = False) -> None:
     """Print the summary of a run, or all that is known of it as JSON."""
+    from ml4t.backtest.cli import showing
+
     with failures.answered():
         showing.show_run(run, store=store, as_json=as_json)
 
@@ -272,6 +291,8 @@ def show_run(*, run: Run, store: Store = STORE, as_json: Json = False) -> None:
 @runs_app.command("remove")
 def remove(*, runs: Runs, store: Store = STORE) -> None:
     """Delete runs; they still count as trials."""
+    from ml4t.backtest.cli import showing
+
     with failures.answered():
         showing.remove(runs, store=store)
 

@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +14,19 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ml4t.backtest.cli import failures
+from ml4t.backtest.cli.arguments import STORE
 from ml4t.backtest.cli.screen import console, say, say_page, tell
 from ml4t.backtest.errors import BacktestError
 from ml4t.backtest.results.runs import RunStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ml4t.backtest.description import RunDescription
     from ml4t.backtest.results.result import BacktestResult
 
-STORE = "ml4t-runs"
 _PATIENCE = 1.0  # seconds before a bar is worth its line
 _REDRAW = 0.1
 _STOPPING = b"\nStopping at the next bar; press Ctrl-C again to stop at once.\n"
+_KEEPING = b"\nThe run is over; one moment, until it is kept.\n"
 
 
 def run(description: RunDescription, *, full: bool = False) -> None:
@@ -42,20 +40,24 @@ def run(description: RunDescription, *, full: bool = False) -> None:
         typer.Exit: The run failed or was interrupted.
     """
     with failures.answered(full=full):
+        store_of(description)  # a folder that cannot be one is refused before the run
         stopper = _Stopper()
         engine = description.engine(progress=stopper.tell)
-        try:
-            with stopper:
+        with stopper:
+            try:
                 result = engine.run()
-        except BacktestError as error:
-            if error.result is not None:
-                _keep_partial(error.result, description)
-            raise
-        except KeyboardInterrupt as stop:
-            _interrupted(getattr(stop, "result", None), description)
-            raise typer.Exit(failures.INTERRUPTED) from stop
-        say_page(result.summary())
-        _keep(result, description)
+            except BacktestError as error:
+                stopper.end()
+                if error.result is not None:
+                    _keep_partial(error.result, description)
+                raise
+            except KeyboardInterrupt as stop:
+                stopper.end()
+                _interrupted(getattr(stop, "result", None), description)
+                raise typer.Exit(failures.INTERRUPTED) from stop
+            stopper.end()
+            say_page(result.summary())
+            _keep(result, description)
 
 
 class _Stopper:
@@ -63,11 +65,11 @@ class _Stopper:
 
     An interrupt that strikes in the midst of a fill would leave a result in which half of it
     happened. So the first one is remembered, and raised when the engine next reports how far it
-    is. The second one strikes at once, and so does the first while data is still being read.
+    is. The second one strikes at once. Once the run is over, interrupts wait until it is kept.
     """
 
     def __init__(self) -> None:
-        self._has_begun = self._is_asked = False
+        self._is_asked = self._is_over = False
         self._bar = _Bar() if console(stderr=True).is_terminal else None
         self._before: Any = None
 
@@ -76,34 +78,30 @@ class _Stopper:
             self._before = signal.signal(signal.SIGINT, self._on_signal)
 
     def __exit__(self, *_: object) -> None:
+        self.end()
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
+
+    def end(self) -> None:
+        """The run is over, be it by an error."""
+        self._is_over = True
         if self._bar is not None:
             self._bar.close()
 
     def tell(self, share: float) -> None:
         """The engine is between two bars, and so far."""
-        self._has_begun = True
         if self._is_asked and share < 1.0:
             raise KeyboardInterrupt
         if self._bar is not None:
             self._bar.tell(share)
 
     def _on_signal(self, *_: object) -> None:
-        if self._is_asked or not self._has_begun:
+        if self._is_asked and not self._is_over:
             raise KeyboardInterrupt
         self._is_asked = True
-        with _unbroken_stream():
-            os.write(sys.stderr.fileno(), _STOPPING)  # print may be under way already
-
-
-@contextmanager
-def _unbroken_stream() -> Iterator[None]:
-    """Where nobody can be told, nothing is told."""
-    try:
-        yield
-    except (OSError, ValueError):
-        return
+        with suppress(OSError, ValueError):  # where nobody can be told, nothing is told
+            text = _KEEPING if self._is_over else _STOPPING
+            os.write(sys.stderr.fileno(), text)  # a print may be under way already
 
 
 class _Bar:
@@ -181,9 +179,3 @@ def _interrupted(result: BacktestResult | None, description: RunDescription) -> 
         _keep_partial(result, description)
     else:
         tell("Nothing is kept; with --save, what had happened until then would be.", "yellow")
-
-
-def described(path: Path) -> str:
-    """A path as people type it: relative to the working directory where it is below it."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -49,12 +49,15 @@ def show_table(
     """A table; numbers to the right, plain columns when it is piped."""
     screen = console()
     found = [[as_text(value) for value in row] for row in rows]
+    if not screen.is_terminal:
+        say("\n".join([*([title] if title else []), *_aligned([list(columns), *found]), ""]))
+        return
     kinds = [list(column) for column in zip(*found, strict=True)] or [[] for _ in columns]
     table = Table(
         title=title,
         title_justify="left",
         title_style="bold",
-        box=box.SIMPLE_HEAD if screen.is_terminal else None,
+        box=box.SIMPLE_HEAD,
         header_style="bold",
         pad_edge=False,
     )
@@ -66,6 +69,20 @@ def show_table(
     for row in found:
         table.add_row(*(Text(value) for value in row))
     screen.print(table, soft_wrap=False)
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Rows as lines in which columns stand below each other."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [len(column) > 1 and all(map(_is_number, column[1:])) for column in columns]
+    return [
+        "  ".join(
+            text.rjust(width) if is_right else text.ljust(width)
+            for text, width, is_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def as_text(value: Any) -> str:

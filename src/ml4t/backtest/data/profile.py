@@ -98,7 +98,7 @@ def gaps(bars: pl.DataFrame, *, least: int = 5) -> pl.DataFrame:
 
 
 def pauses(bars: pl.DataFrame) -> pl.DataFrame:
-    """Stretches of five days and more, and of three usual steps, in which nothing has a bar.
+    """Stretches of more than five days, and three usual steps, in which nothing has a bar.
 
     Returns:
         after, until, days; the longest first.
@@ -115,7 +115,7 @@ def pauses(bars: pl.DataFrame) -> pl.DataFrame:
             pl.col("timestamp").alias("until"),
             length.alias("length"),
         )
-        .filter(pl.col("length") >= longest)
+        .filter(pl.col("length") > longest)
         .sort("length", "until", descending=[True, False])
         .select("after", "until", (pl.col("length") / DAY_US).alias("days"))
     )

@@ -19,7 +19,9 @@ _LITTLE = 0.5  # a signal that fewer bars have than this is worth a word
 
 
 class DataProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """What data looks like. Each frame is defined by the function of its name in `data.profile`.
+    """What data looks like; labels of sessions are dates here.
+
+    Each frame is defined by the function of its name in `data.profile`.
 
     Args:
         rows: Bars.
@@ -75,6 +77,8 @@ actions, or use adjusted prices."
     """
     clock = Clock(*data, **options)
     bars = market.read(clock, columns=_BARS)
+    if clock.axis.is_session:
+        bars = bars.with_columns(pl.col("timestamp").dt.date())
     times = bars.select(pl.col("timestamp").unique().sort())["timestamp"]
     return DataProfile(
         rows=bars.height,
