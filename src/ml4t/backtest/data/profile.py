@@ -24,8 +24,9 @@ _NEAR = 0.05  # an overnight return on top of the split
 _NEAR_CLOSE = 0.15  # and the day's
 # A market is closed for up to four days around a weekend.
 _LONGEST_PAUSE = 5 * DAY_US
-# A robust deviation is 1.4826 times the median absolute one, were returns normal.
-_NORMAL = 1.4826
+# A standard deviation is 1.4826 times the median absolute one, were returns normal, and 1.2533
+# times the mean absolute one.
+_NORMAL, _NORMAL_MEAN = 1.4826, 1.2533
 _DEVIATIONS = 15.0
 _LEAST_RETURN = 0.1
 _WIDE = 2.0
@@ -155,7 +156,8 @@ def outliers(bars: pl.DataFrame, *, deviations: float = _DEVIATIONS) -> pl.DataF
     """Returns from close to close that are far from what is usual for the asset, largest first.
 
     Far is `deviations` robust standard deviations of the asset's returns (1.4826 times the median
-    absolute deviation), and at least ten percent.
+    absolute deviation; where most returns are the same, 1.2533 times the mean one), and at least
+    ten percent.
 
     Returns:
         asset_id, timestamp, return, deviations, is_reversed (the next return takes most of it
@@ -168,14 +170,16 @@ def outliers(bars: pl.DataFrame, *, deviations: float = _DEVIATIONS) -> pl.DataF
         raise ConfigError(f"deviations must be positive, not {deviations}.")
     change = pl.col("close") / pl.col("close").shift(1).over("asset_id") - 1
     middle = pl.col("return").median().over("asset_id")
-    spread = (pl.col("return") - middle).abs().median().over("asset_id") * _NORMAL
+    distance = (pl.col("return") - middle).abs()
+    median, mean = distance.median().over("asset_id"), distance.mean().over("asset_id")
+    spread = pl.when(median > 0.0).then(median * _NORMAL).otherwise(mean * _NORMAL_MEAN)
     following = pl.col("return").shift(-1).over("asset_id")
     both = (1 + pl.col("return")) * (1 + following) - 1
     return (
         bars.sort("asset_id", "timestamp")
         .with_columns(change.alias("return"))
         .with_columns(
-            ((pl.col("return") - middle).abs() / spread).alias("deviations"),
+            (distance / spread).fill_nan(0.0).alias("deviations"),
             (both.abs() < pl.col("return").abs() / 2).fill_null(value=False).alias("is_reversed"),
         )
         .filter((pl.col("deviations") >= deviations) & (pl.col("return").abs() >= _LEAST_RETURN))

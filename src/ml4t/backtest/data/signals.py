@@ -20,6 +20,7 @@ from ml4t.backtest.data.coverage import Coverage
 from ml4t.backtest.data.layout import META
 from ml4t.backtest.data.predictions import AVAILABLE, Predictions, quote
 from ml4t.backtest.data.publications import index_rows
+from ml4t.backtest.data.tables import to_frame
 from ml4t.backtest.data.times import check_same_zone, known_times, read_duration, show_times
 from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
 from ml4t.backtest.types.time import DAY_US, TimeAxis
@@ -285,7 +286,7 @@ def read_signals(
             if column not in frame.names:
                 raise DataError(
                     f"{frame.name}: there is no signal {column!r}. "
-                    f"{did_you_mean(column, frame.names)}"
+                    f"{did_you_mean(column, to_frame(own.table, source=frame.name).columns)}"
                 )
         frames.append(frame)
     refuse_collisions({f.name: [*f.names, *([META] if f.has_meta else [])] for f in frames})
