@@ -10,7 +10,16 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.errors import ConfigError, DataError
-from ml4t.backtest.results import attribution, explain, market, metrics, runs_code, store, summary
+from ml4t.backtest.results import (
+    attribution,
+    explain,
+    export,
+    market,
+    metrics,
+    runs_code,
+    store,
+    summary,
+)
 from ml4t.backtest.results.record import RunRecord, normalised
 from ml4t.backtest.results.trades import positions_of, trades_of
 
@@ -18,6 +27,8 @@ if TYPE_CHECKING:
     import datetime as dt
     import os
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from ml4t.backtest.clock import Clock
 
@@ -39,8 +50,7 @@ class BacktestResult:
     ) -> None:
         self.record = record
         self._clock = clock
-        # By name, for a class of a function could not go to another process.
-        self._strategy = None if strategy is None else (strategy.__module__, strategy.__qualname__)
+        self._files = () if strategy is None else runs_code.files_of(strategy)
 
     # -- frames --------------------------------------------------------------------------------
 
@@ -377,6 +387,59 @@ class BacktestResult:
     def _repr_html_(self) -> str:
         return summary.html(self)
 
+    # -- for other tools -----------------------------------------------------------------------
+
+    def returns_series(self) -> pd.Series[float]:
+        """Returns of the sessions as a pandas Series, as quantstats, pyfolio and empyrical ask.
+
+        Indexed by the sessions, without a time zone. Needs the extra `pandas`.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        return export.returns_series(self)
+
+    def to_pandas(self, name: str) -> pd.DataFrame:
+        """One of the frames as a pandas frame. Needs the extra `pandas`.
+
+        Args:
+            name: Such as "trades", "fills" or "equity".
+
+        Raises:
+            ConfigError: There is no such frame, or pandas is not installed.
+        """
+        return export.to_pandas(self, name)
+
+    def export_csv(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
+        """Writes every frame to a CSV file of its name: trades.csv, fills.csv and so on.
+
+        All files appear, each whole, or none. Lists and structs become JSON text, durations
+        text such as P1DT6H, and absent values are empty.
+
+        Args:
+            folder: May exist; other files in it are left alone.
+            overwrite: Replace files of these names.
+
+        Returns:
+            The files.
+
+        Raises:
+            ConfigError: `folder` is a file, or holds files of these names.
+        """
+        return export.csv(self, folder, overwrite=overwrite)
+
+    def export_parquet(
+        self, folder: str | os.PathLike[str], *, overwrite: bool = False
+    ) -> list[Path]:
+        """Writes every frame to a Parquet file of its name; as `export_csv` otherwise.
+
+        `save` writes what `load` reads; this writes what a reader sees.
+
+        Raises:
+            ConfigError: `folder` is a file, or holds files of these names.
+        """
+        return export.parquet(self, folder, overwrite=overwrite)
+
     # -- keeping -------------------------------------------------------------------------------
 
     @cached_property
@@ -414,7 +477,7 @@ class BacktestResult:
 
         None for a result that was loaded, and where there is no text (typed at a prompt).
         """
-        return None if self._strategy is None else runs_code.text_of(*self._strategy)
+        return runs_code.text_of(self._files)
 
     @property
     def settings(self) -> dict[str, Any]:

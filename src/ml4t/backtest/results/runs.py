@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
 from ml4t.backtest.results import runs_entry
 from ml4t.backtest.results.result import BacktestResult
@@ -29,8 +27,8 @@ if TYPE_CHECKING:
 _INDEX = "runs.sqlite"
 _SCRATCH = ".writing"
 _TALLY = "trials.jsonl"
-_TRIES = 5
 _LONGEST_STEM = 40
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
@@ -101,13 +99,13 @@ class RunStore:
         """
         if not isinstance(result, BacktestResult):
             raise ConfigError(f"add() takes a BacktestResult, not {type(result).__name__}.")
-        code = _text("code", code)
+        code = runs_entry.checked_text("code", code)
         code = result.code if code is None else code
         note = runs_entry.note_of(
             result,
-            name=_text("name", name),
-            family=_text("family", family),
-            description=_plain(description),
+            name=runs_entry.checked_text("name", name),
+            family=runs_entry.checked_text("family", family),
+            description=runs_entry.checked_description(description),
             code=code,
         )
         with self._writing() as place:
@@ -137,8 +135,8 @@ class RunStore:
                 continue
             try:
                 return folder.rename(final)
-            except OSError:
-                if not final.exists():  # else another process was faster
+            except OSError as error:  # another process was faster, or something is wrong
+                if error.errno not in _TAKEN and not final.exists():
                     raise
 
     def remove(self, run_id: str) -> None:
@@ -252,6 +250,8 @@ class RunStore:
         """
         folder = self.folder / self.find(run_id)
         entry = runs_entry.read(folder)
+        if not folder.exists():
+            raise ConfigError(f"Another process has removed the run {folder.name!r}.")
         if entry.problem is not None:
             raise DataError(entry.problem)
         return BacktestResult.load(folder)
@@ -339,49 +339,12 @@ class RunStore:
         """Stamp and entry of every folder; those whose stamp is known are not read again."""
         try:
             folders = sorted(p for p in self.folder.iterdir() if not p.name.startswith("."))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        pairs = (_read(folder, known.get(folder.name)) for folder in folders)
+        except PermissionError as error:
+            raise ConfigError(f"The run store '{self.folder}' cannot be read: {error}.") from error
+        pairs = (runs_entry.stamped(folder, known.get(folder.name)) for folder in folders)
         return [pair for pair in pairs if pair is not None]
 
     def __repr__(self) -> str:
         return f"RunStore({str(self.folder)!r})"
-
-
-def _read(folder: Path, known: tuple[str, Entry] | None) -> tuple[str, Entry] | None:
-    """A folder that is removed or replaced meanwhile is not damaged, so look twice."""
-    stamp = runs_entry.stamp_of(folder)
-    for _ in range(_TRIES):
-        if stamp is None:
-            return None
-        if known is not None and known[0] == stamp:
-            return known
-        entry = runs_entry.read(folder)
-        before, stamp = stamp, runs_entry.stamp_of(folder)
-        if before == stamp:
-            return stamp, entry
-    return None
-
-
-def _text(option: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{option} must be a text that is not empty, not {value!r}.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"{option} holds what is not a character: {value!r}.") from error
-    return value
-
-
-def _plain(description: Any) -> dict[str, Any] | None:
-    """As it will be after a file."""
-    if description is None:
-        return None
-    if not isinstance(description, dict):
-        raise ConfigError(f"description must be a dict, not {type(description).__name__}.")
-    try:
-        return msgspec.json.decode(msgspec.json.encode(description), type=dict[str, Any])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(f"description must be JSON-able: {error}.") from error

@@ -5,34 +5,29 @@ from __future__ import annotations
 import inspect
 import linecache
 import sys
-from types import FunctionType, ModuleType
-from typing import Any
+from types import FunctionType
 
 
-def text_of(module: str, qualname: str) -> str | None:
-    """The file of a class as it is now, or the notebook cell; None when there is none to read.
+def files_of(strategy: type) -> tuple[str, ...]:
+    """Names of the files, or notebook cells, in which a class may stand; the likeliest first.
 
-    Args:
-        module: The class's `__module__`.
-        qualname: Its `__qualname__`.
+    Names and not the class, which may have been defined anew when its text is wanted, and which
+    could not go to another process.
     """
-    home = sys.modules.get(module)
-    if home is None:
-        return None
-    try:
-        return inspect.getsource(home)
-    except (OSError, TypeError):  # a notebook, a prompt, a file that is gone
-        return _cell_of(home, qualname)
+    found: dict[str, None] = {}
+    for member in vars(strategy).values():
+        if isinstance(member, FunctionType):
+            function = inspect.unwrap(member)
+            if function.__module__ in (strategy.__module__, None):  # None where all is run by exec
+                found[function.__code__.co_filename] = None
+    home = getattr(sys.modules.get(strategy.__module__), "__file__", None)
+    return (*found, *([] if home is None else [home]))
 
 
-def _cell_of(home: ModuleType, qualname: str) -> str | None:
-    """The cell in which the methods of a class were typed."""
-    thing: Any = home
-    for part in qualname.split("."):
-        thing = getattr(thing, part, None)
-    for member in vars(thing).values() if isinstance(thing, type) else ():
-        if isinstance(member, FunctionType) and (
-            lines := linecache.getlines(member.__code__.co_filename)
-        ):
+def text_of(files: tuple[str, ...]) -> str | None:
+    """The text of the first file that has one, as it is now."""
+    for name in files:
+        linecache.checkcache(name)
+        if lines := linecache.getlines(name):
             return "".join(lines)
     return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ml4t.backtest.errors import DataError
+from ml4t.backtest.errors import ConfigError, DataError
 from ml4t.backtest.results import store
 from ml4t.backtest.results.result import BacktestResult
 
@@ -25,6 +25,7 @@ CODE = "code.py"
 _MANIFEST = "manifest.json"
 _FORMAT = "ml4t.backtest.run"
 _FORMAT_VERSION = 1
+_TRIES = 5
 
 Figures = dict[str, float | str]
 
@@ -175,6 +176,7 @@ def read(folder: Path, *, prove: bool = True) -> Entry:
         if entry.note is None:
             entry.note = note_of(BacktestResult.load(folder))  # saved here by hand
         if entry.note.fingerprint != manifest.fingerprint:
+            entry.note = None
             raise damaged(folder, f"{NOTE} and {_MANIFEST} are not of one run")
     except store.OtherFormatError as error:
         entry.status, entry.problem = "other format", str(error)
@@ -227,3 +229,47 @@ def damaged(folder: Path, why: object) -> DataError:
         f"The run in '{folder}' is damaged: {why}. Run the backtest again or restore the folder "
         "from a copy."
     )
+
+
+def stamped(folder: Path, known: tuple[str, Entry] | None) -> tuple[str, Entry] | None:
+    """The stamp of a folder and its entry, read anew unless the known stamp is still right.
+
+    A folder that is removed or replaced meanwhile is not damaged, so it is looked at twice. None
+    when this is no folder of a run.
+    """
+    stamp = stamp_of(folder)
+    for _ in range(_TRIES):
+        if stamp is None:
+            return None
+        if known is not None and known[0] == stamp:
+            return known
+        entry = read(folder)
+        before, stamp = stamp, stamp_of(folder)
+        if before == stamp:
+            return stamp, entry
+    return None
+
+
+def checked_text(option: str, value: Any) -> str | None:
+    """A text for a note, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{option} must be a text that is not empty, not {value!r}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{option} holds what is not a character: {value!r}.") from error
+    return value
+
+
+def checked_description(description: Any) -> dict[str, Any] | None:
+    """A description as it will be after a file, or None."""
+    if description is None:
+        return None
+    if not isinstance(description, dict):
+        raise ConfigError(f"description must be a dict, not {type(description).__name__}.")
+    try:
+        return msgspec.json.decode(msgspec.json.encode(description), type=dict[str, Any])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"description must be JSON-able: {error}.") from error
