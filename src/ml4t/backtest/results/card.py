@@ -42,9 +42,7 @@ def html(result: BacktestResult) -> str:
     )
     title = escape(f"{strategy(result)}: {span(result)}")
     drawn = sparkline(result.record.equity, result.initial_cash)
-    return (
-        f"<table><caption>{title}<br>{drawn}</caption><tbody>{cells}</tbody></table>"
-    )
+    return f"<table><caption>{title}<br>{drawn}</caption><tbody>{cells}</tbody></table>"
 
 
 def sparkline(equity: pl.DataFrame, initial_cash: float) -> str:
@@ -69,7 +67,9 @@ def sparkline(equity: pl.DataFrame, initial_cash: float) -> str:
         share = (value - low) / (high - low) if high > low else 0.5 * np.ones_like(value)
         return _HEIGHT - _EDGE - share * (_HEIGHT - 2 * _EDGE)
 
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, np.asarray(height(values[kept])), strict=True))
+    points = " ".join(
+        f"{a:.1f},{b:.1f}" for a, b in zip(x, np.asarray(height(values[kept])), strict=True)
+    )
     start = float(height(initial_cash))
     said = escape(f"Equity from {money(initial_cash)} to {money(float(values[-1]))}")
     return (

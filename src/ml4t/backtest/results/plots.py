@@ -101,23 +101,9 @@ def trades(result: BacktestResult) -> Any:
     return activity.trades(result.trades)
 
 
-def by_asset(result: BacktestResult) -> pl.DataFrame:
-    """What each asset contributed: asset_id, trades, pnl, costs."""
-    return (
-        result.trades.group_by("asset_id")
-        .agg(
-            pl.len().alias("trades"),
-            pl.col("pnl").sum(),
-            (pl.col("pnl") > 0.0).mean().alias("hit_rate"),
-            (pl.col("commission") + pl.col("slippage")).sum().alias("costs"),
-        )
-        .sort("pnl", "asset_id", descending=[True, False])
-    )
-
-
 def assets(result: BacktestResult, *, most: int = 30) -> Any:
     """P&L by asset."""
-    return activity.assets(by_asset(result), most=_positive("most", most))
+    return activity.assets(result.by_asset(), most=_positive("most", most))
 
 
 def by_signal(result: BacktestResult, *, signal: str | None = None, buckets: int = 5) -> Any:
@@ -188,15 +174,16 @@ def _positive(name: str, value: int) -> int:
 
 
 def signal_names(result: BacktestResult) -> list[str]:
-    """The signals that were noted with orders."""
-    columns = result.orders.columns
-    return [c.removeprefix(_PREFIX) for c in columns if c.startswith(_PREFIX)]
+    """The signals that were noted with orders, without notes about the model (`_meta`)."""
+    columns = [c.removeprefix(_PREFIX) for c in result.orders.columns if c.startswith(_PREFIX)]
+    return [name for name in columns if not name.startswith("_")]
 
 
 def most_traded(result: BacktestResult, most: int) -> list[str]:
     """The assets with the most fills, the most first."""
-    fills = result.fills.group_by("asset_id").len().sort("len", "asset_id", descending=[True, False])
-    return fills["asset_id"].head(most).to_list()
+    fills = result.fills.group_by("asset_id").len()
+    ordered = fills.sort("len", "asset_id", descending=[True, False])
+    return ordered["asset_id"].head(most).to_list()
 
 
 _KINDS = {

@@ -29,22 +29,24 @@ def exposure(
         cashflows: timestamp, amount.
         points: How many points a curve may have.
     """
-    titles = ["exposure over equity", "turnover by month, one way", "costs since the start"]
-    figure = style.frame(3, height=600, heights=[0.4, 0.25, 0.35], titles=titles)
+    titles = ["exposure", "turnover by month, one way", "costs"]
+    figure = style.frame(3, height=620, heights=[0.4, 0.25, 0.35], titles=titles)
+    figure.update_layout(legend2=style.legend(figure.layout.yaxis3.domain[1], is_right=True))
     held = series.exposures(equity)
     notes = []
-    for name, colour, said in (
-        ("gross", style.BLUE, "gross (leverage)"),
-        ("net", style.ORANGE, "net"),
+    for name, said, line in (
+        ("gross", "gross (leverage)", {"color": style.BLUE, "width": 2.2}),
+        ("net", "net", {"color": style.ORANGE, "width": 1, "dash": "dot"}),
     ):
         values = held[name].fill_null(float("nan")).to_numpy()
         drawn = curve(held["timestamp"], values, max(1, points // 4))
-        _add_line(figure, drawn.x, drawn.y, said, colour, 1, "%{y:.1%}")
+        _add_line(figure, drawn.x, drawn.y, said, 1, "%{y:.1%}", line=line)
         notes.append(drawn.note)
     turned = series.monthly_turnover(fills, equity)
     figure.add_bar(
-        x=turned["month"].cast(pl.String).to_list(), y=turned["turnover"].to_numpy(), name="turnover",
-        marker={"color": style.PURPLE}, hovertemplate="%{y:.1%}", showlegend=False, row=2, col=1,
+        x=turned["month"].cast(pl.String).to_list(), y=turned["turnover"].to_numpy(),
+        name="turnover", showlegend=False, row=2, col=1,
+        marker={"color": style.PURPLE}, hovertemplate="%{y:.1%}",
         xperiod="M1", xperiodalignment="middle",
     )  # fmt: skip
     paid = series.running_costs(fills, cashflows)
@@ -54,20 +56,18 @@ def exposure(
         ("financing", style.GREEN),
     ):
         drawn = curve(paid["timestamp"], paid[name].to_numpy(), max(1, points // 4))
-        more = {"line": {"color": colour, "shape": "hv", "width": 1.6}}
-        _add_line(figure, drawn.x, drawn.y, name, colour, 3, "%{y:,.2f}", **more)
+        line = {"color": colour, "shape": "hv", "width": 1.6}
+        _add_line(figure, drawn.x, drawn.y, name, 3, "%{y:,.2f}", line=line, legend="legend2")
     for row, form in ((1, ".0%"), (2, ".0%"), (3, ",")):
         figure.update_yaxes(tickformat=form, row=row, col=1)
     return style.finish(figure, alt=_exposed(held, paid), notes=notes[:1])
 
 
 def _add_line(
-    figure: Any, x: list[str], y: np.ndarray, name: str, colour: str, row: int, hover: str,
-    **more: Any,
-) -> None:  # fmt: skip
-    line = {"line": {"color": colour, "width": 1.4}, **more}
+    figure: Any, x: list[str], y: np.ndarray, name: str, row: int, hover: str, **more: Any
+) -> None:
     figure.add_scatter(
-        x=x, y=y, name=name, mode="lines", hovertemplate=hover, row=row, col=1, **line
+        x=x, y=y, name=name, mode="lines", hovertemplate=hover, row=row, col=1, **more
     )
 
 
@@ -90,70 +90,120 @@ def trades(frame: pl.DataFrame) -> Any:
     Args:
         frame: status, pnl, return_pct, mfe, mae, bars_held, asset_id.
     """
-    titles = ["P&L (money)", "best and worst seen", "bars held", "return by bars held"]
-    figure = style.frame(2, columns=2, height=620, titles=titles, shared=False)
-    closed = frame.filter(pl.col("status") == "closed")
-    notes = [
-        _bars(figure, closed["pnl"].drop_nulls().to_numpy(), 1, 1, ",.0f", signed=True),
-        _bars(figure, closed["bars_held"].cast(pl.Float64).to_numpy(), 2, 1, ",.0f", signed=False),
-    ]
-    dots = closed.drop_nulls(["mfe", "mae", "return_pct"])
-    some = dots.gather_every(-(-len(dots) // _MOST_DOTS)) if len(dots) > _MOST_DOTS else dots
-    if len(some) < len(dots):
-        notes.append(f"{len(some):,} of {len(dots):,} trades as dots, evenly chosen.")
-    for name, colour, symbol in (("gain", style.GAIN, "circle"), ("loss", style.LOSS, "x")):
-        part = some.filter(pl.col("pnl") > 0.0 if name == "gain" else pl.col("pnl") <= 0.0)
-        texts = [style.label(a) for a in part["asset_id"]]
-        for place, x, y in (((1, 2), "mae", "mfe"), ((2, 2), "bars_held", "return_pct")):
-            figure.add_scatter(
-                x=part[x].to_numpy(), y=part[y].to_numpy(), text=texts, name=name, mode="markers",
-                marker={"color": colour, "symbol": symbol, "size": 5, "opacity": 0.7},
-                hovertemplate="%{text}: %{x}, %{y:.2%}", legendgroup=name,
-                showlegend=place == (1, 2), row=place[0], col=place[1],
-            )  # fmt: skip
-    figure.update_xaxes(title="worst (MAE)", tickformat=".0%", row=1, col=2)
-    figure.update_yaxes(title="best (MFE)", tickformat=".0%", row=1, col=2)
-    figure.update_xaxes(title="bars held", row=2, col=2)
-    figure.update_yaxes(tickformat=".0%", row=2, col=2)
-    figure.update_layout(legend={"y": 1.06})
-    pnl = closed["pnl"].to_numpy()
-    alt = "No closed trades."
-    if len(pnl):
-        won = int((pnl > 0.0).sum())
-        alt = f"{len(pnl):,} closed trades, {won:,} with a gain; P&L from {money(float(pnl.min()))} "
-        alt += f"to {money(float(pnl.max()))}, median {money(float(np.median(pnl)))}."
-    return style.finish(figure, alt=alt, notes=notes)
+    figure = style.frame(2, columns=2, height=660, titles=list(PANELS), shared=False, gap=80)
+    notes: list[str] = []
+    for i, draw in enumerate(PANELS.values()):
+        notes += draw(figure, frame, i // 2 + 1, i % 2 + 1)
+    figure.update_layout(showlegend=False)
+    return style.finish(figure, alt=_traded(frame), notes=notes)
 
 
-def _bars(
-    figure: Any, values: np.ndarray, row: int, col: int, form: str, *, signed: bool
-) -> str:
-    edges, counts, is_cut = series.histogram(values)
+def trade_panel(frame: pl.DataFrame, title: str) -> Any:
+    """One of the panels of `trades` as a figure of its own.
+
+    Args:
+        frame: As of `trades`.
+        title: A key of `PANELS`.
+    """
+    figure = style.frame(height=300, shared=False, titles=[title])
+    notes = PANELS[title](figure, frame, 1, 1)
+    figure.update_layout(legend=style.legend(1.0, is_right=True))
+    return style.finish(figure, alt=f"{title[0].upper()}{title[1:]}. {_traded(frame)}", notes=notes)
+
+
+def _closed(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(pl.col("status") == "closed")
+
+
+def _traded(frame: pl.DataFrame) -> str:
+    pnl = _closed(frame)["pnl"].drop_nulls().to_numpy()
+    if not len(pnl):
+        return "No closed trades."
+    won, ends = int((pnl > 0.0).sum()), f"{money(float(pnl.min()))} to {money(float(pnl.max()))}"
+    return (
+        f"{len(pnl):,} closed trades, {won:,} with a gain; P&L from {ends}, "
+        f"median {money(float(np.median(pnl)))}."
+    )
+
+
+def _pnl(figure: Any, frame: pl.DataFrame, row: int, col: int) -> list[str]:
+    edges, middles, note = _bars(figure, _closed(frame)["pnl"], row, col)
+    colours = np.where(middles > 0.0, style.GAIN, style.LOSS).tolist()
+    figure.update_traces(marker={"color": colours}, row=row, col=col)
+    figure.update_xaxes(range=[edges[0], edges[-1]], row=row, col=col)
+    return [note]
+
+
+def _held(figure: Any, frame: pl.DataFrame, row: int, col: int) -> list[str]:
+    *_, note = _bars(figure, _closed(frame)["bars_held"].cast(pl.Float64), row, col)
+    figure.update_xaxes(title="bars", row=row, col=col)
+    return [note]
+
+
+def _bars(figure: Any, values: pl.Series, row: int, col: int) -> tuple[np.ndarray, np.ndarray, str]:
+    edges, counts, is_cut = series.histogram(values.drop_nulls().to_numpy())
     middles = (edges[1:] + edges[:-1]) / 2.0
-    colours = np.where(middles > 0.0, style.GAIN, style.LOSS) if signed else style.PURPLE
     figure.add_bar(
         x=middles, y=counts, width=np.diff(edges), row=row, col=col, showlegend=False,
-        marker={"color": colours.tolist() if signed else colours, "line": {"width": 0}},
-        customdata=np.column_stack([edges[:-1], edges[1:]]) if len(counts) else None,
-        hovertemplate=f"%{{customdata[0]:{form}}} to %{{customdata[1]:{form}}}: "
+        marker={"color": style.PURPLE, "line": {"width": 0}},
+        customdata=np.column_stack([edges[:-1], edges[1:]]),
+        hovertemplate="%{customdata[0]:,.0f} to %{customdata[1]:,.0f}: "
         "%{y:,} trades<extra></extra>",
     )  # fmt: skip
     figure.update_yaxes(title="trades", row=row, col=col)
-    return "The outermost bars hold all trades beyond them." if is_cut else ""
+    return edges, middles, "The outermost bars hold all trades beyond them." if is_cut else ""
+
+
+def _excursions(figure: Any, frame: pl.DataFrame, row: int, col: int) -> list[str]:
+    figure.update_xaxes(title="worst (MAE)", tickformat=".0%", row=row, col=col)
+    figure.update_yaxes(title="best (MFE)", row=row, col=col)
+    return _dots(figure, frame, "mae", "mfe", row, col)
+
+
+def _by_length(figure: Any, frame: pl.DataFrame, row: int, col: int) -> list[str]:
+    figure.update_xaxes(title="bars held", row=row, col=col)
+    return _dots(figure, frame, "bars_held", "return_pct", row, col)
+
+
+def _dots(figure: Any, frame: pl.DataFrame, x: str, y: str, row: int, col: int) -> list[str]:
+    known = _closed(frame).drop_nulls([x, y, "pnl"])
+    some = known.gather_every(-(-len(known) // _MOST_DOTS)) if len(known) > _MOST_DOTS else known
+    for name, colour, symbol in (("gain", style.GAIN, "circle"), ("loss", style.LOSS, "x")):
+        part = some.filter(pl.col("pnl") > 0.0 if name == "gain" else pl.col("pnl") <= 0.0)
+        form = "%{x:.2%}" if x == "mae" else "%{x:,} bars"
+        figure.add_scatter(
+            x=part[x].to_numpy(), y=part[y].to_numpy(), name=name, mode="markers",
+            text=[style.label(a) for a in part["asset_id"]], row=row, col=col,
+            marker={"color": colour, "symbol": symbol, "size": 5, "opacity": 0.7},
+            hovertemplate=f"%{{text}}: {form}, %{{y:.2%}}",
+        )  # fmt: skip
+    figure.update_yaxes(tickformat=".0%", row=row, col=col)
+    if len(some) == len(known):
+        return []
+    return [f"{len(some):,} of {len(known):,} trades are drawn as dots, evenly chosen."]
+
+
+PANELS = {
+    "P&L, money": _pnl,
+    "best and worst seen": _excursions,
+    "bars held": _held,
+    "return by bars held": _by_length,
+}
 
 
 def assets(frame: pl.DataFrame, *, most: int = 30) -> Any:
     """What each asset contributed to the P&L, the largest gains and losses.
 
     Args:
-        frame: asset_id, pnl; one row an asset.
+        frame: asset_id (null: money of no asset), pnl; one row an asset.
         most: How many assets at most: those with the largest P&L, gain or loss.
     """
     shown = frame.sort(pl.col("pnl").abs(), descending=True).head(most).sort("pnl")
+    names = ["no asset" if a is None else a for a in shown["asset_id"]]
     figure = style.frame(height=90 + 22 * max(len(shown), 1), shared=False)
     pnl = shown["pnl"].to_numpy()
     figure.add_bar(
-        x=pnl, y=[style.label(a) for a in shown["asset_id"]], orientation="h",
+        x=pnl, y=[style.label(a) for a in names], orientation="h",
         marker={"color": np.where(pnl > 0.0, style.GAIN, style.LOSS).tolist()},
         hovertemplate="%{y}: %{x:,.2f}<extra></extra>", showlegend=False,
     )  # fmt: skip
@@ -161,9 +211,8 @@ def assets(frame: pl.DataFrame, *, most: int = 30) -> Any:
     figure.update_xaxes(title="P&L (money)")
     alt = "No trades."
     if len(shown):
-        top, low = shown.row(-1, named=True), shown.row(0, named=True)
-        alt = f"P&L by asset, from {low['asset_id']} with {money(low['pnl'])} "
-        alt += f"to {top['asset_id']} with {money(top['pnl'])}."
+        alt = f"P&L by asset, from {names[0]} with {money(float(pnl[0]))} "
+        alt += f"to {names[-1]} with {money(float(pnl[-1]))}."
     note = ""
     if len(shown) < len(frame):
         note = f"The {most} assets with the largest P&L, gain or loss, of {len(frame):,}."

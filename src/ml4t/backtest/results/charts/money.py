@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _FEW = 40
 _LINES = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.RED, style.GREY)
 
@@ -44,7 +43,8 @@ def equity(
         points: How many points a curve may have.
     """
     figure = style.frame(2, height=460, heights=[0.68, 0.32])
-    notes, said = [], []
+    notes: list[str] = []
+    said: list[str] = []
     for (name, frame), colour in zip(equities.items(), _LINES * len(equities), strict=False):
         values = frame["equity"].to_numpy()
         below = drawdowns(values, float(values[0]) if len(values) else 1.0)
@@ -54,7 +54,9 @@ def equity(
         deep = curve(frame["timestamp"], below, max(1, points // 4))
         is_main = not said
         line = {"color": colour, "width": 1.8 if is_main else 1.2}
-        _line(figure, drawn, name, colour, 1, line=line, hovertemplate="%{y:,.0f}", legendgroup=name)
+        _line(
+            figure, drawn, name, colour, 1, line=line, hovertemplate="%{y:,.0f}", legendgroup=name
+        )
         fill = {"fill": "tozeroy"} if is_main and len(equities) < 3 else {}  # noqa: PLR2004
         _line(
             figure, deep, name, colour, 2,
@@ -90,9 +92,7 @@ def drawdown(frame: pl.DataFrame, *, points: int = 4 * BUCKETS) -> Any:
     figure = style.frame(height=260)
     values = frame["drawdown"].to_numpy()
     drawn = curve(frame["timestamp"], values, max(1, points // 4))
-    _line(
-        figure, drawn, "drawdown", style.BLUE, 1, fill="tozeroy", hovertemplate="%{y:.2%}"
-    )
+    _line(figure, drawn, "drawdown", style.BLUE, 1, fill="tozeroy", hovertemplate="%{y:.2%}")
     figure.update_yaxes(tickformat=".0%")
     return style.finish(figure, alt=_told("Drawdown of equity", frame, values), notes=[drawn.note])
 
@@ -146,7 +146,16 @@ def _diverging(figure: Any, grid: np.ndarray) -> None:
             "cmin": -most,
             "cmax": most,
             "cmid": 0,
-            "colorbar": {"tickformat": ".1%", "thickness": 10, "outlinewidth": 0},
+            "colorbar": {
+                "tickformat": ".1%",
+                "nticks": 5,
+                "thickness": 10,
+                "outlinewidth": 0,
+                "lenmode": "pixels",
+                "len": 150,
+                "y": 1,
+                "yanchor": "top",
+            },
         }
     )
 
@@ -161,11 +170,10 @@ def calendar(frame: pl.DataFrame, *, years: int = 10) -> Any:
     all_years = frame["session"].dt.year().unique().sort().to_list()
     rows = all_years[-years:]
     days = frame.filter(pl.col("session").dt.year().is_in(rows))
-    width = 5 if days.is_empty() or days["session"].dt.weekday().max() <= 5 else 7  # type: ignore[operator]  # noqa: PLR2004
-    figure = style.frame(
-        max(len(rows), 1), height=40 + max(len(rows), 1) * (14 * width + 26), shared=False,
-        titles=[str(year) for year in rows],
-    )  # fmt: skip
+    weekends = bool((days["session"].dt.weekday() > 5).any())  # noqa: PLR2004
+    width = 7 if weekends else 5
+    bands = max(len(rows), 1)
+    figure = style.frame(bands, height=50 + bands * (13 * width + 12), shared=True, gap=12)
     for row, year in enumerate(rows, 1):
         first = dt.date(year, 1, 1).weekday()
         of_year = days.filter(pl.col("session").dt.year() == year)
@@ -174,17 +182,15 @@ def calendar(frame: pl.DataFrame, *, years: int = 10) -> Any:
             place = (session.weekday(), (session.timetuple().tm_yday - 1 + first) // 7)
             grid[place], text[place] = value, f"{session:%a %Y-%m-%d}"
         figure.add_heatmap(
-            z=grid, text=text, y=list(_DAYS[:width]), row=row, col=1,
+            z=grid, text=text, row=row, col=1,
             hovertemplate="%{text}: %{z:.2%}<extra></extra>",
             hoverongaps=False, coloraxis="coloraxis", xgap=1, ygap=1,
         )  # fmt: skip
-        starts = [
-            (dt.date(year, m, 1).timetuple().tm_yday - 1 + first) // 7 for m in range(1, 13)
-        ]
-        figure.update_xaxes(tickvals=starts, ticktext=list(MONTHS), row=row, col=1)
-    figure.update_xaxes(showgrid=False, zeroline=False)
-    figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
-    figure.update_annotations(font={"size": 12}, yshift=0)
+        figure.update_yaxes(tickvals=[(width - 1) / 2], ticktext=[str(year)], row=row, col=1)
+    middles = [(m * 30.4 + 15) / 7 for m in range(12)]
+    figure.update_xaxes(showgrid=False, zeroline=False, tickvals=middles, ticktext=list(MONTHS))
+    figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False, type="linear")
+    figure.update_layout(hovermode="closest")
     _diverging(figure, days["return"].to_numpy())
     best, worst = _ends(days, lambda r: f"{r['session']}")
     note = "" if len(rows) == len(all_years) else f"The latest {years} years of {len(all_years)}."

@@ -81,10 +81,8 @@ def _bars(figure: Any, bars: pl.DataFrame, shown: pl.DataFrame) -> list[str]:
         )  # fmt: skip
     if len(shown) == len(bars):
         return []
-    return [
-        f"{len(bars):,} bars are drawn as {len(shown):,} longer ones: first open, highest high, "
-        "lowest low, last close."
-    ]
+    said = f"{len(bars):,} bars are drawn as {len(shown):,} longer ones"
+    return [f"{said}: first open, highest high, lowest low, last close."]
 
 
 def _fills(figure: Any, fills: pl.DataFrame, marks: int) -> str:
@@ -99,7 +97,7 @@ def _fills(figure: Any, fills: pl.DataFrame, marks: int) -> str:
         figure.add_scatter(
             x=time_labels(part["timestamp"]), y=part["price"].to_numpy(), name=said, text=texts,
             mode="markers", hovertemplate="%{x}<br>%{text}<extra></extra>", row=1, col=1,
-            marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 1}},
+            marker={"color": colour, "symbol": symbol, "size": 8, "line": {"width": 0.5}},
         )  # fmt: skip
     return _latest(len(latest), len(fills), "fills")
 

@@ -47,9 +47,7 @@ def rolling(returns: pl.DataFrame, window: int, periods_per_year: float) -> pl.D
     spread = r.rolling_std(window)
     return returns.select(
         "session",
-        pl.when(spread > _NO_SPREAD)
-        .then(r.rolling_mean(window) / spread * root)
-        .alias("sharpe"),
+        pl.when(spread > _NO_SPREAD).then(r.rolling_mean(window) / spread * root).alias("sharpe"),
         (spread * root).alias("volatility"),
     ).drop_nulls("volatility")
 
@@ -93,7 +91,7 @@ def monthly_turnover(fills: pl.DataFrame, equity: pl.DataFrame) -> pl.DataFrame:
 
 
 def running_costs(fills: pl.DataFrame, cashflows: pl.DataFrame) -> pl.DataFrame:
-    """Money paid since the start: timestamp, commission, slippage, financing (all positive: paid)."""
+    """Money paid since the start: timestamp, commission, slippage, financing; paid is positive."""
     paid = pl.concat(
         [
             fills.select("timestamp", "commission", "slippage", financing=pl.lit(0.0)),
@@ -114,25 +112,28 @@ def running_costs(fills: pl.DataFrame, cashflows: pl.DataFrame) -> pl.DataFrame:
 
 
 def histogram(values: np.ndarray, most: int = 48) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Counts of values in classes of equal width.
+    """Counts of values in classes of equal width; zero is never inside of one.
 
-    The widest half percent on either side is counted in the outermost classes when it would make
-    all others narrow.
+    The outermost half percent on either side is counted in the outermost classes when it would
+    make all others narrow.
 
     Args:
         values: Finite numbers.
-        most: How many classes at most.
+        most: How many classes, about.
 
     Returns:
         Edges, counts, and whether the outermost classes hold values beyond their edges.
     """
     if not len(values):
-        return np.zeros(0), np.zeros(0, dtype=np.int64), False
-    low, high = np.percentile(values, [0.5, 99.5])
+        return np.zeros(1), np.zeros(0, dtype=np.int64), False
+    low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
     least, greatest = float(values.min()), float(values.max())
     is_cut = greatest - least > 2.0 * (high - low) > 0.0
     if not is_cut:
         low, high = least, greatest
-    classes = int(min(most, max(8, math.sqrt(len(values)) * 1.5)))
-    counts, edges = np.histogram(np.clip(values, low, high), bins=classes, range=(low, high))
-    return edges, counts, is_cut
+    classes = int(min(most, max(8.0, math.sqrt(len(values)) * 1.5)))
+    width = (high - low) / classes or max(1.0, abs(low))
+    first, last = math.floor(low / width), max(math.floor(low / width), math.floor(high / width))
+    edges = np.arange(first, last + 2) * width
+    places = np.clip(np.floor(values / width).astype(np.int64), first, last) - first
+    return edges, np.bincount(places, minlength=len(edges) - 1), is_cut

@@ -38,7 +38,7 @@ def _theme(colours: dict[str, str]) -> dict[str, Any]:
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"color": colours["text"], "family": _FONT, "size": 12},
             "colorway": list(COLOURS),
-            "colorscale": {"diverging": [[0.0, LOSS], [0.5, colours["card"]], [1.0, GAIN]]},
+            "colorscale": {"diverging": [[0.0, LOSS], [0.5, colours["grid"]], [1.0, GAIN]]},
             "hoverlabel": {
                 "bgcolor": colours["card"],
                 "bordercolor": colours["line"],
@@ -78,6 +78,7 @@ def frame(
     titles: Sequence[str] = (),
     columns: int = 1,
     shared: bool = True,
+    gap: int | None = None,
 ) -> Any:
     """An empty figure of one or several panels.
 
@@ -88,29 +89,46 @@ def frame(
         titles: One a panel.
         columns: Panels side by side.
         shared: Whether panels one below the other have the same x axis.
+        gap: Between them, in pixels.
     """
     plotly()
     from plotly.subplots import make_subplots
 
+    if gap is None:
+        gap = 36 if titles else 14
+    top = 30 if titles else 24
     figure = make_subplots(
         rows=rows,
         cols=columns,
         shared_xaxes=shared,
         row_heights=heights,
         subplot_titles=titles or None,
-        vertical_spacing=0.0 if rows == 1 else (34 if titles else 14) / height,
+        vertical_spacing=0.0 if rows == 1 else gap / (height - top - 8),
         horizontal_spacing=0.08,
     )
     figure.update_layout(
         template={},
         height=height,
-        margin={"l": 8, "r": 8, "t": 40 if titles else 24, "b": 8},
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "xanchor": "left"},
+        margin={"l": 8, "r": 8, "t": top, "b": 8},
+        legend=legend(1.0, is_right=bool(titles)),
         hovermode="x unified" if shared else "closest",
         bargap=0.06,
     )
-    figure.update_annotations(font={"size": 13}, x=0, xanchor="left") if columns == 1 else None
+    figure.update_annotations(font={"size": 13})
+    if columns == 1:
+        figure.update_annotations(x=0, xanchor="left")
     return figure
+
+
+def legend(y: float, *, is_right: bool) -> dict[str, Any]:
+    """A legend in one line above a panel.
+
+    Args:
+        y: The top of the panel, as a share of the figure.
+        is_right: Whether it keeps clear of a title on the left.
+    """
+    side: dict[str, Any] = {"x": 1, "xanchor": "right"} if is_right else {"x": 0, "xanchor": "left"}
+    return {"orientation": "h", "y": y, "yanchor": "bottom", **side}
 
 
 def finish(figure: Any, *, alt: str, notes: Iterable[str] = ()) -> Any:

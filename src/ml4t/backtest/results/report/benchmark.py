@@ -8,6 +8,7 @@ import msgspec
 import polars as pl
 
 from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
+from ml4t.backtest.results.summary import span, strategy
 
 if TYPE_CHECKING:
     from ml4t.backtest.results.result import BacktestResult
@@ -56,8 +57,6 @@ def resolve(result: BacktestResult, benchmark: Any) -> Benchmark:
     from ml4t.backtest.results.result import BacktestResult
 
     if isinstance(benchmark, BacktestResult):
-        from ml4t.backtest.results.summary import strategy
-
         frame = benchmark.equity.select("timestamp", "equity")
         return _fitted(result, f"{strategy(benchmark)} (benchmark)", frame, "")
     if isinstance(benchmark, str):
@@ -134,8 +133,7 @@ def _fitted(result: BacktestResult, name: str, frame: pl.DataFrame, note: str) -
     filled = values.fill_null(strategy="forward").fill_null(strategy="backward").to_numpy()
     if values.null_count() == len(values) or filled[0] <= 0.0:
         raise DataError(
-            f"The benchmark {name!r} has no positive value within the run, "
-            f"{own['timestamp'].min()} to {own['timestamp'].max()}."
+            f"The benchmark {name!r} has no positive value within the run, {span(result)}."
         )
     equity = pl.Series("equity", filled / filled[0] * result.initial_cash)
     return Benchmark(name=name, equity=own.select("timestamp", equity), note=note)

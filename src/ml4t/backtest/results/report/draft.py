@@ -19,11 +19,13 @@ class Section(msgspec.Struct, frozen=True):
     Args:
         id: Where links lead.
         title: Its heading.
+        short: A word for it, among the links at the top.
         body: HTML.
     """
 
     id: str
     title: str
+    short: str
     body: str
 
 
@@ -40,24 +42,28 @@ class Draft:
         self.benchmark = benchmark
         self.scripts: list[str] = []
 
-    def figure(self, name: str, figure: Any, caption: str = "") -> str:
+    def figure(self, name: str, figure: Any, caption: str = "", *, is_wide: bool = False) -> str:
         """A place for a figure, with its words for those who do not see it.
 
         Args:
             name: Of its own on the page.
             figure: A Plotly figure from `charts`.
             caption: A sentence under it.
+            is_wide: Whether it keeps its width and scrolls where there is no room for it.
         """
         self.keep(name, figure)
         meta = figure.layout.meta
         height = int(figure.layout.height)
         notes = html.paragraph(" ".join(filter(None, [caption, meta["note"]])))
         under = f"<figcaption>{notes}</figcaption>" if notes else ""
-        return (
-            f'<figure><div class="chart" role="img" id="chart-{html.text(name)}" '
-            f'data-figure="figure-{html.text(name)}" style="height:{height}px" '
-            f'aria-label="{html.text(meta["alt"])}"></div>{under}</figure>'
+        place = (
+            f'<div class="chart{" wide" if is_wide else ""}" role="img" '
+            f'id="chart-{html.text(name)}" data-figure="figure-{html.text(name)}" style="height:{height}px" '
+            f'aria-label="{html.text(meta["alt"])}"></div>'
         )
+        if is_wide:
+            place = html.scrolling(f"Chart: {name}", place)
+        return f"<figure>{place}{under}</figure>"
 
     def keep(self, name: str, figure: Any) -> None:
         """Keeps a figure that has no place of its own yet."""

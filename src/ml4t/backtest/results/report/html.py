@@ -75,10 +75,16 @@ def _cells(columns: Sequence[Column], row: Sequence[str]) -> str:
     )
 
 
-def scrolling(name: str, inner: str) -> str:
-    """A box that scrolls sideways by itself, by keyboard too."""
-    label = text(name)
-    return f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">{inner}</div>'
+def scrolling(name: str, inner: str, kind: str = "") -> str:
+    """A box that scrolls by itself, by keyboard too.
+
+    Args:
+        name: What is in it.
+        inner: HTML.
+        kind: A class of the style sheet.
+    """
+    label, classes = text(name), f"scroll {kind}".strip()
+    return f'<div class="{classes}" role="region" aria-label="{label}" tabindex="0">{inner}</div>'
 
 
 def data_script(name: str, value: Any) -> str:

@@ -60,6 +60,10 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "average_return": ("Average return of a trade", percent),
     "average_bars_held": ("Bars held on average", ratio),
 }
+_GROUPS = {
+    "Return and risk": list(_SHOWN)[: list(_SHOWN).index("costs")],
+    "Costs, activity, trades": list(_SHOWN)[list(_SHOWN).index("costs") :],
+}
 _TILES = ("total_return", "cagr", "sharpe", "max_drawdown", "volatility", "costs")
 
 
@@ -89,7 +93,7 @@ def trust(draft: Draft) -> Section:
         for label, lines, is_loud in _rows(draft.result)
     )
     words = "What was assumed, what was refused, and what nobody can know from these data."
-    return Section("trust", "How far to trust it", f"{paragraph(words)}<dl>{rows}</dl>")
+    return Section("trust", "How far to trust it", "Trust", f"{paragraph(words)}<dl>{rows}</dl>")
 
 
 def _rows(result: BacktestResult) -> Iterator[tuple[str, list[str], bool]]:
@@ -114,19 +118,44 @@ def figures(draft: Draft) -> Section:
         f"<div><dt>{text(_SHOWN[name][0])}</dt><dd>{text(_SHOWN[name][1](known[name]))}</dd></div>"
         for name in _TILES
     )
-    columns = [Column("Figure", is_number=False), Column("This run")]
     against = _of_benchmark(draft)
-    if against:
-        assert draft.benchmark is not None
-        columns.append(Column(draft.benchmark.name))
-    rows = []
-    for name, (label, shown) in _SHOWN.items():
-        cells = [label, shown(known[name])]
-        if against:
-            cells.append(shown(against[name]) if name in against else "")
-        rows.append(cells)
-    body = f'<dl class="tiles">{tiles}</dl>' + table("Key figures", columns, rows, "figures")
-    return Section("figures", "Key figures", body + _relative(draft))
+    luck = _intervals(result)
+    parts = []
+    for caption, names in _GROUPS.items():
+        columns = [Column(caption, is_number=False), Column("This run")]
+        columns += [Column("95 % interval")] if luck.keys() & set(names) else []
+        columns += [Column(_name(draft))] if against.keys() & set(names) else []
+        rows = []
+        for name in names:
+            label, shown = _SHOWN[name]
+            cells = [label, shown(known[name])]
+            if luck.keys() & set(names):
+                low, high = luck.get(name, (np.nan, np.nan))
+                cells.append("" if np.isnan(low) else f"{shown(low)} to {shown(high)}")
+            if against.keys() & set(names):
+                cells.append(shown(against[name]) if name in against else "")
+            rows.append(cells)
+        parts.append(table(caption, columns, rows, "figures"))
+    words = _relative(draft)
+    if luck:
+        words += paragraph(
+            "The intervals are drawn from the run's own sessions, in blocks (bootstrap): how far "
+            "luck alone may have moved a figure. They do not know how many other strategies were "
+            "tried.",
+            "note",
+        )
+    body = f'<dl class="tiles">{tiles}</dl><div class="uneven">{"".join(parts)}</div>{words}'
+    return Section("figures", "Key figures", "Figures", body)
+
+
+def _name(draft: Draft) -> str:
+    return "" if draft.benchmark is None else draft.benchmark.name
+
+
+def _intervals(result: BacktestResult) -> dict[str, tuple[float, float]]:
+    """Low and high of the figures that have an interval."""
+    frame = result.intervals().select("metric", "low", "high")
+    return {m: (low, high) for m, low, high in frame.iter_rows() if np.isfinite(low + high)}
 
 
 def _of_benchmark(draft: Draft) -> dict[str, float]:

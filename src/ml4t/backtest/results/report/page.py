@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +18,7 @@ from ml4t.backtest.results.report.draft import Draft
 from ml4t.backtest.results.report.html import data_script, text
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
 
     from ml4t.backtest.results.report.draft import Section
@@ -70,13 +70,11 @@ def put(target: Path, page: str) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as beside:
         new = Path(beside) / "page"
         new.write_text(page, encoding="utf-8", newline="\n")
-        os.replace(new, target)
+        new.replace(target)
     return target
 
 
-def document(
-    title: str, heading: str, sections: Iterable[Section], scripts: Iterable[str]
-) -> str:
+def document(title: str, heading: str, sections: Iterable[Section], scripts: Iterable[str]) -> str:
     """The text of a page.
 
     Its policy lets run the two scripts of ours and nothing else, and reaches no network.
@@ -93,7 +91,7 @@ def document(
     code = [get_plotlyjs(), (assets / "page.js").read_text(encoding="utf-8")]
     code = [c.replace("\r\n", "\n").replace("</script", "<\\/script") for c in code]
     listed = list(sections)
-    links = "".join(f'<li><a href="#{s.id}">{text(s.title)}</a></li>' for s in listed)
+    links = "".join(f'<li><a href="#{s.id}">{text(s.short)}</a></li>' for s in listed)
     body = "".join(
         f'<section id="{s.id}" aria-labelledby="{s.id}-title"><h2 id="{s.id}-title">'
         f"{text(s.title)}</h2>{s.body}</section>"

@@ -22,11 +22,11 @@ def prices(draft: Draft) -> Section:
     result, title = draft.result, "Price, fills and signals"
     chosen = plots.most_traded(result, MOST)
     if not chosen:
-        return Section("price", title, missing("Not shown:", "nothing was traded."))
+        return Section("price", title, "Prices", missing("Not shown:", "nothing was traded."))
     try:
         market = result.market(chosen)
     except DataError as error:
-        return Section("price", title, missing("Not shown:", error))
+        return Section("price", title, "Prices", missing("Not shown:", error))
     notes, options = [], []
     for i, asset_id in enumerate(chosen):
         bars = market.filter(pl.col("asset_id") == asset_id).drop("asset_id")
@@ -44,4 +44,4 @@ def prices(draft: Draft) -> Section:
         '<div class="controls"><label>Asset <select id="price-asset">'
         f"{''.join(options)}</select></label></div>"
     )
-    return Section("price", title, paragraph(words) + selector + place)
+    return Section("price", title, "Prices", paragraph(words) + selector + place)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ml4t.backtest.errors import DataError
-from ml4t.backtest.results import plots
+from ml4t.backtest.results.charts import activity
 from ml4t.backtest.results.report.draft import Section
 from ml4t.backtest.results.report.html import (
     Column,
@@ -19,7 +19,7 @@ from ml4t.backtest.results.report.html import (
     text,
     when,
 )
-from ml4t.backtest.results.summary import count, money, percent
+from ml4t.backtest.results.summary import count, percent
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,8 +33,8 @@ _COLUMNS = (
     ("#", "number"),
     ("Asset", "text"),
     ("Side", "text"),
-    ("Entry", "text"),
-    ("Exit", "text"),
+    ("Entry", "time"),
+    ("Exit", "time"),
     ("Quantity", "number"),
     ("Entry price", "number"),
     ("Exit price", "number"),
@@ -43,7 +43,7 @@ _COLUMNS = (
     ("Bars", "number"),
     ("MFE", "number"),
     ("MAE", "number"),
-    ("Exit reason", "text"),
+    ("Exit reason", "words"),
 )
 
 
@@ -69,11 +69,15 @@ def trades(draft: Draft) -> Section:
     frame = draft.result.trades
     title = "Trades"
     if frame.is_empty():
-        return Section("trades", title, missing("Not shown:", "the run had no trades."))
+        return Section("trades", title, "Trades", missing("Not shown:", "the run had no trades."))
     shown = chosen(frame)
     draft.data("explanations", explanations(draft.result, shown))
-    charts = draft.figure("trades", plots.trades(draft.result))
-    return Section("trades", title, charts + "<h3>One by one</h3>" + _list(frame, shown))
+    panels = (
+        draft.figure(f"trades-{i}", activity.trade_panel(frame, name))
+        for i, name in enumerate(activity.PANELS)
+    )
+    charts = f'<div class="pair">{"".join(panels)}</div>'
+    return Section("trades", title, "Trades", charts + "<h3>One by one</h3>" + _list(frame, shown))
 
 
 def explanations(result: BacktestResult, trades: pl.DataFrame) -> dict[str, Any]:
@@ -138,7 +142,7 @@ def _list(frame: pl.DataFrame, shown: pl.DataFrame) -> str:
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )
     more = '<p class="print-only">Printed: the first 40 rows.</p>' if len(shown) > 40 else ""  # noqa: PLR2004
-    return paragraph(words) + controls + scrolling("Trades, one by one", inner) + more
+    return paragraph(words) + controls + scrolling("Trades, one by one", inner, "tall") + more
 
 
 def _row(trade: dict[str, Any]) -> str:
@@ -152,7 +156,7 @@ def _row(trade: dict[str, Any]) -> str:
         (number(trade["quantity"], ",.6g"), trade["quantity"]),
         (number(trade["entry_price"], ",.6g"), trade["entry_price"]),
         (number(trade["exit_price"], ",.6g"), trade["exit_price"]),
-        ("" if pnl is None else money(pnl), pnl),
+        (number(pnl), pnl),
         (_share(trade["return_pct"], sign=True), trade["return_pct"]),
         (number(trade["bars_held"], ",.0f"), trade["bars_held"]),
         (_share(trade["mfe"]), trade["mfe"]),
@@ -165,7 +169,7 @@ def _row(trade: dict[str, Any]) -> str:
         f'aria-expanded="false" aria-label="Explain trade {trade_id}">{trade_id}</button></th>'
     )
     others = "".join(
-        f'<td class="{kind}{" " + outcome if name == "P&L" else ""}"{_value(kind, value)}>{shown}</td>'
+        f'<td class="{kind} {outcome if name == "P&L" else ""}"{_value(kind, value)}>{shown}</td>'
         for (shown, value), (name, kind) in zip(cells, _COLUMNS[1:], strict=True)
     )
     side = text(trade["side"])
@@ -186,27 +190,27 @@ def _share(value: float | None, *, sign: bool = False) -> str:
 def assets(draft: Draft) -> Section:
     """What each asset contributed."""
     title = "Contribution by asset"
-    frame = plots.by_asset(draft.result)
+    frame = draft.result.by_asset().sort("pnl", descending=True)
     if frame.is_empty():
-        return Section("assets", title, missing("Not shown:", "the run had no trades."))
-    figure = draft.figure("assets", plots.assets(draft.result))
+        return Section("assets", title, "Assets", missing("Not shown:", "the run had no trades."))
+    figure = draft.figure("assets", activity.assets(frame))
     shown = frame
-    words = ""
+    words = "The sum of all rows is the gain of the run."
     if len(frame) > _ASSETS:
         shown = pl.concat([frame.head(_ASSETS // 2), frame.tail(_ASSETS // 2)])
-        words = f"The {_ASSETS // 2} best and the {_ASSETS // 2} worst of {len(frame):,} assets."
-    columns = [
-        Column("Asset", is_number=False),
-        Column("Trades"),
-        Column("P&L"),
-        Column("Hit rate"),
-        Column("Costs"),
-    ]
+        words = f"The {_ASSETS // 2} best and the {_ASSETS // 2} worst of {len(frame):,} rows."
+    numbers = ("Trades", "Open", "P&L", "Share", "Commission", "Slippage", "Financing", "Hit rate")
+    columns = [Column("Asset", is_number=False), *map(Column, numbers)]
     rows = [
-        [asset, f"{n:,}", money(pnl), percent(hits), money(costs)]
-        for asset, n, pnl, hits, costs in shown.select(
-            "asset_id", "trades", "pnl", "hit_rate", "costs"
-        ).iter_rows()
+        [
+            "no asset" if row["asset_id"] is None else row["asset_id"],
+            *(number(row[name], ",.0f") for name in ("trades", "open_trades")),
+            number(row["pnl"]),
+            _share(row["share"]),
+            *(number(row[name]) for name in ("commission", "slippage", "financing")),
+            _share(row["hit_rate"]),
+        ]
+        for row in shown.iter_rows(named=True)
     ]
     listed = table("Contribution by asset", columns, rows)
-    return Section("assets", title, f"{figure}{paragraph(words)}{listed}")
+    return Section("assets", title, "Assets", f"{figure}{paragraph(words)}{listed}")
