@@ -30,14 +30,17 @@ def exposure(
         points: How many points a curve may have.
     """
     titles = ["exposure", "turnover by month, one way", "costs"]
-    figure = style.frame(3, height=620, heights=[0.4, 0.25, 0.35], titles=titles)
+    figure = style.frame(3, height=620, heights=[0.4, 0.25, 0.35], titles=titles, gap=52)
     figure.update_layout(legend2=style.legend(figure.layout.yaxis3.domain[1], is_right=True))
     held = series.exposures(equity)
     notes = []
-    for name, said, line in (
-        ("gross", "gross (leverage)", {"color": style.BLUE, "width": 2.2}),
-        ("net", "net", {"color": style.ORANGE, "width": 1, "dash": "dot"}),
-    ):
+    lines = {
+        "gross": ("gross (leverage)", {"color": style.BLUE, "width": 1.6}),
+        "net": ("net", {"color": style.ORANGE, "width": 1.4}),
+    }
+    if held["gross"].equals(held["net"]):
+        lines = {"gross": ("gross and net (leverage)", lines["gross"][1])}
+    for name, (said, line) in lines.items():
         values = held[name].fill_null(float("nan")).to_numpy()
         drawn = curve(held["timestamp"], values, max(1, points // 4))
         _add_line(figure, drawn.x, drawn.y, said, 1, "%{y:.1%}", line=line)
@@ -55,6 +58,8 @@ def exposure(
         ("slippage", style.ORANGE),
         ("financing", style.GREEN),
     ):
+        if name == "financing" and not (paid[name] != 0.0).any():
+            continue
         drawn = curve(paid["timestamp"], paid[name].to_numpy(), max(1, points // 4))
         line = {"color": colour, "shape": "hv", "width": 1.6}
         _add_line(figure, drawn.x, drawn.y, name, 3, "%{y:,.2f}", line=line, legend="legend2")

@@ -190,6 +190,8 @@ def calendar(frame: pl.DataFrame, *, years: int = 10) -> Any:
     middles = [(m * 30.4 + 15) / 7 for m in range(12)]
     figure.update_xaxes(showgrid=False, zeroline=False, tickvals=middles, ticktext=list(MONTHS))
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False, type="linear")
+    figure.update_xaxes(ticks="")
+    figure.update_yaxes(ticks="")
     figure.update_layout(hovermode="closest")
     _diverging(figure, days["return"].to_numpy())
     best, worst = _ends(days, lambda r: f"{r['session']}")

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.results.charts import style
-from ml4t.backtest.results.summary import money, percent, ratio
+from ml4t.backtest.results.summary import count, money, percent, ratio
 
 
 def bucket_names(frame: pl.DataFrame) -> list[str]:
@@ -20,7 +20,7 @@ def bucket_names(frame: pl.DataFrame) -> list[str]:
     if "value" in frame.columns:
         return ["none" if v is None else style.label(v) for v in frame["value"].to_list()]
     return [
-        "none" if row["low"] is None else f"{row['low'] + 0.0:.3g} to {row['high'] + 0.0:.3g}"
+        "none" if row["low"] is None else f"{row['low'] + 0.0:.3g}<br>to {row['high'] + 0.0:.3g}"
         for row in frame.iter_rows(named=True)
     ]
 
@@ -45,10 +45,10 @@ def by_signal(frame: pl.DataFrame, *, name: str) -> Any:
         x=names, y=frame["hit_rate"].to_numpy(), mode="lines+markers", row=2, col=1,
         line={"color": style.PURPLE}, hovertemplate="%{y:.1%}<extra></extra>", showlegend=False,
     )  # fmt: skip
-    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_xaxes(type="category", showgrid=False, tickangle=0)
     figure.update_yaxes(tickformat=".0%", row=2, col=1)
     told = "; ".join(
-        f"{bucket} {money(row['pnl'])} with hit rate {percent(row['hit_rate'])}"
+        f"{bucket.replace('<br>', ' ')} {money(row['pnl'])} with hit rate {percent(row['hit_rate'])}"
         for bucket, row in zip(names, frame.iter_rows(named=True), strict=True)
     )
     return style.finish(figure, alt=f"P&L by bucket of {name}: {told or 'no trades'}.")
@@ -62,7 +62,7 @@ def buckets(frame: pl.DataFrame, *, name: str, horizon: int) -> Any:
         name: The signal.
         horizon: In bars.
     """
-    figure = style.frame(height=340, shared=False, titles=[f"return over {horizon} bars"])
+    figure = style.frame(height=340, shared=False, titles=[f"return over {count(horizon, 'bar')}"])
     known = frame.drop_nulls(["average_signal", "average_return"])
     figure.add_scatter(
         x=known["average_signal"].to_numpy(), y=known["average_return"].to_numpy(),
@@ -114,7 +114,9 @@ def calibration(frame: pl.DataFrame, *, name: str, horizon: int) -> Any:
         name: The signal.
         horizon: In bars.
     """
-    figure = style.frame(height=340, shared=False, titles=[f"calibration over {horizon} bars"])
+    figure = style.frame(
+        height=340, shared=False, titles=[f"calibration over {count(horizon, 'bar')}"]
+    )
     known = frame.drop_nulls(["average_confidence", "hit_rate"])
     figure.add_scatter(
         x=[0, 1], y=[0, 1], mode="lines", name="as often as it says",
@@ -149,4 +151,4 @@ def _reach(frame: pl.DataFrame, value: str, low: str, high: str) -> dict[str, An
     }
 
 
-_BARS = "Bars of error: 95 % intervals."
+_BARS = "Vertical lines: 95 % intervals."

@@ -58,8 +58,8 @@ class Draft:
         under = f"<figcaption>{notes}</figcaption>" if notes else ""
         place = (
             f'<div class="chart{" wide" if is_wide else ""}" role="img" '
-            f'id="chart-{html.text(name)}" data-figure="figure-{html.text(name)}" style="height:{height}px" '
-            f'aria-label="{html.text(meta["alt"])}"></div>'
+            f'id="chart-{html.text(name)}" data-figure="figure-{html.text(name)}" '
+            f'style="height:{height}px" aria-label="{html.text(meta["alt"])}"></div>'
         )
         if is_wide:
             place = html.scrolling(f"Chart: {name}", place)
