@@ -48,9 +48,9 @@ def by_signal(frame: pl.DataFrame, *, name: str) -> Any:
     figure.update_xaxes(type="category", showgrid=False, tickangle=0)
     figure.update_yaxes(tickformat=".0%", row=2, col=1)
     told = "; ".join(
-        f"{bucket.replace('<br>', ' ')} {money(row['pnl'])} with hit rate {percent(row['hit_rate'])}"
+        f"{bucket} {money(row['pnl'])} with hit rate {percent(row['hit_rate'])}"
         for bucket, row in zip(names, frame.iter_rows(named=True), strict=True)
-    )
+    ).replace("<br>", " ")
     return style.finish(figure, alt=f"P&L by bucket of {name}: {told or 'no trades'}.")
 
 

@@ -32,7 +32,7 @@ def _signed(value: float) -> str:
     return percent(value, sign=True)
 
 
-_SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "total_return": ("Total return", _signed),
     "cagr": ("Growth a year (CAGR)", _signed),
     "volatility": ("Volatility a year", percent),
@@ -61,8 +61,8 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "average_bars_held": ("Bars held on average", ratio),
 }
 _GROUPS = {
-    "Return and risk": list(_SHOWN)[: list(_SHOWN).index("costs")],
-    "Costs, activity, trades": list(_SHOWN)[list(_SHOWN).index("costs") :],
+    "Return and risk": list(SHOWN)[: list(SHOWN).index("costs")],
+    "Costs, activity, trades": list(SHOWN)[list(SHOWN).index("costs") :],
 }
 _TILES = ("total_return", "cagr", "sharpe", "max_drawdown", "volatility", "costs")
 
@@ -96,14 +96,20 @@ def trust(draft: Draft) -> Section:
     return Section("trust", "How far to trust it", "Trust", f"{paragraph(words)}<dl>{rows}</dl>")
 
 
-def _rows(result: BacktestResult) -> Iterator[tuple[str, list[str], bool]]:
+def trust_rows(result: BacktestResult) -> Iterator[tuple[str, list[str]]]:
+    """The rows of the summary, a label with all of its lines."""
     found: list[tuple[str, list[str]]] = []
     for label, value in summary.trust(result):
         if label.strip():
             found.append((label.strip(), [value]))
         else:
             found[-1][1].append(value)
-    for label, lines in found:
+    yield from found
+
+
+def _rows(result: BacktestResult) -> Iterator[tuple[str, list[str], bool]]:
+    """The same, and whether a reader must not miss it."""
+    for label, lines in trust_rows(result):
         said = " ".join(lines)
         odd = label in _UNLESS_NONE and said != "none"
         lacking = label == "signals taken" and ("missing" in said or "no bar" in said)
@@ -115,7 +121,7 @@ def figures(draft: Draft) -> Section:
     result = draft.result
     known = result.metrics
     tiles = "".join(
-        f"<div><dt>{text(_SHOWN[name][0])}</dt><dd>{text(_SHOWN[name][1](known[name]))}</dd></div>"
+        f"<div><dt>{text(SHOWN[name][0])}</dt><dd>{text(SHOWN[name][1](known[name]))}</dd></div>"
         for name in _TILES
     )
     against = _of_benchmark(draft)
@@ -127,7 +133,7 @@ def figures(draft: Draft) -> Section:
         columns += [Column(_name(draft))] if against.keys() & set(names) else []
         rows = []
         for name in names:
-            label, shown = _SHOWN[name]
+            label, shown = SHOWN[name]
             cells = [label, shown(known[name])]
             if luck.keys() & set(names):
                 low, high = luck.get(name, (np.nan, np.nan))
