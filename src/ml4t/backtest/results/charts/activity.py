@@ -63,7 +63,7 @@ def exposure(
         drawn = curve(paid["timestamp"], paid[name].to_numpy(), max(1, points // 4))
         line = {"color": colour, "shape": "hv", "width": 1.6}
         _add_line(figure, drawn.x, drawn.y, name, 3, "%{y:,.2f}", line=line, legend="legend2")
-    for row, form in ((1, ".0%"), (2, ".0%"), (3, ",")):
+    for row, form in ((1, ".4~%"), (2, ".4~%"), (3, ",")):
         figure.update_yaxes(tickformat=form, row=row, col=1)
     return style.finish(figure, alt=_exposed(held, paid), notes=notes[:1])
 
@@ -77,11 +77,11 @@ def _add_line(
 
 
 def _exposed(held: pl.DataFrame, paid: pl.DataFrame) -> str:
-    mean, most = held["gross"].mean(), held["gross"].max()
-    if mean is None or most is None:
+    gross = held["gross"].drop_nulls().to_numpy()
+    if not len(gross):
         return "Nothing was held."
-    said = f"Gross exposure {percent(float(mean))} of equity on average, at most "  # type: ignore[arg-type]
-    said += f"{percent(float(most))}."  # type: ignore[arg-type]
+    said = f"Gross exposure {percent(float(gross.mean()))} of equity on average, "
+    said += f"at most {percent(float(gross.max()))}."
     if len(paid):
         last = paid.row(-1, named=True)
         said += f" Paid in all: commission {money(last['commission'])}, slippage "
@@ -160,7 +160,7 @@ def _bars(figure: Any, values: pl.Series, row: int, col: int) -> tuple[np.ndarra
 
 
 def _excursions(figure: Any, frame: pl.DataFrame, row: int, col: int) -> list[str]:
-    figure.update_xaxes(title="worst (MAE)", tickformat=".0%", row=row, col=col)
+    figure.update_xaxes(title="worst (MAE)", tickformat=".4~%", row=row, col=col)
     figure.update_yaxes(title="best (MFE)", row=row, col=col)
     return _dots(figure, frame, "mae", "mfe", row, col)
 
@@ -182,7 +182,7 @@ def _dots(figure: Any, frame: pl.DataFrame, x: str, y: str, row: int, col: int) 
             marker={"color": colour, "symbol": symbol, "size": 5, "opacity": 0.7},
             hovertemplate=f"%{{text}}: {form}, %{{y:.2%}}",
         )  # fmt: skip
-    figure.update_yaxes(tickformat=".0%", row=row, col=col)
+    figure.update_yaxes(tickformat=".4~%", row=row, col=col)
     if len(some) == len(known):
         return []
     return [f"{len(some):,} of {len(known):,} trades are drawn as dots, evenly chosen."]

@@ -46,7 +46,7 @@ def by_signal(frame: pl.DataFrame, *, name: str) -> Any:
         line={"color": style.PURPLE}, hovertemplate="%{y:.1%}<extra></extra>", showlegend=False,
     )  # fmt: skip
     figure.update_xaxes(type="category", showgrid=False, tickangle=0)
-    figure.update_yaxes(tickformat=".0%", row=2, col=1)
+    figure.update_yaxes(tickformat=".4~%", row=2, col=1)
     told = "; ".join(
         f"{bucket} {money(row['pnl'])} with hit rate {percent(row['hit_rate'])}"
         for bucket, row in zip(names, frame.iter_rows(named=True), strict=True)
@@ -72,7 +72,7 @@ def buckets(frame: pl.DataFrame, *, name: str, horizon: int) -> Any:
         hovertemplate="signal %{x:.4g}: %{y:.3%} on %{customdata:,} bars<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title="average signal of the bucket")
-    figure.update_yaxes(tickformat=".2%")
+    figure.update_yaxes(tickformat=".4~%")
     told = "; ".join(
         f"{row['average_signal']:.3g}: {percent(row['average_return'])}"
         for row in known.iter_rows(named=True)
@@ -129,8 +129,8 @@ def calibration(frame: pl.DataFrame, *, name: str, horizon: int) -> Any:
         marker={"color": style.BLUE, "size": 8},
         hovertemplate="%{x:.0%}: right in %{y:.1%} of %{customdata:,}<extra></extra>",
     )  # fmt: skip
-    figure.update_xaxes(title="average confidence", tickformat=".0%")
-    figure.update_yaxes(title="returns above zero", tickformat=".0%")
+    figure.update_xaxes(title="average confidence", tickformat=".4~%")
+    figure.update_yaxes(title="returns above zero", tickformat=".4~%")
     told = "; ".join(
         f"{percent(row['average_confidence'])}: {percent(row['hit_rate'])}"
         for row in known.iter_rows(named=True)
