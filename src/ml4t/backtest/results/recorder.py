@@ -49,6 +49,8 @@ FILL_COLUMNS = (
 )
 # Cells of a (timestamps, assets) matrix worked on at once, so that sparse data stays small.
 _BLOCK_CELLS = 4_000_000
+# The signal that keeps what `_meta` says about the model.
+VERSION = "model_version"
 _BUY = OrderSide.BUY
 _AT_CLOSE = frozenset({"close", "end", "bankrupt"})
 
@@ -286,13 +288,16 @@ class Recorder:
         if chunk.context_at is not None:
             for i in np.unique(t[(t >= 0) & (t < steps)]).tolist():
                 self.contexts.append((int(chunk.times[i]), chunk.context_at(i)))
-        if not chunk.signals:
+        if not chunk.signals and chunk.meta is None:
             return
         rows = rows_at(chunk, t, codes)
         known = rows >= 0
         ids = np.arange(first + 1, last + 1)[known]
         rows = rows[known]
-        self.signals.append((ids, {name: column[rows] for name, column in chunk.signals.items()}))
+        columns = {name: column[rows] for name, column in chunk.signals.items()}
+        if chunk.meta is not None and VERSION not in columns:
+            columns[VERSION] = _versions(chunk.meta[rows])
+        self.signals.append((ids, columns))
 
     # -- at the end of the run ----------------------------------------------------------------
 
@@ -341,6 +346,15 @@ class Recorder:
             np.add.reduceat(bars[order], first),
         )
         return pl.DataFrame(dict(zip(schema, columns, strict=True)), schema=schema)
+
+
+def _versions(meta: np.ndarray) -> np.ndarray:
+    """Which model made the predictions, by the `_meta` that came with them; None where unsaid."""
+    found = np.full(len(meta), None, dtype=object)
+    for i, item in enumerate(meta.tolist()):
+        version = (item or {}).get(VERSION, (item or {}).get("version"))
+        found[i] = None if version is None else str(version)
+    return found
 
 
 def rows_at(chunk: Chunk, t: np.ndarray, codes: np.ndarray) -> np.ndarray:

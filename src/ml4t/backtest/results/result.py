@@ -12,11 +12,14 @@ import polars as pl
 from ml4t.backtest.errors import ConfigError, DataError
 from ml4t.backtest.results import (
     attribution,
+    card,
     explain,
     export,
+    intervals,
     market,
     metrics,
     runs_code,
+    skill,
     store,
     summary,
 )
@@ -362,6 +365,223 @@ class BacktestResult:
         """
         return attribution.by_signal(self.trades, name, buckets)
 
+    def by_version(self) -> pl.DataFrame:
+        """What trades earned, by the version of the model whose signals opened them.
+
+        The version is what `_meta` of the signals says as `model_version` or `version`, or a
+        signal of the name `model_version`. Trades without one come last, with a null. Open
+        trades count at their last close, except in `hit_rate`.
+
+        Returns:
+            version, trades, open_trades, pnl, share (of the P&L of all trades, which may be
+            negative or above 1), commission, slippage, financing, hit_rate, average_pnl,
+            average_bars_held.
+
+        Raises:
+            DataError: There were trades, and no signal named a version.
+        """
+        return attribution.by_version(self.trades)
+
+    def by_asset(self) -> pl.DataFrame:
+        """What each asset earned and cost; the sum of `pnl` is the gain of the run.
+
+        A holding that changed its name counts under the one it was entered by. Money that
+        belongs to no trade, such as interest on cash, is the last row, whose `asset_id` is null.
+        Open trades count at their last close, except in `hit_rate`.
+
+        Returns:
+            asset_id, trades, open_trades, pnl, share (of the gain of the run, which may be
+            negative or above 1; null where that is zero), commission, slippage (in the prices,
+            and so in `pnl` already), financing, hit_rate, average_pnl, average_bars_held.
+        """
+        return attribution.by_asset(self.trades, self.cashflows)
+
+    def by_side(self) -> pl.DataFrame:
+        """What long and short trades earned and cost; as `by_asset`, with `side` first."""
+        return attribution.by_side(self.trades, self.cashflows)
+
+    # -- what the predictions were worth -------------------------------------------------------
+
+    def information_coefficient(
+        self, name: str, horizons: Sequence[int] = (1, 2, 5, 10, 20)
+    ) -> pl.DataFrame:
+        """Rank correlation of a signal with the return that followed, on all bars, by horizon.
+
+        For each timestamp, the Spearman correlation across assets between the signal and the
+        return from the asset's next open, where one could first trade on it, to its close
+        `horizon` bars after the signal's bar. Nothing of that return lies in the signal's own
+        bar. With close-only prices the next open is the next close, so horizon 1 has no figure.
+        With `actions=` prices are as quoted: horizons from 2 on take a split for a return.
+
+        Timestamps with fewer than three assets, or where all signals or all returns are equal,
+        are skipped. A market of one or two assets is judged over time: the rank correlation of
+        an asset's signals with its returns, of two assets their mean.
+
+        Returns of longer horizons overlap, so neighbouring values depend on each other. The
+        standard error allows for it (Newey and West, with the lag of `intervals.overlap_lag`),
+        and the interval for the error's own uncertainty (`intervals.long_run_reach`). Both are
+        null below 20 timestamps, or five horizons.
+
+        Args:
+            name: A signal of numbers or booleans, such as "ml_pred".
+            horizons: In bars, each at least 1.
+
+        Returns:
+            horizon, kind ("across assets" or "over time"), timestamps, skipped, mean, std
+            (of the values by timestamp; null over time), t_stat, low, high.
+
+        Raises:
+            DataError: No such signal, it is text, or the market is gone (see `market`).
+            ConfigError: A horizon below 1.
+
+        Source:
+            W. Newey, K. West, 1987, A Simple, Positive Semi-definite, Heteroskedasticity and
+            Autocorrelation Consistent Covariance Matrix
+        """
+        return skill.information_coefficient(self._bars_with(name), name, horizons)
+
+    def signal_buckets(self, name: str, buckets: int = 5, horizon: int = 1) -> pl.DataFrame:
+        """The return that followed a signal, by its value, on all bars and not only in trades.
+
+        Bars are divided by the signal into `buckets` of about equal size, the lowest values
+        first; equal values stay together. The return is that of `information_coefficient`. The
+        interval of the mean counts all bars of a timestamp as one observation, because assets
+        move together, and allows for overlap; it is null below 20 timestamps, or five horizons.
+
+        Args:
+            name: A signal of numbers or booleans.
+            buckets: At least 1.
+            horizon: In bars, at least 1.
+
+        Returns:
+            bucket, low, high, count, average_signal, average_return, median_return, hit_rate
+            (share of returns above zero), low_return, high_return (95% interval of the mean).
+
+        Raises:
+            DataError: No such signal, it is text, or the market is gone.
+            ConfigError: `buckets` or `horizon` below 1, or a horizon of 1 with close-only prices.
+        """
+        return skill.signal_buckets(self._bars_with(name), name, buckets, horizon)
+
+    def calibration(
+        self,
+        name: str = "confidence",
+        buckets: int = 10,
+        horizon: int = 1,
+        direction: str | None = None,
+    ) -> pl.DataFrame:
+        """How often a confidence was right: in a calibrated model, as often as it says.
+
+        A hit is a return (that of `information_coefficient`) with the sign of `direction`. A
+        return of zero is a miss; where the direction is zero or absent nothing was claimed, and
+        the bar is left out. The interval is Wilson's for `count / horizon` observations, because
+        returns overlap. It takes assets as independent: where they move together, it is too
+        narrow.
+
+        Args:
+            name: A signal from 0 to 1.
+            buckets: At least 1, of equal width from 0 to 1.
+            horizon: In bars, at least 1.
+            direction: A signal: its sign (true is up, false down). Without it, up.
+
+        Returns:
+            bucket, low, high, count, average_confidence, hit_rate, low_rate, high_rate (95%
+            interval); one row a bucket, also of those without bars.
+
+        Raises:
+            DataError: No such signal, it is text or leaves 0 to 1, or the market is gone.
+            ConfigError: `buckets` or `horizon` below 1, or a horizon of 1 with close-only prices.
+        """
+        bars = self._bars_with(name, direction)
+        return skill.calibration(bars, name, buckets, horizon, direction)
+
+    def brier_score(
+        self, name: str = "confidence", horizon: int = 1, direction: str | None = None
+    ) -> float:
+        """Mean squared distance of a confidence from what came: 0 is perfect, a coin's is 0.25.
+
+        Arguments and errors are those of `calibration`. NaN without bars.
+
+        Formula:
+            mean((c - hit)**2)   c confidence, hit 1 or 0
+        Source:
+            G. Brier, 1950, Verification of Forecasts Expressed in Terms of Probability
+        """
+        bars = self._bars_with(name, direction)
+        return skill.brier_score(bars, name, horizon, direction)
+
+    def _bars_with(self, *names: str | None) -> pl.DataFrame:
+        wanted = ["open", "close", *(name for name in names if name is not None)]
+        return self.market(columns=list(dict.fromkeys(wanted)))
+
+    def intervals(
+        self,
+        level: float = 0.95,
+        *,
+        samples: int = 2_000,
+        seed: int = 0,
+        block: float | None = None,
+    ) -> pl.DataFrame:
+        """How much luck may be in the figures: each with its bootstrap interval.
+
+        Histories of the same length are drawn from the sessions of the run, in blocks of random
+        length so that neighbours stay together (stationary bootstrap), and every figure is
+        computed again on each. Trades go with the session in which they were closed. `low` and
+        `high` are percentiles of what comes out.
+
+        The mean length of a block is by default that of the rule of Politis and White, for the
+        returns or for their squares, whichever is longer: it adapts to the data, and the squares
+        keep calm and wild times together, on which figures of risk depend.
+
+        `max_drawdown` and `calmar` are of session closes here, so that the figure and its
+        interval are about the same thing; with several bars a session `metrics` has them deeper.
+        A run with fewer than 20 sessions has no intervals (NaN), nor has a figure of fewer than
+        20 closed trades, nor one that most histories do not define. Intervals do not know how
+        many other strategies were tried.
+
+        Args:
+            level: Share of the histories inside the interval, between 0 and 1.
+            samples: Number of histories, at least 100.
+            seed: The same seed gives the same intervals.
+            block: Mean length of a block in sessions, at least 1.
+
+        Returns:
+            metric, value, low, high, observations (sessions or closed trades), block.
+
+        Raises:
+            ConfigError: An argument out of its range.
+
+        Source:
+            D. Politis, J. Romano, 1994, The Stationary Bootstrap
+        """
+        return intervals.of_run(
+            self.returns["return"].to_numpy(),
+            self._trades_by_session().to_numpy(),
+            self.periods_per_year,
+            level=level,
+            samples=samples,
+            seed=seed,
+            block=block,
+        )
+
+    def _trades_by_session(self) -> pl.DataFrame:
+        """For each session: number, gains, P&L and returns of the trades closed in it."""
+        pnl = pl.col("pnl")
+        times = normalised(self.record, "equity").select("timestamp", "session")
+        closed = (
+            self.trades.filter(pl.col("status") == "closed")
+            .join(times, left_on="exit_time", right_on="timestamp")
+            .group_by("session")
+            .agg(pl.len(), (pnl > 0.0).sum().alias("wins"), pnl.sum(), pl.col("return_pct").sum())
+        )
+        return (
+            self.returns.select("session")
+            .join(closed, on="session", how="left", maintain_order="left")
+            .drop("session")
+            .fill_null(0)
+            .cast(pl.Float64)
+        )
+
     # -- for people ----------------------------------------------------------------------------
 
     def summary(self) -> str:
@@ -381,11 +601,64 @@ class BacktestResult:
         """
         return explain.text(self, asset_id, at)
 
+    def plot(self, kind: str = "equity", **options: Any) -> Any:
+        """A Plotly figure of the run; needs the extra `plot`.
+
+        Long curves keep the first, last, lowest and highest point of every narrow strip of time;
+        `figure.layout.meta` says how many points are drawn of how many.
+
+        Args:
+            kind: "equity" (with drawdown; options `benchmark`, `log`), "drawdown", "returns" (by
+                month), "calendar" (by session; `years`), "rolling" (Sharpe and volatility;
+                `window`), "exposure" (with leverage, turnover and costs), "trades"
+                (distributions), "assets" (P&L of each; `most`), "signals" (P&L and hit rate by
+                bucket; `signal`, `buckets`), or "price" (`asset`, `signal`, `bars`).
+            **options: Those named above; `points`, how many a curve may have; `theme`, "light"
+                or "dark".
+
+        Returns:
+            A `plotly.graph_objects.Figure`.
+
+        Raises:
+            ConfigError: There is no such kind or option, or Plotly is not installed.
+            DataError: What is to be drawn is not there, such as the market of a loaded result.
+        """
+        from ml4t.backtest.results import plots
+
+        return plots.plot(self, kind, options)
+
+    def report(
+        self, path: str | os.PathLike[str], *, benchmark: Any = None, title: str | None = None
+    ) -> Path:
+        """Writes the run as one HTML page that needs no network; needs the extra `plot`.
+
+        The page says first how far the run can be trusted. The file appears whole or not at all;
+        a file there before is replaced.
+
+        Args:
+            path: The file, such as "report.html".
+            benchmark: What to compare with: an asset of the run, "equal_weight" (of all its
+                assets), a pandas or Polars frame or series of prices or equity with times, or
+                another result.
+            title: The heading; the name of the strategy by default.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            ConfigError: Plotly is not installed, the folder does not exist, or `benchmark` is
+                none of these.
+            DataError: The benchmark does not reach into the run.
+        """
+        from ml4t.backtest.results.report import page
+
+        return page.write(self, path, benchmark=benchmark, title=title)
+
     def __repr__(self) -> str:
         return summary.line(self)
 
     def _repr_html_(self) -> str:
-        return summary.html(self)
+        return card.html(self)
 
     # -- for other tools -----------------------------------------------------------------------
 
