@@ -95,6 +95,10 @@ Runs = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE", help="Also write one HTML page; needs extra `plot`."),
+]
 Traceback = Annotated[
     bool, typer.Option("--traceback", help="Show whole tracebacks, not your own frames alone.")
 ]
@@ -148,6 +152,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    report: ReportFile = None,
     name: Annotated[str | None, typer.Option("--name", help="What to call the run.")] = None,
     family: Annotated[
         str | None, typer.Option("--family", help="What its trials are counted by.")
@@ -170,7 +175,12 @@ def run(
             tables={
                 "context": {"path": _typed(context)},
                 "actions": {"path": _typed(actions)},
-                "output": {"save": save, "name": name, "family": family},
+                "output": {
+                    "save": save,
+                    "report": _typed(report),
+                    "name": name,
+                    "family": family,
+                },
             },
             sets=sets or (),
         )
@@ -193,12 +203,36 @@ def demo(
 @app.command(
     epilog="Example:\n\nml4t-backtest compare Momentum-1a2b Momentum-9f8e 'higher hurdle'",
 )
-def compare(*, runs: Runs, store: Store = STORE) -> None:
+def compare(*, runs: Runs, store: Store = STORE, report: ReportFile = None) -> None:
     """Put runs side by side: the settings in which they differ, and their figures."""
-    from ml4t.backtest.cli import showing
+    from ml4t.backtest.cli import reporting, showing
 
     with failures.answered():
-        showing.compare(runs, store=store)
+        if report is not None:
+            reporting.check(report)
+        found = showing.compare(runs, store=store)
+        if report is not None:
+            reporting.report_comparison(found, report)
+
+
+@app.command(epilog="Example:\n\nml4t-backtest report Momentum-1a2b -o momentum.html")
+def report(
+    *,
+    run: Run,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
+    ] = Path("report.html"),
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", metavar="RUN", help="A run to compare with.")
+    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="The heading.")] = None,
+    store: Store = STORE,
+) -> None:
+    """Write a run that was kept as one HTML page that needs no network."""
+    from ml4t.backtest.cli import reporting
+
+    with failures.answered():
+        reporting.report(run, output, store=store, benchmark=benchmark, title=title)
 
 
 @app.command(epilog="Example:\n\nml4t-backtest explain Momentum-1a2b AAPL 2024-03-05")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ml4t.backtest.cli import failures
+from ml4t.backtest.cli import failures, reporting
 from ml4t.backtest.cli.arguments import STORE
 from ml4t.backtest.cli.screen import console, say, say_page, tell
 from ml4t.backtest.errors import BacktestError
@@ -40,7 +40,7 @@ def run(description: RunDescription, *, full: bool = False) -> None:
         typer.Exit: The run failed or was interrupted.
     """
     with failures.answered(full=full):
-        store_of(description)  # a folder that cannot be one is refused before the run
+        _check_output(description)
         stopper = _Stopper()
         engine = description.engine(progress=stopper.tell)
         with stopper:
@@ -58,6 +58,13 @@ def run(description: RunDescription, *, full: bool = False) -> None:
             stopper.end()
             say_page(result.summary())
             _keep(result, description)
+
+
+def _check_output(description: RunDescription) -> None:
+    """What could not be kept or written after a long run is refused before it."""
+    store_of(description)
+    if description.output.report is not None:
+        reporting.check(description.output.report)
 
 
 class _Stopper:
@@ -145,9 +152,11 @@ class _Bar:
 
 
 def _keep(result: BacktestResult, description: RunDescription) -> None:
-    """Save, when the description asks for it."""
+    """Save and report, when the description asks for it."""
     if store := store_of(description):
         say(f"Kept as {_add(result, description, store)} in {store.folder}.", "green")
+    if description.output.report is not None:
+        reporting.write(result, description.output.report)
 
 
 def store_of(description: RunDescription) -> RunStore | None:

@@ -61,8 +61,12 @@ def explain(text: str, asset_id: str, at: str, *, store: str) -> None:
     say(result.explain(asset_id, at))
 
 
-def compare(texts: Sequence[str], *, store: str) -> None:
-    """Print runs side by side: what differs in their settings, and their figures."""
+def compare(texts: Sequence[str], *, store: str) -> dict[str, BacktestResult]:
+    """Print runs side by side: what differs in their settings, and their figures.
+
+    Returns:
+        The results by name.
+    """
     found = [find(text, store) for text in texts]
     names = [name for name, _ in found]
     settings = [_flat(_own_settings(result)) for _, result in found]
@@ -82,6 +86,7 @@ def compare(texts: Sequence[str], *, store: str) -> None:
     incomplete = [name for name, result in found if not result.complete]
     if incomplete:
         say(f"Not complete: {', '.join(incomplete)}.", "yellow")
+    return dict(found)
 
 
 def figure(name: str, value: float | None) -> str:
