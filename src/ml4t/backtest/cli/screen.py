@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 # What is piped into a file or another program is never wrapped.
 _PIPED_WIDTH = 10_000
+# Values up to this length are never broken.
+_WORD = 24
+_NUMBER = re.compile(r"[+-]?[\d,]+(\.\d+)?(e[+-]?\d+)?%?")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -49,7 +53,7 @@ def show_table(
     """A table; numbers to the right, plain columns when it is piped."""
     screen = console()
     found = [[as_text(value) for value in row] for row in rows]
-    if not screen.is_terminal:
+    if not screen.is_terminal or _least_width([columns, *found]) > screen.width:
         say("\n".join([*([title] if title else []), *_aligned([list(columns), *found]), ""]))
         return
     kinds = [list(column) for column in zip(*found, strict=True)] or [[] for _ in columns]
@@ -59,16 +63,26 @@ def show_table(
         title_style="bold",
         box=box.SIMPLE_HEAD,
         header_style="bold",
+        padding=(0, 1, 0, 0),
         pad_edge=False,
     )
     for name, values in zip(columns, kinds, strict=True):
         is_number = bool(values) and all(_is_number(v) for v in values)
         table.add_column(
-            Text(name), justify="right" if is_number else "left", overflow="fold", no_wrap=False
+            Text(name),
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=max(map(len, values), default=0) <= _WORD,  # ids must be there to be copied
         )
     for row in found:
         table.add_row(*(Text(value) for value in row))
     screen.print(table, soft_wrap=False)
+
+
+def _least_width(rows: Sequence[Sequence[str]]) -> int:
+    """How wide a terminal must be, so that nothing is broken that must not be."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return sum(2 + min(width, _WORD) for width in widths)
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
@@ -99,4 +113,4 @@ def as_text(value: Any) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.lstrip("+-").replace(",", "").replace(".", "").rstrip("%").isdigit()
+    return text == "-" or _NUMBER.fullmatch(text) is not None

@@ -131,16 +131,14 @@ def list_runs(*, store: str, family: str | None, as_json: bool) -> None:
         say("There are no runs." if family is None else f"There are no runs of family {family!r}.")
         return
     show_table(
-        ["run", "name", "family", "status", "kept", "start", "end", *_LISTED],
+        ["run", "name", "family", "status", "kept", "return", "Sharpe", "drawdown", "trades"],
         [
             [
                 row["run_id"],
                 row["name"],
                 row["family"],
                 row["status"],
-                None if row["created_at"] is None else f"{row['created_at']:%Y-%m-%d %H:%M}",
-                row["start"],
-                row["end"],
+                None if row["created_at"] is None else f"{row['created_at']:%Y-%m-%d}",
                 *(figure(name, row[name]) for name in _LISTED),
             ]
             for row in rows

@@ -188,7 +188,9 @@ class RunDescription:
             StrategyError: The file of the strategy raised.
         """
         if self.strategy.file is None:
-            raise ConfigError("There is no strategy: name its Python file with [strategy] file.")
+            raise ConfigError(
+                "There is no strategy: give its Python file, or name it with [strategy] file."
+            )
         strategy = load_strategy(
             self.strategy.file, self.strategy.class_name, self.strategy.parameters
         )
@@ -217,7 +219,7 @@ class RunDescription:
             DataError: A file is not there.
         """
         if not self.data.paths:
-            raise ConfigError("There is no data to run on: name it with [data] path, or --data.")
+            raise ConfigError("There is no data to run on: give it with --data, or [data] path.")
         return [self._feed(path) for path in self.data.paths]
 
     def clock_options(self) -> dict[str, Any]:
