@@ -69,6 +69,13 @@ def test_wrong_usage_is_refused(invoke: Invoke, words: tuple[str, ...]) -> None:
     assert invoke(*words).exit_code == 2
 
 
+def test_prices_without_their_option_are_told_it(invoke: Invoke) -> None:
+    """The first thing many will try."""
+    found = invoke("run", "strategy.py", "prices.parquet")
+    assert found.exit_code == 2
+    assert "Prices follow --data" in found.stderr
+
+
 def test_two_strategies_are_listed(invoke: Invoke) -> None:
     """The error shows how to choose."""
     Path("strategy.py").write_text(STRATEGY + STRATEGY.replace("Hold", "Sell"), encoding="utf-8")

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,13 @@ class RunCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Bring the words into the form that the parser knows."""
-        return super().parse_args(ctx, spread(args))
+        try:
+            return super().parse_args(ctx, spread(args))
+        except TyperException as error:
+            text = getattr(error, "message", "")
+            if "extra argument" in text:
+                error.message = f"{text}. Prices follow --data, predictions --signals."
+            raise
 
 
 def spread(words: Sequence[str]) -> list[str]:

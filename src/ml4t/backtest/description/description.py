@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from ml4t.backtest.data.context import Context
 from ml4t.backtest.data.frames import CSVDataFeed, FrameFeed
 from ml4t.backtest.data.signals import SignalTable
 from ml4t.backtest.description import parts, tables
+from ml4t.backtest.description.entries import copied, put, settled, value_of
 from ml4t.backtest.description.faults import Origin, decode, decode_part, unknown_table
 from ml4t.backtest.description.loading import load_strategy
 from ml4t.backtest.engine import BacktestEngine
@@ -47,14 +47,6 @@ _PARTS = {
 _SUMS = frozenset({"commission", "slippage"})
 TABLES = ("data", "signals", "context", "actions", "strategy", "broker", *_PARTS, "limits",
           "engine", "output")  # fmt: skip
-_PATHS = {
-    "data": ("path",),
-    "context": ("path",),
-    "actions": ("path",),
-    "strategy": ("file",),
-    "broker": ("intrabar_feed",),
-    "output": ("save", "report"),
-}
 _OWN_FIELDS = ("file", "class", "parameters")
 
 
@@ -96,7 +88,7 @@ class RunDescription:
         for name in entries:
             if name not in TABLES:
                 raise unknown_table(name, TABLES, self.origin)
-        self.entries = _settled(entries, base)
+        self.entries = settled(entries, base)
         found = {name: self._decoded(name) for name in _ENTRIES}
         self.data: tables.DataEntries = found["data"] or tables.DataEntries()
         self.context: tables.ContextEntries | None = found["context"]
@@ -143,7 +135,7 @@ class RunDescription:
         Raises:
             ConfigError: Not of this form, or what `RunDescription` refuses.
         """
-        entries = _copied(self.entries)
+        entries = copied(self.entries)
         for item in items:
             place, equals, text = item.partition("=")
             steps = [step.strip() for step in place.split(".")]
@@ -154,7 +146,7 @@ class RunDescription:
                 )
             if steps[0] == "strategy" and steps[1] not in _OWN_FIELDS:
                 steps.insert(1, "parameters")
-            _put(entries, steps, _value(text.strip()), item)
+            put(entries, steps, value_of(text.strip()), item)
         origin = msgspec.structs.replace(self.origin, sets=(*self.origin.sets, *items))
         return RunDescription(entries, origin=origin)
 
@@ -164,7 +156,7 @@ class RunDescription:
         Raises:
             ConfigError: What `RunDescription` refuses.
         """
-        merged = _copied(self.entries)
+        merged = copied(self.entries)
         for name, table in entries.items():
             merged[name] = {**merged.get(name, {}), **table}
         return RunDescription(merged, origin=self.origin)
@@ -323,62 +315,3 @@ def _given(entries: msgspec.Struct, *names: str) -> dict[str, Any]:
     """The fields that say something, or those of them that are named."""
     fields = msgspec.structs.asdict(entries)
     return {n: v for n, v in fields.items() if v is not None and (not names or n in names)}
-
-
-def _copied(entries: Any) -> Any:
-    """Tables and lists anew, so that the original stays as it is."""
-    if isinstance(entries, dict):
-        return {name: _copied(value) for name, value in entries.items()}
-    return [_copied(value) for value in entries] if isinstance(entries, list) else entries
-
-
-def _settled(entries: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """The entries with absolute paths, and with dates as text where text is asked for."""
-    found: dict[str, Any] = {}
-    for name, given in _copied(dict(entries)).items():
-        kept = given.get("parameters") if name == "strategy" and isinstance(given, dict) else None
-        table = _with_text(given)
-        if kept is not None:  # these are the user's own, and may be dates
-            table["parameters"] = kept
-        if isinstance(table, dict):
-            inner = [t for t in table.values() if isinstance(t, dict)] if name == "signals" else []
-            for one in (table, *inner):
-                for field in _PATHS.get(name, ("path",) if name == "signals" else ()):
-                    if field in one:
-                        one[field] = _absolute(one[field], base)
-        found[name] = table
-    return found
-
-
-def _with_text(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _with_text(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_with_text(one) for one in value]
-    return value.isoformat() if isinstance(value, dt.date | dt.time) else value
-
-
-def _absolute(value: Any, base: Path) -> Any:
-    if isinstance(value, list):
-        return [_absolute(one, base) for one in value]
-    return str(base / Path(value).expanduser()) if isinstance(value, str) and value else value
-
-
-def _value(text: str) -> Any:
-    """A value as TOML has it, else the text."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _put(entries: dict[str, Any], steps: list[str], value: Any, item: str) -> None:
-    table = entries
-    for step in steps[:-1]:
-        inner = table.setdefault(step, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(
-                f"--set {item}: {step} is not a table here but {inner!r}; it has no fields to set."
-            )
-        table = inner
-    table[steps[-1]] = value

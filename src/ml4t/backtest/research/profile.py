@@ -71,9 +71,8 @@ def profile(*data: Any, **options: Any) -> DataProfile:
         ...     "timestamp": [date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4)],
         ...     "asset_id": "AAPL", "open": [100.0, 101.0, 25.1], "high": [101.0, 102.0, 26.0],
         ...     "low": [99.0, 99.0, 24.0], "close": [100.0, 101.0, 25.5], "volume": 1e6})
-        >>> profile(prices).warnings[0]
-        "1 jump looks like a split: AAPL at 2024-01-04 (4 new for 1 old). Pass the splits as \
-actions, or use adjusted prices."
+        >>> profile(prices).warnings[0].partition(".")[0]
+        '1 jump looks like a split: AAPL at 2024-01-04 (4 new for 1 old)'
     """
     clock = Clock(*data, **options)
     bars = market.read(clock, columns=_BARS)
