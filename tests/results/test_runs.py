@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import hashlib
 import json
 import math
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ import pytest
 
 from ml4t.backtest import BacktestEngine, RunStore, Strategy
 from ml4t.backtest.errors import ConfigError, DataError
-from ml4t.backtest.results import runs_scratch
+from ml4t.backtest.results import runs_entry, runs_scratch
 from ml4t.backtest.results.result import BacktestResult
 from ml4t.backtest.testing.markets import ten_bars
 
@@ -630,6 +632,135 @@ def test_a_store_that_may_only_be_read(open_folder: Path) -> None:
         done.stdout + done.stderr
     )
     assert sorted(path.name for path in store.folder.iterdir()) == before
+
+
+def test_a_full_disk_leaves_nothing(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own error, no entry and no rest."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr("ml4t.backtest.results.store._write", full)
+    with pytest.raises(OSError, match="no space left"):
+        store.add(hold(1))
+    assert store.frame().is_empty()
+    assert store.trials("Hold") == 0
+    assert _leftovers(store) == []
+
+
+def test_a_store_that_may_not_be_read_says_so(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty would be another answer. One folder of many that may not be read is damage."""
+    bad, good = store.add(hold(1)), store.add(hold(2))
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if Path(path).name == bad:
+            raise PermissionError(errno.EACCES, "permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("ml4t.backtest.results.runs_entry.os.scandir", refused)
+    assert set(store.frame()["run_id"]) == {good, bad}
+    monkeypatch.undo()
+
+    def closed(_: Path) -> Any:
+        raise PermissionError(errno.EACCES, "permission denied")
+
+    monkeypatch.setattr(type(store.folder), "iterdir", closed)
+    with pytest.raises(ConfigError, match=r"cannot be read: .*permission denied"):
+        store.frame()
+
+
+# Races, forced
+
+
+def test_an_id_that_is_taken_meanwhile_leads_to_the_next(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes may find the same id free; the rename decides."""
+    taken = store.add(hold(1))
+    exists = type(store.folder).exists
+    blind = [taken]
+
+    def overlooks(self: Path) -> bool:
+        return False if self.name in blind else exists(self)
+
+    monkeypatch.setattr(type(store.folder), "exists", overlooks)
+    other = store.add(hold(1))
+    monkeypatch.undo()
+    assert other != taken
+    assert set(store.frame()["run_id"]) == {taken, other}
+
+
+def test_a_run_removed_by_another_meanwhile_is_unknown(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither loading nor removing takes its absence for damage."""
+    run_id = store.add(hold(1))
+    listed = RunStore._entries(store)
+    monkeypatch.setattr(RunStore, "_entries", lambda _: listed)
+    shutil.rmtree(store.folder / run_id)
+    with pytest.raises(ConfigError, match="Another process has removed the run"):
+        store.load(run_id)
+    with pytest.raises(ConfigError, match="Another process has removed the run"):
+        store.remove(run_id)
+
+
+def test_a_folder_that_goes_while_it_is_read_is_not_listed(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it was there, half was not: it is looked at again."""
+    run_id = store.add(hold(1))
+    (store.folder / "runs.sqlite").unlink()
+    read = runs_entry.read
+
+    def removes(folder: Path, **options: Any) -> Any:
+        (folder / "fills.parquet").unlink()
+        entry = read(folder, **options)
+        assert entry.status == "damaged"
+        shutil.rmtree(folder)
+        return entry
+
+    monkeypatch.setattr(runs_entry, "read", removes)
+    assert store.frame().is_empty()
+    assert not (store.folder / run_id).exists()
+
+
+def test_a_lock_that_is_swept_before_it_is_held_is_made_again(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between making and locking a file it belongs to nobody."""
+    lock, calls = runs_scratch._lock, []
+
+    def swept(handle: int, *, wait: bool) -> bool | None:
+        calls.append(wait)
+        if calls == [True]:
+            for path in (store.folder / ".writing").iterdir():
+                path.unlink()
+        return lock(handle, wait=wait)
+
+    monkeypatch.setattr(runs_scratch, "_lock", swept)
+    run_id = store.add(hold(1))
+    assert calls[:2] == [True, True]
+    assert store.find(run_id) == run_id
+    assert _leftovers(store) == []
+
+
+def test_a_store_goes_to_another_process(store: RunStore) -> None:
+    """It holds no connection, so it can be pickled for a pool of workers."""
+    run_id = store.add(hold(1))
+    there = pickle.loads(pickle.dumps(store))  # noqa: S301  our own
+    assert there.find(run_id) == run_id
+
+
+def test_threads_may_share_a_store(store: RunStore) -> None:
+    """Each call has a connection of its own."""
+    results = [hold(units) for units in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        ids = list(pool.map(store.add, results))
+    assert sorted(store.frame()["run_id"]) == sorted(ids)
+    assert _leftovers(store) == []
 
 
 # Processes
