@@ -72,7 +72,7 @@ def test_an_unknown_kind_or_option_is_refused(run: BacktestResult) -> None:
         run.plot("equty")
     with pytest.raises(ConfigError, match=r"no option 'benchmrak'. Did you mean 'benchmark'"):
         run.plot("equity", benchmrak="A00")
-    with pytest.raises(ConfigError, match="theme 'drak'. Did you mean 'dark'"):
+    with pytest.raises(ConfigError, match=r"theme 'drak'. Did you mean 'dark'"):
         run.plot(theme="drak")
     with pytest.raises(ConfigError, match="window must be at least 2"):
         run.plot("rolling", window=1)
@@ -109,7 +109,7 @@ def test_themes_differ_in_paper_and_ink(run: BacktestResult) -> None:
     assert light.data == dark.data
 
 
-# -- what they show ------------------------------------------------------------------------------
+# -- what they show ----------------------------------------------------------------------------
 
 
 def test_equity_and_drawdown_are_those_of_the_run(run: BacktestResult) -> None:
@@ -217,7 +217,7 @@ def test_the_price_shows_fills_and_stops_where_they_were(run: BacktestResult) ->
     fills = run.fills.filter(asset_id="A01", side="buy")
     assert _named(figure, "bought").y.tolist() == fills["price"].to_list()
     stops = run.orders.filter(pl.col("asset_id") == "A01").drop_nulls("stop_price")
-    levels = [y for y in _named(figure, "stop of orders").y[::3]]
+    levels = list(_named(figure, "stop of orders").y[::3])
     assert levels == stops["stop_price"].to_list()
     candle = _named(figure, "price")
     assert candle.close.tolist() == run.market(["A01"])["close"].to_list()
@@ -230,7 +230,7 @@ def test_an_asset_that_is_unknown_is_refused(run: BacktestResult) -> None:
         run.plot("price", asset="A99")
 
 
-# -- long curves -----------------------------------------------------------------------------------
+# -- long curves -------------------------------------------------------------------------------
 
 
 @given(
@@ -323,7 +323,7 @@ def test_times_are_those_of_the_data_own_clock() -> None:
     assert time_labels(late) == ["2024-03-05 09:31:00.000007"]
 
 
-# -- the notebook ----------------------------------------------------------------------------------
+# -- the notebook ------------------------------------------------------------------------------
 
 
 def test_a_notebook_gets_a_sparkline_without_plotly(

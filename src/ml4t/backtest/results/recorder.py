@@ -296,7 +296,9 @@ class Recorder:
         rows = rows[known]
         columns = {name: column[rows] for name, column in chunk.signals.items()}
         if chunk.meta is not None and VERSION not in columns:
-            columns[VERSION] = _versions(chunk.meta[rows])
+            versions = _versions(chunk.meta[rows])
+            if any(version is not None for version in versions.tolist()):
+                columns[VERSION] = versions
         self.signals.append((ids, columns))
 
     # -- at the end of the run ----------------------------------------------------------------

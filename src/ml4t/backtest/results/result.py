@@ -512,7 +512,7 @@ class BacktestResult:
 
     def _bars_with(self, *names: str | None) -> pl.DataFrame:
         wanted = ["open", "close", *(name for name in names if name is not None)]
-        return self.market(columns=list(dict.fromkeys(wanted)))
+        return skill.plain(self.market(columns=list(dict.fromkeys(wanted))))
 
     def intervals(
         self,

@@ -68,7 +68,8 @@ def _across(pairs: pl.DataFrame, horizon: int) -> dict[str, Any]:
     """A rank correlation for each timestamp, and their mean."""
     ranks = (pl.col(name).rank().over("timestamp") for name in ("signal", "ahead"))
     by_time = (
-        pairs.with_columns(*ranks)
+        pairs.sort("timestamp")  # neighbours rank faster
+        .with_columns(*ranks)
         .group_by("timestamp")
         .agg(pl.corr("signal", "ahead").fill_nan(None).alias("ic"), pl.len().alias("assets"))
         .sort("timestamp")
@@ -146,8 +147,10 @@ def signal_buckets(
     _check(buckets, horizon)
     _check_open(market, horizon)
     pairs = _pairs(_by_asset(market, signal=_number(market, name)), horizon)
-    rank = pl.col("signal").rank("min").cast(pl.Int64) - 1
-    bucket = rank * buckets // pl.len().cast(pl.Int64) + 1
+    # Equal values go where the middle of them belongs, so that half of them being equal is no
+    # reason to put the others with them.
+    twice = (2.0 * pl.col("signal").rank() - 1.0).cast(pl.Int64)
+    bucket = twice * buckets // (2 * pl.len().cast(pl.Int64)) + 1
     rows = pairs.select("timestamp", "signal", "ahead", bucket.alias("bucket"))
     ahead, signal = pl.col("ahead"), pl.col("signal")
     figures = (
@@ -294,6 +297,14 @@ def _pairs(frame: pl.DataFrame, horizon: int) -> pl.DataFrame:
     ahead = pl.when(is_same, entry > 0.0).then(leave / entry - 1.0)
     found = frame.select(pl.exclude("_open", "_close"), ahead.alias("ahead"))
     return found.filter(pl.col("ahead").is_finite()).drop_nulls()
+
+
+def plain(market: pl.DataFrame) -> pl.DataFrame:
+    """A market whose booleans and words, kept as Python objects during a run, are columns."""
+    objects = [name for name, kind in market.schema.items() if kind == pl.Object]
+    return market.with_columns(
+        pl.Series(name, market[name].to_list(), strict=False) for name in objects
+    )
 
 
 def _number(market: pl.DataFrame, name: str) -> pl.Expr:

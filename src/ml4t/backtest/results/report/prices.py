@@ -41,7 +41,7 @@ def prices(draft: Draft) -> Section:
     traded = result.fills["asset_id"].n_unique()
     words = f"The {MOST} most traded of {traded:,} assets." if traded > len(chosen) else ""
     selector = (
-        '<div class="controls"><label>Asset <select id="price-asset">'
-        f"{''.join(options)}</select></label></div>"
+        '<div class="controls"><label for="price-asset">Asset</label><select id="price-asset">'
+        f"{''.join(options)}</select></div>"
     )
     return Section("price", title, "Prices", paragraph(words) + selector + place)

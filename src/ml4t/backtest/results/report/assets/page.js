@@ -27,9 +27,12 @@
     });
   };
   const paper = () => Math.min(680, root.clientWidth);
+  let drawing = false;
   const drawNext = () => {
+    drawing = true;
     const waiting = charts.filter((chart) => chart.dataset.drawn !== chart.dataset.figure);
     if (!waiting.length) {
+      drawing = false;
       root.dataset.drawn = "all";
       return;
     }
@@ -38,7 +41,11 @@
     draw(waiting[0]);
     setTimeout(drawNext, 0);
   };
-  const redraw = () => charts.forEach((chart) => chart.dataset.drawn && draw(chart));
+  const redraw = () => {
+    delete root.dataset.drawn;
+    charts.forEach((chart) => delete chart.dataset.drawn);
+    if (!drawing) drawNext();
+  };
 
   // -- light and dark --------------------------------------------------------------------------
 
