@@ -10,7 +10,8 @@ from textwrap import dedent
 import polars as pl
 import pytest
 
-from ml4t.backtest import RunStore
+from ml4t.backtest import RunStore, errors
+from ml4t.backtest.cli.failures import _is_own
 from tests.cli.conftest import STRATEGY, Invoke
 
 RUN = ("run", "strategy.py", "--data", "prices.parquet")
@@ -237,6 +238,12 @@ def test_an_unknown_and_an_ambiguous_run_are_refused(invoke: Invoke) -> None:
     assert refused(invoke, "explain", "n1", "AAA", "2034-01-05")
     refused(invoke, "runs", "remove", "n1", "n3")
     assert RunStore().frame().height == 2
+
+
+def test_own_frames_are_those_of_no_library() -> None:
+    """Also below the prefix of Python, where containers keep programs."""
+    assert _is_own(str(Path(sys.prefix) / "app" / "strategy.py"))
+    assert not any(map(_is_own, (pl.__file__, subprocess.__file__, "<string>", errors.__file__)))
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

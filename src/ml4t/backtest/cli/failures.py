@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 FINE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 _OURS = Path(ml4t.backtest.errors.__file__).parent
-_OTHERS = tuple(Path(p) for p in {*sysconfig.get_paths().values()})
+# Not the whole prefix: people keep strategies in /usr/src/app, and beside an environment.
+_OTHERS = tuple(
+    Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
 
 
 @contextmanager
