@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml4t.backtest import BacktestResult, compare
+from ml4t.backtest import BacktestEngine, BacktestResult, compare
+from ml4t.backtest.testing.markets import ten_bars
 from tests.report.conftest import EVIL, evil_run, large_record
+from tests.report.test_page import Idle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +42,9 @@ def show(browser: Any) -> Iterator[Callable[..., Any]]:
     contexts = []
 
     def heard(message: Any) -> None:
-        if message.type in ("error", "warning") and not any(d in message.text for d in DRIVER):
+        if message.type in ("error", "warning", "trace") and not any(
+            d in message.text for d in DRIVER
+        ):
             complaints.append(f"console: {message.text}")
 
     def asked(request: Any) -> None:
@@ -255,6 +259,13 @@ def test_the_page_of_a_large_run_opens(show: Callable[..., Any], tmp_path: Path)
     assert path.stat().st_size < 15_000_000
     page = show(path)
     assert len(_column(page, 0)) == 300
+
+
+def test_a_run_in_which_nothing_happened_is_drawn(show: Callable[..., Any], tmp_path: Path) -> None:
+    """Empty panels complain of nothing."""
+    result = BacktestEngine(ten_bars(), strategy=Idle()).run()
+    page = show(result.report(tmp_path / "report.html"))
+    assert page.locator(".chart").count() >= 3
 
 
 def test_a_comparison_is_drawn(show: Callable[..., Any], tmp_path: Path) -> None:

@@ -222,6 +222,16 @@ def test_a_loaded_result_says_what_is_missing_and_why(evil: BacktestResult, tmp_
         loaded.report(tmp_path / "report.html", benchmark="equal_weight")
 
 
+def test_signals_that_nobody_traded_on_are_judged_all_the_same(tmp_path: Path) -> None:
+    """By what followed them on all bars."""
+    market = random_market(assets=4, sessions=60, seed=4, information=0.1)
+    result = BacktestEngine(market, strategy=Idle()).run()
+    reader = read(result.report(tmp_path / "report.html"))
+    known = {attrs["id"]: text for attrs, text in reader.all("section")}
+    assert "By trades: there were none." in known["signals"]
+    assert {"figure-signal-0-buckets", "figure-signal-0-ic"} <= set(data(reader))
+
+
 def test_a_run_without_a_trade_has_a_page(tmp_path: Path) -> None:
     """That says so."""
     result = BacktestEngine(ten_bars(), strategy=Idle()).run()

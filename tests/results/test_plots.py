@@ -17,6 +17,7 @@ from ml4t.backtest import BacktestEngine, BacktestResult, ConfigError, DataError
 from ml4t.backtest.results.charts import series
 from ml4t.backtest.results.charts.downsample import candles, curve, m4, time_labels
 from ml4t.backtest.testing.markets import random_market
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,6 +234,7 @@ def test_an_asset_that_is_unknown_is_refused(run: BacktestResult) -> None:
 # -- long curves -------------------------------------------------------------------------------
 
 
+@examples(30)
 @given(
     values=st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=50, max_size=400),
     gaps=st.lists(st.integers(1, 1_000), min_size=400, max_size=400),

@@ -174,9 +174,11 @@ def _positive(name: str, value: int) -> int:
 
 
 def signal_names(result: BacktestResult) -> list[str]:
-    """The signals that were noted with orders, without notes about the model (`_meta`)."""
+    """The signals of the run, ordered on or not, without notes about the model (`_meta`)."""
     columns = [c.removeprefix(_PREFIX) for c in result.orders.columns if c.startswith(_PREFIX)]
-    return [name for name in columns if not name.startswith("_")]
+    coverage = result.signal_coverage
+    known = coverage["signal"].to_list() if "signal" in coverage.columns else []
+    return [name for name in dict.fromkeys([*columns, *known]) if not name.startswith("_")]
 
 
 def most_traded(result: BacktestResult, most: int) -> list[str]:

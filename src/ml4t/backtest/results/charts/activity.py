@@ -63,6 +63,7 @@ def exposure(
         drawn = curve(paid["timestamp"], paid[name].to_numpy(), max(1, points // 4))
         line = {"color": colour, "shape": "hv", "width": 1.6}
         _add_line(figure, drawn.x, drawn.y, name, 3, "%{y:,.2f}", line=line, legend="legend2")
+    figure.update_xaxes(type="date")  # also of a panel in which nothing happened
     for row, form in ((1, ".4~%"), (2, ".4~%"), (3, ",")):
         figure.update_yaxes(tickformat=form, row=row, col=1)
     return style.finish(figure, alt=_exposed(held, paid), notes=notes[:1])

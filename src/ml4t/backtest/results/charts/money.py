@@ -65,6 +65,7 @@ def equity(
         )  # fmt: skip
         notes += [drawn.note, deep.note] if is_main else []
         said.append(_told(name, frame, below))
+    figure.update_xaxes(type="date")
     figure.update_yaxes(title="equity", type="log" if log else "linear", row=1, col=1)
     figure.update_yaxes(title="drawdown", tickformat=".4~%", row=2, col=1)
     return style.finish(figure, alt=" ".join(said), notes=notes[:1])
@@ -93,6 +94,7 @@ def drawdown(frame: pl.DataFrame, *, points: int = 4 * BUCKETS) -> Any:
     values = frame["drawdown"].to_numpy()
     drawn = curve(frame["timestamp"], values, max(1, points // 4))
     _line(figure, drawn, "drawdown", style.BLUE, 1, fill="tozeroy", hovertemplate="%{y:.2%}")
+    figure.update_xaxes(type="date")
     figure.update_yaxes(tickformat=".4~%")
     return style.finish(figure, alt=_told("Drawdown of equity", frame, values), notes=[drawn.note])
 
@@ -223,5 +225,6 @@ def rolling(frame: pl.DataFrame, *, window: int, points: int = 4 * BUCKETS) -> A
         if len(values):
             ends = f"{shown(float(values.min()))} and {shown(float(values.max()))}"
             alt.append(f"Rolling {name} over {window} sessions, between {ends}.")
+    figure.update_xaxes(type="date")  # also where there is no window
     figure.update_yaxes(tickformat=".4~%", rangemode="tozero", row=2, col=1)
     return style.finish(figure, alt=" ".join(alt) or "No complete window.", notes=notes)

@@ -57,6 +57,7 @@ def price(
             line={"color": style.PURPLE, "width": 1}, row=row, col=1,
         )  # fmt: skip
         notes.append(drawn.note)
+    figure.update_xaxes(type="date")
     figure.update_layout(xaxis_rangeslider_visible=False, hovermode="closest")
     bought, sold = (int((fills["side"] == side).sum()) for side, *_ in _SIDES)
     alt = f"Price with {count(bought, 'purchase')} and {count(sold, 'sale')}."

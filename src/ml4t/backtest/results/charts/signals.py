@@ -119,13 +119,13 @@ def calibration(frame: pl.DataFrame, *, name: str, horizon: int) -> Any:
     )
     known = frame.drop_nulls(["average_confidence", "hit_rate"])
     figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", name="as often as it says",
+        x=[0, 1], y=[0, 1], mode="lines", showlegend=False,
         line={"color": style.GREY, "dash": "dot", "width": 1}, hoverinfo="skip",
     )  # fmt: skip
     figure.add_scatter(
         x=known["average_confidence"].to_numpy(), y=known["hit_rate"].to_numpy(),
         error_y=_reach(known, "hit_rate", "low_rate", "high_rate"), mode="markers",
-        customdata=known["count"].to_numpy(), name="this model",
+        customdata=known["count"].to_numpy(), showlegend=False,
         marker={"color": style.BLUE, "size": 8},
         hovertemplate="%{x:.0%}: right in %{y:.1%} of %{customdata:,}<extra></extra>",
     )  # fmt: skip
@@ -135,7 +135,8 @@ def calibration(frame: pl.DataFrame, *, name: str, horizon: int) -> Any:
         f"{percent(row['average_confidence'])}: {percent(row['hit_rate'])}"
         for row in known.iter_rows(named=True)
     )
-    return style.finish(figure, alt=f"Calibration of {name}: {told or 'no bars'}.", notes=[_BARS])
+    notes = [_BARS, "Dotted line: right as often as it says."]
+    return style.finish(figure, alt=f"Calibration of {name}: {told or 'no bars'}.", notes=notes)
 
 
 def _reach(frame: pl.DataFrame, value: str, low: str, high: str) -> dict[str, Any]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+_MANY = 30  # rows of a table that scrolls in a box of its own
+
+
 class Column(msgspec.Struct, frozen=True):
     """A column of a table.
 
@@ -47,7 +50,7 @@ def _class(kind: str) -> str:
 def table(
     caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]], kind: str = ""
 ) -> str:
-    """A table that scrolls by itself where it is too wide; the first cell of a row heads it.
+    """A table that scrolls by itself where it is too wide or long; the first cell heads its row.
 
     Args:
         caption: What it shows, in words.
@@ -59,11 +62,12 @@ def table(
         f'<th scope="col"{_class("number" if c.is_number else "")}>{text(c.title)}</th>'
         for c in columns
     )
-    body = "".join(f"<tr>{_cells(columns, row)}</tr>" for row in rows)
+    lines = [f"<tr>{_cells(columns, row)}</tr>" for row in rows]
     return scrolling(
         caption,
         f"<table{_class(kind)}><caption>{text(caption)}</caption>"
-        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>",
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>",
+        "tall" if len(lines) > _MANY else "",
     )
 
 

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 _MOST = 4
 _HORIZONS = (1, 2, 5, 10, 20)
+_VERSIONS = ("model_version",)  # has a table of its own
 _CONFIDENT = ("conf", "prob")  # names of signals that claim to be probabilities
 
 
 def signals(draft: Draft) -> Section:
     """Every signal: its trades by bucket, and the returns that followed it on all bars."""
-    names = plots.signal_names(draft.result)
+    names = [name for name in plots.signal_names(draft.result) if name not in _VERSIONS]
     title = "What the signals were worth"
     if not names:
         why = missing("Not shown:", "the run had no signals.")
@@ -40,10 +41,11 @@ def signals(draft: Draft) -> Section:
     if isinstance(market, DataError):
         parts.append(missing("What followed the signals is not shown:", market))
     for i, name in enumerate(names[:_MOST]):
-        parts.append(f'<h3>{text(name)}</h3><div class="trio">{_by_trades(draft, i, name)}')
+        charts_of = [_by_trades(draft, i, name)]
         if isinstance(market, pl.DataFrame):
-            parts.append(_by_bars(draft, i, name, market))
-        parts.append("</div>")
+            charts_of += _by_bars(draft, i, name, market)
+        shape = "trio" if len(charts_of) == 3 else "pair"  # noqa: PLR2004  no gaps in the last line
+        parts.append(f'<h3>{text(name)}</h3><div class="{shape}">{"".join(charts_of)}</div>')
     parts.append(_versions(draft))
     return Section("signals", title, "Signals", "".join(parts))
 
@@ -63,7 +65,7 @@ def _by_trades(draft: Draft, i: int, name: str) -> str:
     return draft.figure(f"signal-{i}", figure)
 
 
-def _by_bars(draft: Draft, i: int, name: str, market: pl.DataFrame) -> str:
+def _by_bars(draft: Draft, i: int, name: str, market: pl.DataFrame) -> list[str]:
     """What followed the signal; with one price a bar from the close after the next one on."""
     bars = market.select("timestamp", "asset_id", "open", "close", name)
     horizon = 2 if bool((bars["open"] == bars["close"]).all()) else 1
@@ -85,7 +87,7 @@ def _by_bars(draft: Draft, i: int, name: str, market: pl.DataFrame) -> str:
             parts.append(draft.figure(f"signal-{i}-{kind}", make()))
         except BacktestError as error:  # a signal of words, or too few bars
             parts.append(missing("Not shown:", error))
-    return "".join(dict.fromkeys(parts))
+    return list(dict.fromkeys(parts))
 
 
 def _versions(draft: Draft) -> str:
