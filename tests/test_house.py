@@ -557,7 +557,8 @@ def test_wheel_shares_the_namespace(tmp_path: Path) -> None:
     wheels = [_build(ROOT, tmp_path / "ours"), _build(other, tmp_path / "theirs")]
 
     names = zipfile.ZipFile(wheels[0]).namelist()
-    assert {"ml4t/backtest/py.typed", "ml4t/backtest/demo/prices.parquet"} <= set(names)
+    assets = {f"ml4t/backtest/results/report/assets/{name}" for name in ("page.js", "style.css")}
+    assert {"ml4t/backtest/py.typed", "ml4t/backtest/demo/prices.parquet", *assets} <= set(names)
     assert "ml4t/__init__.py" not in names
     assert {n for n in names if n.endswith(".py")} == {
         str(p.relative_to(SOURCE)) for p in _modules()

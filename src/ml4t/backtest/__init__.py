@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from ml4t.backtest.limits.limits import RiskLimits
+    from ml4t.backtest.results.comparison import compare
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.results.runs import RunStore
     from ml4t.backtest.simulation.account import Account, UnleveragedAccount
@@ -114,6 +115,7 @@ __all__ = [
     "VolumeShareSlippage",
     "__version__",
     "alpaca_equities",
+    "compare",
     "interactive_brokers_fixed",
     "interactive_brokers_tiered",
     "us_regulatory_fees",
@@ -170,6 +172,7 @@ _HOMES = {
     "VolumeParticipation": "simulation.liquidity",
     "VolumeShareSlippage": "simulation.impact",
     "alpaca_equities": "simulation.presets",
+    "compare": "results.comparison",
     "interactive_brokers_fixed": "simulation.presets",
     "interactive_brokers_tiered": "simulation.presets",
     "us_regulatory_fees": "simulation.presets",

@@ -175,6 +175,8 @@ class BacktestEngine:
         Raises:
             DataError: The input is refused.
             StrategyError: A hook raised; `error.result` holds what had happened until then.
+            KeyboardInterrupt: The user stopped it; here too `result` is what there was by then, or
+                None before the first bar.
         """
         with _spared_collector():
             return _Run(self).run()
@@ -250,6 +252,9 @@ class _Run:
         except BacktestError as error:
             raise self._with_result(error) from error.__cause__
         except BdbQuit:
+            raise
+        except KeyboardInterrupt as stop:
+            self._keep_result(stop)
             raise
         except Exception as error:
             raise self._with_result(self._part_failure(error)) from error
@@ -437,6 +442,17 @@ class _Run:
             self.recorder.flush(0 if bars is None else bars.index + 1)
             error.result = self._result(complete=False)
         return error
+
+    def _keep_result(self, stop: KeyboardInterrupt) -> None:
+        """Leave what had happened until an interrupt on it, as `stop.result`.
+
+        An interrupt may come between any two instructions, also while a fill is booked. If no
+        result can be made of what is there, that must not hide the interrupt: it is None then.
+        """
+        kept = BacktestError()
+        with suppress(Exception):
+            self._with_result(kept)
+        stop.result = kept.result  # type: ignore[attr-defined]
 
     def _result(self, *, complete: bool) -> BacktestResult:
         engine, clock, broker = self.engine, self.clock, self.broker

@@ -475,6 +475,8 @@ def meaning(layout: Layout, naming: Naming) -> dict[str, Any]:
     """What a result says about the columns that bars were made of."""
     return {
         "columns": {
+            "timestamp": layout.time,
+            "asset_id": layout.asset,
             "prices": layout.prices,
             "volume": layout.volume,
             "signals": list(layout.signals),

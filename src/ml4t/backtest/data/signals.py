@@ -9,9 +9,11 @@ time may be made available before it. Which row is current is explained in `publ
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from ml4t.backtest.data.coverage import Coverage
@@ -19,12 +21,12 @@ from ml4t.backtest.data.layout import META
 from ml4t.backtest.data.origin import table_source
 from ml4t.backtest.data.predictions import AVAILABLE, Predictions, quote
 from ml4t.backtest.data.publications import index_rows
+from ml4t.backtest.data.tables import to_frame
 from ml4t.backtest.data.times import check_same_zone, known_times, read_duration, show_times
-from ml4t.backtest.errors import ConfigError, DataError
+from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
 from ml4t.backtest.types.time import DAY_US, TimeAxis
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable, Sequence
 
     from ml4t.backtest.data.calendar import TradingCalendar
@@ -50,6 +52,22 @@ class Publication(NamedTuple):
     published: int
     age: int
     is_current: bool
+
+
+class SignalTable(msgspec.Struct, frozen=True):
+    """One of several tables of predictions, with options of its own: a value of `signals={...}`.
+
+    Args:
+        table: As of `SignalFrame`.
+        columns: Exactly these are its signals; None means all.
+        delay: As of `SignalFrame`; None leaves it to the run.
+        max_age: As of `SignalFrame`; None leaves it to the run.
+    """
+
+    table: Any
+    columns: list[str] | None = None
+    delay: dt.timedelta | str | None = None
+    max_age: dt.timedelta | str | None = None
 
 
 class SignalFrame:
@@ -299,19 +317,26 @@ def read_signals(
     """
     if signals is None:
         return []
-    tables = signals if isinstance(signals, Mapping) else {None: signals}
+    tables: Mapping[Any, Any] = signals if isinstance(signals, Mapping) else {None: signals}
     if not tables:
         raise ConfigError("signals={} is empty. Leave it out, or pass {name: frame}.")
-    frames = [
-        SignalFrame(
-            table,
+    frames = []
+    for name, table in tables.items():
+        own = table if isinstance(table, SignalTable) else SignalTable(table)
+        frame = SignalFrame(
+            own.table,
             name="signals" if name is None else f"signals[{name!r}]",
-            signal_columns=signal_columns,
-            delay=delay,
-            max_age=max_age,
+            signal_columns=signal_columns if own.columns is None else own.columns,
+            delay=delay if own.delay is None else own.delay,
+            max_age=max_age if own.max_age is None else own.max_age,
         )
-        for name, table in tables.items()
-    ]
+        for column in own.columns or ():
+            if column not in frame.names:
+                raise DataError(
+                    f"{frame.name}: there is no signal {column!r}. "
+                    f"{did_you_mean(column, to_frame(own.table, source=frame.name).columns)}"
+                )
+        frames.append(frame)
     refuse_collisions({f.name: [*f.names, *([META] if f.has_meta else [])] for f in frames})
     return frames
 

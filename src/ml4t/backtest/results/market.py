@@ -85,15 +85,7 @@ class Market:
         """See `BacktestResult.market`."""
         clock = self.clock()
         self._refuse_lost(columns)
-        parts = [_frame(chunk, asset_ids, columns) for chunk in clock.chunks()]
-        for asset_id in asset_ids or ():
-            if asset_id not in clock.universe.codes:
-                raise DataError(
-                    f"The run knows no asset {asset_id!r}. "
-                    f"{did_you_mean(asset_id, clock.universe.ids)}"
-                )
-        found = pl.concat(parts, how="diagonal", rechunk=True)
-        return found.sort("timestamp", "asset_id", maintain_order=True)
+        return read(clock, asset_ids, columns)
 
     def bars(
         self, asset_id: str, first: dt.date, last: dt.date
@@ -188,6 +180,29 @@ class Market:
 
 def _duration(microseconds: int | None) -> dt.timedelta | None:
     return None if microseconds is None else dt.timedelta(microseconds=microseconds)
+
+
+def read(
+    clock: Clock, asset_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """What a clock walks over, as `BacktestResult.market` gives it.
+
+    Args:
+        clock: Nobody else walks it at the same time.
+        asset_ids: Some assets; all by default.
+        columns: Some columns; all by default.
+
+    Raises:
+        DataError: Anything a run would refuse, or an unknown asset or column.
+    """
+    parts = [_frame(chunk, asset_ids, columns) for chunk in clock.chunks()]
+    for asset_id in asset_ids or ():
+        if asset_id not in clock.universe.codes:
+            raise DataError(
+                f"The run knows no asset {asset_id!r}. {did_you_mean(asset_id, clock.universe.ids)}"
+            )
+    found = pl.concat(parts, how="diagonal", rechunk=True)
+    return found.sort("timestamp", "asset_id", maintain_order=True)
 
 
 def _frame(

@@ -12,6 +12,7 @@ import polars as pl
 from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.results import (
     attribution,
+    card,
     explain,
     export,
     intervals,
@@ -604,11 +605,64 @@ class BacktestResult:
         """
         return explain.text(self, self._market, asset_id, at)
 
+    def plot(self, kind: str = "equity", **options: Any) -> Any:
+        """A Plotly figure of the run; needs the extra `plot`.
+
+        Long curves keep the first, last, lowest and highest point of every narrow strip of time;
+        `figure.layout.meta` says how many points are drawn of how many.
+
+        Args:
+            kind: "equity" (with drawdown; options `benchmark`, `log`), "drawdown", "returns" (by
+                month), "calendar" (by session; `years`), "rolling" (Sharpe and volatility;
+                `window`), "exposure" (with leverage, turnover and costs), "trades"
+                (distributions), "assets" (P&L of each; `most`), "signals" (P&L and hit rate by
+                bucket; `signal`, `buckets`), or "price" (`asset`, `signal`, `bars`).
+            **options: Those named above; `points`, how many a curve may have; `theme`, "light"
+                or "dark".
+
+        Returns:
+            A `plotly.graph_objects.Figure`.
+
+        Raises:
+            ConfigError: There is no such kind or option, or Plotly is not installed.
+            DataError: What is to be drawn is not there, such as the market of a loaded result.
+        """
+        from ml4t.backtest.results import plots
+
+        return plots.plot(self, kind, options)
+
+    def report(
+        self, path: str | os.PathLike[str], *, benchmark: Any = None, title: str | None = None
+    ) -> Path:
+        """Writes the run as one HTML page that needs no network; needs the extra `plot`.
+
+        The page says first how far the run can be trusted. The file appears whole or not at all;
+        a file there before is replaced.
+
+        Args:
+            path: The file, such as "report.html".
+            benchmark: What to compare with: an asset of the run, "equal_weight" (of all its
+                assets), a pandas or Polars frame or series of prices or equity with times, or
+                another result.
+            title: The heading; the name of the strategy by default.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            ConfigError: Plotly is not installed, the folder does not exist, or `benchmark` is
+                none of these.
+            DataError: The benchmark does not reach into the run.
+        """
+        from ml4t.backtest.results.report import page
+
+        return page.write(self, path, benchmark=benchmark, title=title)
+
     def __repr__(self) -> str:
         return summary.line(self)
 
     def _repr_html_(self) -> str:
-        return summary.html(self)
+        return card.html(self)
 
     # -- for other tools -----------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A result on one page, on one line, and as a small table for notebooks."""
+"""A result on one page, and on one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import re
 import textwrap
 from collections import Counter
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -21,7 +20,7 @@ WIDTH = 88
 _LABEL = 18
 _NONE = "NONE"
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
-_FREE = {
+FREE = {
     "commission": f"{_NONE}: trading is assumed to be free of charge",
     "slippage": f"{_NONE}: fills are assumed to get the reference price",
 }
@@ -145,23 +144,26 @@ def line(result: BacktestResult) -> str:
     )
     ended = "" if result.complete else "INCOMPLETE, "
     ended += "BANKRUPT, " if result.record.counts.get("bankruptcies") else ""
-    return f"<BacktestResult {_strategy(result)}, {_span(result)}: {ended}{', '.join(figures)}>"
+    return f"<BacktestResult {strategy(result)}, {span(result)}: {ended}{', '.join(figures)}>"
 
 
-def _strategy(result: BacktestResult) -> str:
-    strategy = result.settings.get("strategy")
-    if isinstance(strategy, dict):
-        return str(strategy.get("class", "strategy"))
-    return str(strategy or "strategy")
+def strategy(result: BacktestResult) -> str:
+    """The name of the strategy."""
+    given = result.settings.get("strategy")
+    if isinstance(given, dict):
+        return str(given.get("class", "strategy"))
+    return str(given or "strategy")
 
 
-def _parameters(result: BacktestResult) -> str:
-    strategy = result.settings.get("strategy")
-    given = strategy.get("parameters") if isinstance(strategy, dict) else None
+def parameters(result: BacktestResult) -> str:
+    """The parameters of the strategy, and their values."""
+    made = result.settings.get("strategy")
+    given = made.get("parameters") if isinstance(made, dict) else None
     return ", ".join(f"{k}={value_text(v)}" for k, v in given.items()) if given else ""
 
 
-def _span(result: BacktestResult) -> str:
+def span(result: BacktestResult) -> str:
+    """From when to when."""
     sessions = result.record.equity["session"]
     return f"{sessions[0]} to {sessions[-1]}" if len(sessions) else "no bars"
 
@@ -173,7 +175,7 @@ def text(result: BacktestResult) -> str:
     """The page that `BacktestResult.summary` returns; no line is longer than 88 columns."""
     lines = [
         *_title(result),
-        *_section("How far to trust it", _trust(result)),
+        *_section("How far to trust it", trust(result)),
         *_section("Performance", _performance(result)),
         *_section("Costs and activity", _activity(result)),
         *_section("Trades", _trades(result)),
@@ -185,7 +187,7 @@ def text(result: BacktestResult) -> str:
 
 def _title(result: BacktestResult) -> Iterator[str]:
     equity = result.record.equity
-    title = f"{_strategy(result)}: {_span(result)}"
+    title = f"{strategy(result)}: {span(result)}"
     yield title
     yield "=" * min(len(title), WIDTH)
     known = len(result.record.asset_ids) or result.orders["asset_id"].n_unique()
@@ -193,8 +195,8 @@ def _title(result: BacktestResult) -> Iterator[str]:
     if len(equity) != len(result.returns):
         size.insert(1, count(len(equity), "timestamp"))
     yield ", ".join(size)
-    if parameters := _parameters(result):
-        yield from textwrap.wrap(f"with {parameters}", WIDTH)
+    if given := parameters(result):
+        yield from textwrap.wrap(f"with {given}", WIDTH)
     if not result.complete:
         yield ""
         yield "INCOMPLETE: the run ended in an error; this is what had happened until then."
@@ -218,12 +220,15 @@ def _section(title: str, rows: Iterator[tuple[str, str]]) -> Iterator[str]:
         ) or [f"  {label}"]
 
 
-def _trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
-    """What a careful reader asks first."""
+def trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
+    """What a careful reader asks first: labels and sentences.
+
+    A label that is empty goes on with the one before; one that is indented belongs to it.
+    """
     settings = result.settings
     if (few := close_only(result))[0]:
         yield "prices", _close_only(*few)
-    for part, free in _FREE.items():
+    for part, free in FREE.items():
         assumed = part_text(settings[part]) if part in settings else "not stated by the broker"
         yield part, free if assumed == _NONE else assumed
     if settings.get("account") is not None:
@@ -528,32 +533,3 @@ def _trades(result: BacktestResult) -> Iterator[tuple[str, str]]:
     mean, win, loss = amounts(m["expectancy"], m["average_win"], m["average_loss"])
     yield "average P&L", _row(mean, win=win, loss=loss)
     yield "held", f"{m['average_bars_held']:,.1f} bars on average"
-
-
-# -- a notebook's table ------------------------------------------------------------------------
-
-
-def html(result: BacktestResult) -> str:
-    """A compact table; every text in it is escaped."""
-    rows = {
-        "final equity": money(result.final_equity),
-        "total return": percent(result.total_return, sign=True),
-        "CAGR": percent(result.cagr, sign=True),
-        "volatility": percent(result.volatility),
-        "Sharpe": ratio(result.sharpe),
-        "max drawdown": percent(result.max_drawdown),
-        "costs": money(result.costs),
-        "fills": f"{len(result.record.fills):,}",
-        **{part: part_text(result.settings.get(part, "not stated")) for part in _FREE},
-    }
-    if not result.complete:
-        rows = {"INCOMPLETE": "the run ended in an error", **rows}
-    if result.record.counts.get("bankruptcies"):
-        rows = {"BANKRUPT": "nothing was left at the end of the run", **rows}
-    cells = "".join(
-        f"<tr><th style='text-align:left'>{escape(k)}</th>"
-        f"<td style='text-align:right'>{escape(v)}</td></tr>"
-        for k, v in rows.items()
-    )
-    title = escape(f"{_strategy(result)}: {_span(result)}")
-    return f"<table><caption>{title}</caption><tbody>{cells}</tbody></table>"

@@ -1,0 +1,1 @@
+"""The command line: `ml4t-backtest`, and `python -m ml4t.backtest`."""

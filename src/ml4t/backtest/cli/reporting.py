@@ -1,0 +1,58 @@
+"""Reports: checked before a long run, written after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml4t.backtest.cli.screen import say
+from ml4t.backtest.cli.showing import find
+from ml4t.backtest.results.charts import style
+from ml4t.backtest.results.comparison import compare
+from ml4t.backtest.results.report import page
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ml4t.backtest.results.result import BacktestResult
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Refuse what would be refused once everything else is done.
+
+    Raises:
+        ConfigError: The folder is not there, or the extra `plot` is not installed.
+    """
+    page.checked(path)
+    style.plotly()
+
+
+def write(result: BacktestResult, path: str | os.PathLike[str]) -> None:
+    """Write the page of a run, and say where it is."""
+    _say(result.report(path))
+
+
+def report(text: str, path: Path, *, store: str, benchmark: str | None, title: str | None) -> None:
+    """Write the page of a run that was kept.
+
+    Args:
+        text: The run.
+        path: The file.
+        store: The folder of the run store.
+        benchmark: Another run, to compare with.
+        title: The heading.
+    """
+    check(path)
+    name, result = find(text, store)
+    other = None if benchmark is None else find(benchmark, store)[1]
+    _say(result.report(path, benchmark=other, title=title or name))
+
+
+def report_comparison(results: Mapping[str, BacktestResult], path: Path) -> None:
+    """Write the page of several runs side by side."""
+    _say(compare(list(results.values()), list(results)).report(path))
+
+
+def _say(path: Path) -> None:
+    say(f"Report: {path}", "green")

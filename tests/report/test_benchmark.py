@@ -1,0 +1,105 @@
+"""What a run can be compared with."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from ml4t.backtest import BacktestEngine, BacktestResult, ConfigError, DataError, Strategy
+from ml4t.backtest.results.report.benchmark import resolve
+from ml4t.backtest.testing.markets import random_market
+
+if TYPE_CHECKING:
+    from ml4t.backtest.types.bars import Bars
+
+
+class Half(Strategy):
+    """Half of the money in the first asset."""
+
+    def on_bars(self, bars: Bars) -> None:
+        """Holds it."""
+        self.rebalance_to_weights({bars.asset_ids[0]: 0.5}, tolerance=0.1)
+
+
+@pytest.fixture
+def run() -> BacktestResult:
+    """Thirty sessions of three assets."""
+    return BacktestEngine(random_market(assets=3, sessions=30, seed=3), strategy=Half()).run()
+
+
+def test_an_asset_is_its_closes(run: BacktestResult) -> None:
+    """From the money at the start."""
+    found = resolve(run, "A01")
+    close = run.market(["A01"])["close"].to_numpy()
+    np.testing.assert_allclose(found.equity["equity"], 100_000 * close / close[0], rtol=1e-12)
+    assert found.name == "A01"
+    assert "no dividends" in found.note
+
+
+def test_an_unknown_asset_is_refused(run: BacktestResult) -> None:
+    """With the nearest name."""
+    with pytest.raises(ConfigError, match="Did you mean 'equal_weight'"):
+        resolve(run, "equal_wieght")
+
+
+@pytest.mark.parametrize("kind", ["polars", "pandas frame", "pandas series", "pandas column"])
+def test_a_table_of_yours_is_scaled(run: BacktestResult, kind: str) -> None:
+    """Prices or equity, with the times in a column or the index."""
+    times = run.equity["timestamp"].to_list()
+    values = [50.0 + i for i in range(len(times))]
+    series = pd.Series(values, index=pd.DatetimeIndex(times), name="INDEX")
+    given = {
+        "polars": pl.DataFrame({"timestamp": times, "close": values}),
+        "pandas frame": series.to_frame("close"),
+        "pandas series": series,
+        "pandas column": pd.DataFrame({"timestamp": times, "close": values}),
+    }[kind]
+    found = resolve(run, given)
+    expected = 100_000 * np.array(values) / 50.0
+    np.testing.assert_allclose(found.equity["equity"], expected, rtol=1e-12)
+    assert found.name == ("INDEX" if kind == "pandas series" else "benchmark")
+
+
+def test_a_benchmark_is_known_as_of_each_bar(run: BacktestResult) -> None:
+    """A gap keeps the last value, never the next one."""
+    days = run.equity["timestamp"].to_list()
+    found = resolve(run, pl.DataFrame({"timestamp": [days[0], days[10]], "equity": [1.0, 2.0]}))
+    assert found.equity["equity"].to_list() == [100_000.0] * 10 + [200_000.0] * (len(days) - 10)
+
+
+def test_daily_values_meet_intraday_bars_at_the_end_of_the_session() -> None:
+    """The close of a day is not shown in its morning."""
+    day = dt.datetime(2024, 3, 5)
+    times = [day + dt.timedelta(days=d, hours=h) for d in (0, 1) for h in (10, 12, 16)]
+    bars = pl.DataFrame(
+        {"timestamp": times, "asset_id": "A", "close": [10.0, 11.0, 12.0, 13.0, 14.0, 15.0]}
+    ).with_columns(open="close", high="close", low="close", volume=pl.lit(1.0))
+    result = BacktestEngine(bars, strategy=Half()).run()
+    daily = pl.DataFrame({"date": [day.date(), times[-1].date()], "close": [4.0, 5.0]})
+    found = resolve(result, daily)
+    assert found.equity["equity"].to_list() == [100_000.0] * 5 + [125_000.0]
+
+
+def test_another_result_is_a_benchmark(run: BacktestResult) -> None:
+    """Its equity; its returns are those of the run's sessions."""
+    found = resolve(run, run)
+    np.testing.assert_allclose(found.equity["equity"], run.equity["equity"], rtol=1e-12)
+    returns = found.returns(run)["return"]
+    np.testing.assert_allclose(returns, run.returns["return"], rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_no_benchmark_is_refused(run: BacktestResult) -> None:
+    """With what would be one."""
+    with pytest.raises(ConfigError, match="not int"):
+        resolve(run, 7)
+    with pytest.raises(ConfigError, match="has no times"):
+        resolve(run, pl.Series([1.0]))
+    with pytest.raises(ConfigError, match="one column of times"):
+        resolve(run, pl.DataFrame({"timestamp": [dt.date(2024, 1, 1)], "a": [1.0], "b": [2.0]}))
+    with pytest.raises(DataError, match="no positive value within the run"):
+        resolve(run, pl.DataFrame({"timestamp": [dt.date(2050, 1, 1)], "close": [1.0]}))
