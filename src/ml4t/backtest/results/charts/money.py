@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FEW = 40
+_SMALL = 1_000.0  # multiples of a start, not money
 _LINES = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.RED, style.GREY)
 
 
@@ -54,9 +55,8 @@ def equity(
         deep = curve(frame["timestamp"], below, max(1, points // 4))
         is_main = not said
         line = {"color": colour, "width": 1.8 if is_main else 1.2}
-        _line(
-            figure, drawn, name, colour, 1, line=line, hovertemplate="%{y:,.0f}", legendgroup=name
-        )
+        form = "%{y:,.5~g}" if len(values) and abs(values).max() < _SMALL else "%{y:,.0f}"
+        _line(figure, drawn, name, colour, 1, line=line, hovertemplate=form, legendgroup=name)
         fill = {"fill": "tozeroy"} if is_main and len(equities) < 3 else {}  # noqa: PLR2004
         _line(
             figure, deep, name, colour, 2,

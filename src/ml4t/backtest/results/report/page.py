@@ -116,6 +116,8 @@ def document(title: str, heading: str, sections: Iterable[Section], scripts: Ite
         "<noscript><p>Charts, sorting and explanations need JavaScript; everything else does "
         "not.</p></noscript>"
         f'<main id="main" tabindex="-1">{body}</main>\n'
+        "<footer><p>With a mouse, drag over a chart to look closer; a double click shows all of it "
+        "again.</p></footer>\n"
         + "\n".join(data)
         + "".join(f"\n<script>{c}</script>" for c in code)
         + "\n</body></html>\n"
