@@ -1,0 +1,115 @@
+"""bt in the common words of the probes."""
+
+from __future__ import annotations
+
+import warnings
+
+warnings.filterwarnings("ignore")
+import bt
+import numpy as np
+import pandas as pd
+
+from tests.parity.probes import common as c
+
+START = pd.Timestamp("2024-01-01")
+
+
+class Recorded(bt.core.Security):
+    """A security that writes down its transactions."""
+
+    told: c.Run
+
+    def transact(
+        self, q: float, update: bool = True, update_self: bool = True, price: float | None = None
+    ) -> None:
+        """The engine leaves out what is zero or not a number."""
+        half = self.bidoffer / 2 if self._bidoffer_set else 0.0
+        before = float(self.price)
+        super().transact(q, update, update_self, price)
+        if q and not np.isnan(q):
+            self.told.fills.append(
+                c.Fill(
+                    asset=self.name,
+                    bar=(self.parent.now - START).days,
+                    quantity=float(q),
+                    price=before + (half if q > 0 else -half),
+                    fee=float(self.commission(q, before)),
+                    time=str(self.parent.now),
+                )
+            )
+
+
+class Send(bt.Algo):
+    """Sends what is to be sent in this bar."""
+
+    def __init__(self, orders: list[c.Order], run: c.Run) -> None:
+        super().__init__()
+        self.orders, self.run, self.weights = orders, run, bt.algos.Rebalance()
+
+    def __call__(self, target: bt.Strategy) -> bool:
+        """Weights of one bar go together, as `Rebalance` takes them."""
+        now = (target.now - START).days
+        self.run.calls.append(now)
+        weights: dict[str, float] = {}
+        for number, order in enumerate(self.orders):
+            if order.bar != now:
+                continue
+            before = len(self.run.fills)
+            if order.fraction is not None:
+                weights[order.asset] = order.fraction
+                self.run.states[number] = "sent with the weights"
+                continue
+            try:
+                target.transact(order.quantity, child=order.asset)
+            except ValueError as error:
+                self.run.states[number] = "refused with an error"
+                self.run.notes.append(str(error))
+                continue
+            self.run.states[number] = "filled" if len(self.run.fills) > before else "ignored"
+        if weights:
+            target.temp["weights"] = weights
+            self.weights(target)
+        return True
+
+
+class Bt:
+    """bt as it comes, but for costs."""
+
+    name = "bt"
+    package = "bt"
+    module = "bt"
+    unsupported: dict[str, str] = {}  # noqa: RUF012
+    sources: dict[str, str] = {}  # noqa: RUF012
+
+    def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
+        """Run a strategy that sends these orders."""
+        if not all(order.is_plain or order.fraction is not None for order in orders):
+            raise c.Unsupported("market orders only")
+        run = c.Run(states=["never sent"] * len(orders))
+        rows = max(map(len, markets.values()))
+        prices = pd.DataFrame(
+            {a: [bar.close if bar else np.nan for bar in bars] for a, bars in markets.items()},
+            index=START + pd.to_timedelta(range(rows), unit="D"),
+            dtype=float,
+        )
+        job = type("Recorded", (Recorded,), {"told": run})
+        strategy = bt.Strategy("job", [Send(orders, run)], [job(name) for name in markets])
+        options = {} if terms.as_shipped else {"initial_capital": terms.cash}
+        if terms.percent_fee:
+            options["commissions"] = lambda q, p: abs(q) * p * terms.percent_fee
+        if terms.share_fee:
+            options["commissions"] = lambda q, _: max(abs(q) * terms.share_fee, terms.least_fee)
+        if terms.slippage:
+            options["additional_data"] = {"bidoffer": 2 * terms.slippage * prices}
+        test = bt.Backtest(strategy, prices, progress_bar=False, **options)
+        test.run()
+        done = test.strategy
+        run.cash = done.cash.reindex(prices.index).to_list()
+        run.equity = done.values.reindex(prices.index).to_list()
+        return run
+
+
+ENGINE = Bt()
+
+if __name__ == "__main__":
+    c.main(ENGINE)

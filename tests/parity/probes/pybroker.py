@@ -1,0 +1,151 @@
+"""pybroker in the common words of the probes.
+
+Its stops belong to the entry and are distances from its price; a later stop order of a script
+therefore goes with the entry before it. Every probe of stops enters on calm bars at 100.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+warnings.filterwarnings("ignore")
+logging.disable(logging.WARNING)
+import pandas as pd
+import pybroker
+from pybroker import FeeMode, Strategy, StrategyConfig
+from pybroker.slippage import FixedSlippageModel
+
+from tests.parity.probes import common as c
+
+START = pd.Timestamp("2024-01-01")
+ENTRY = 100.0
+
+
+def table(markets: c.Markets) -> pd.DataFrame:
+    """The long table that pybroker takes; a missing bar is a missing row."""
+    rows = [
+        (START + pd.Timedelta(days=n), asset, *bar)
+        for asset, bars in markets.items()
+        for n, bar in enumerate(bars)
+        if bar
+    ]
+    columns = ["date", "symbol", "open", "high", "low", "close", "volume"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["date", "symbol"])
+
+
+def attached(orders: list[c.Order]) -> list[tuple[int, c.Order, float | None, float | None]]:
+    """The orders with number, and what goes with an entry: a stop's and a trail's distance."""
+    found: list[tuple[int, c.Order, float | None, float | None]] = []
+    for number, order in enumerate(orders):
+        if order.stop or order.trail:
+            last = found[-1] if found else None
+            if not last or order.limit or order.quantity != -last[1].quantity:
+                raise c.Unsupported("stops only protect the position of an entry")
+            stop = abs(ENTRY - order.stop) if order.stop else None
+            found[-1] = (last[0], last[1], stop, order.trail)
+        else:
+            found.append((number, order, None, None))
+    return found
+
+
+class Job:
+    """What pybroker calls for each symbol and bar."""
+
+    def __init__(self, orders: list[c.Order], run: c.Run, terms: c.Terms) -> None:
+        self.orders, self.run = attached(orders), run
+        self.timeout = None if terms.as_shipped else -1
+
+    def before(self, contexts: Mapping[str, Any]) -> None:
+        """Once for each bar."""
+        ctx = next(iter(contexts.values()))
+        self.run.calls.append((pd.Timestamp(ctx.dt) - START).days)
+
+    def __call__(self, ctx: Any) -> None:
+        """Send what is to be sent for the symbol."""
+        now = (pd.Timestamp(ctx.dt) - START).days
+        mine = [one for one in self.orders if one[1].bar == now and one[1].asset == ctx.symbol]
+        sides = [one[1].quantity > 0 for one in mine]
+        if len(sides) != len(set(sides)):
+            raise c.Unsupported("one buy and one sell for each symbol and bar")
+        for _, order, stop, trail in mine:
+            if order.fraction is not None:
+                ctx.set_target_shares(ctx.calc_target_shares(order.fraction))
+                continue
+            self.send(ctx, order)
+            ctx.stop_loss, ctx.stop_trailing = stop, trail
+            if order.bracket:
+                ctx.stop_loss = abs(ENTRY - order.bracket[0])
+                ctx.stop_profit = abs(ENTRY - order.bracket[1])
+
+    def send(self, ctx: Any, order: c.Order) -> None:
+        """Limits persist, unless the engine's default is asked for."""
+        if order.quantity > 0:
+            ctx.buy_shares = order.quantity
+            if order.limit:
+                ctx.buy_limit_price, ctx.buy_timeout_bars = order.limit, self.timeout
+        else:
+            ctx.sell_shares = -order.quantity
+            if order.limit:
+                ctx.sell_limit_price, ctx.sell_timeout_bars = order.limit, self.timeout
+
+
+class Pybroker:
+    """pybroker as it comes, but for costs."""
+
+    name = "pybroker"
+    package = "lib-pybroker"
+    module = "pybroker"
+    unsupported: dict[str, str] = {}  # noqa: RUF012
+    sources: dict[str, str] = {}  # noqa: RUF012
+
+    def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
+        """Run a strategy that sends these orders."""
+        if any(order.day for order in orders):
+            raise c.Unsupported("how long a limit is tried is counted in bars")
+        pybroker.disable_logging()
+        pybroker.disable_progress_bar()
+        run = c.Run()
+        config: dict[str, Any] = {} if terms.as_shipped else {"initial_cash": terms.cash}
+        if terms.percent_fee:
+            config |= {"fee_mode": FeeMode.ORDER_PERCENT, "fee_amount": 100 * terms.percent_fee}
+        if terms.share_fee:
+            config["fee_mode"] = lambda info: max(
+                info.shares * Decimal(str(terms.share_fee)), Decimal(str(terms.least_fee))
+            )
+        config |= {"round_test_result": False, "enable_fractional_shares": terms.fractional}
+        frame = table(markets)
+        days = frame["date"]
+        strategy = Strategy(frame, days.min(), days.max(), StrategyConfig(**config))
+        job = Job(orders, run, terms)
+        strategy.set_before_exec(job.before)
+        if terms.slippage:
+            strategy.set_slippage_model(FixedSlippageModel(bps=10_000 * terms.slippage))
+        strategy.add_execution(job, list(markets))
+        found = strategy.backtest(calc_bootstrap=False)
+        for one in found.orders.itertuples():
+            shares = float(one.shares)
+            run.fills.append(
+                c.Fill(
+                    asset=one.symbol,
+                    bar=(one.date - START).days,
+                    quantity=shares if one.type == "buy" else -shares,
+                    price=float(one.fill_price),
+                    fee=float(one.fees),
+                    time=str(one.date),
+                )
+            )
+        run.cash = found.portfolio["cash"].astype(float).to_list()
+        run.equity = found.portfolio["equity"].astype(float).to_list()
+        run.profits = found.trades["pnl"].astype(float).to_list() if len(found.trades) else []
+        run.states = c.states_from_fills(orders, run.fills)
+        return run
+
+
+ENGINE = Pybroker()
+
+if __name__ == "__main__":
+    c.main(ENGINE)

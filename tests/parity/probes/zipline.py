@@ -1,0 +1,234 @@
+"""zipline-reloaded in the common words of the probes: daily sessions, prices in memory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import warnings
+from typing import Any
+
+warnings.filterwarnings("ignore")
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from exchange_calendars import ExchangeCalendar
+from zipline.algorithm import TradingAlgorithm
+from zipline.api import (
+    order,
+    order_target_percent,
+    set_cancel_policy,
+    set_commission,
+    set_slippage,
+)
+from zipline.assets import AssetDBWriter, AssetFinder
+from zipline.data.data_portal import DataPortal
+from zipline.data.session_bars import CurrencyAwareSessionBarReader
+from zipline.errors import ZiplineError
+from zipline.finance.cancel_policy import EODCancel
+from zipline.finance.commission import PerDollar, PerShare
+from zipline.finance.order import ORDER_STATUS
+from zipline.finance.slippage import FixedBasisPointsSlippage
+from zipline.finance.trading import SimulationParameters
+
+from tests.parity.probes import common as c
+
+EXCHANGE = "MADE"
+START = pd.Timestamp("2024-01-01")
+FIELDS = ("open", "high", "low", "close", "volume")
+
+
+class EveryDay(ExchangeCalendar):
+    """A session on each day."""
+
+    name = EXCHANGE
+    tz = dt.UTC
+    open_times = ((None, dt.time(9, 30)),)
+    close_times = ((None, dt.time(16, 0)),)
+    weekmask = "1111111"
+
+
+class Prices(CurrencyAwareSessionBarReader):
+    """Bars from lists; a missing bar has no price and no volume."""
+
+    trading_calendar = data_frequency = sessions = None
+    first_trading_day = last_available_dt = None
+
+    def __init__(self, markets: c.Markets, sessions: Any, calendar: Any) -> None:
+        self.bars = list(markets.values())
+        self.row = {time: row for row, time in enumerate(sessions)}
+        self.trading_calendar, self.data_frequency, self.sessions = calendar, "daily", sessions
+        self.first_trading_day, self.last_available_dt = sessions[0], sessions[-1]
+
+    def get_value(self, sid: int, dt: Any, field: str) -> float:
+        """One number."""
+        bar = self.bars[sid][self.row[dt]]
+        if bar is None:
+            return 0 if field == "volume" else np.nan
+        return getattr(bar, field)
+
+    def get_last_traded_dt(self, asset: Any, dt: Any) -> Any:
+        """The last session with a bar."""
+        for row in range(self.row[dt], -1, -1):
+            if self.bars[asset.sid][row]:
+                return self.sessions[row]
+        return pd.NaT
+
+    def load_raw_arrays(self, columns: Any, start: Any, end: Any, assets: Any) -> list[Any]:
+        """Tables for the history of prices."""
+        days = self.sessions[self.row[start] : self.row[end] + 1]
+        return [
+            np.array([[self.get_value(int(a), day, name) for a in assets] for day in days])
+            for name in columns
+        ]
+
+    def currency_codes(self, sids: Any) -> Any:
+        """Dollars."""
+        return pd.array(["USD"] * len(sids)).to_numpy(dtype=object)
+
+
+def finder_of(markets: c.Markets, sessions: Any) -> AssetFinder:
+    """The assets, listed from their first bar until long after the last."""
+    engine = sa.create_engine(
+        "sqlite://", poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False}
+    )
+    starts = [sessions[next(n for n, bar in enumerate(b) if bar)] for b in markets.values()]
+    equities = {
+        "symbol": list(markets),
+        "asset_name": list(markets),
+        "exchange": EXCHANGE,
+        "start_date": starts,
+        "end_date": sessions[-1] + pd.Timedelta(days=30),
+    }
+    AssetDBWriter(engine).write(
+        equities=pd.DataFrame(equities),
+        exchanges=pd.DataFrame(
+            {"exchange": [EXCHANGE], "canonical_name": [EXCHANGE], "country_code": ["US"]}
+        ),
+    )
+    return AssetFinder(engine)
+
+
+class Job:
+    """What the algorithm calls, and what looks over the blotter's shoulder."""
+
+    def __init__(self, orders: list[c.Order], run: c.Run, sessions: Any, assets: Any) -> None:
+        self.orders, self.run = orders, run
+        self.row = {time: row for row, time in enumerate(sessions)}
+        self.assets = {asset.symbol: asset for asset in assets}
+        self.ids: dict[int, Any] = {}
+
+    def handle(self, context: Any, data: Any) -> None:
+        """Send what is to be sent in this bar."""
+        now = self.row[data.current_session]
+        self.run.calls.append(now)
+        self.run.cash.append(float(context.portfolio.cash))
+        self.run.equity.append(float(context.portfolio.portfolio_value))
+        for number, one in enumerate(self.orders):
+            if one.bar == now:
+                try:
+                    self.ids[number] = self.send(one)
+                except ZiplineError as error:
+                    self.run.states[number] = "refused with an error"
+                    self.run.notes.append(f"{type(error).__name__}: {error}".strip())
+
+    def send(self, one: c.Order) -> Any:
+        """In the engine's words."""
+        asset = self.assets[one.asset]
+        if one.fraction is not None:
+            return order_target_percent(asset, one.fraction)
+        return order(asset, one.quantity, limit_price=one.limit, stop_price=one.stop)
+
+    def watch(self, blotter: Any) -> None:
+        """Write the transactions down when they are made."""
+        get_transactions = blotter.get_transactions
+
+        def watched(bar_data: Any) -> Any:
+            found = get_transactions(bar_data)
+            transactions, commissions, _ = found
+            fees = {(one["order"].id, one["asset"].sid): one["cost"] for one in commissions}
+            for one in transactions:
+                session = one.dt.tz_localize(None).normalize()
+                self.run.fills.append(
+                    c.Fill(
+                        asset=one.asset.symbol,
+                        bar=self.row[session],
+                        quantity=float(one.amount),
+                        price=float(one.price),
+                        fee=float(fees.get((one.order_id, one.asset.sid), 0.0)),
+                        time=str(one.dt),
+                    )
+                )
+            return found
+
+        blotter.get_transactions = watched
+
+
+class Zipline:
+    """zipline as it comes, but for costs and the limit of volume, unless as shipped."""
+
+    name = "zipline"
+    package = "zipline-reloaded"
+    module = "zipline"
+    unsupported: dict[str, str] = {}  # noqa: RUF012
+    sources: dict[str, str] = {}  # noqa: RUF012
+
+    def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
+        """Run an algorithm that sends these orders."""
+        if any(one.bracket for one in orders):
+            raise c.Unsupported("no brackets and no one-cancels-other")
+        if any(one.trail for one in orders):
+            raise c.Unsupported("no trailing orders")
+        run = c.Run(states=["never sent"] * len(orders))
+        rows = max(map(len, markets.values()))
+        sessions = pd.date_range(START, periods=rows, freq="D")
+        week = pd.Timedelta(days=7)
+        calendar = EveryDay(start=sessions[0] - week, end=sessions[-1] + week, side="right")
+        finder = finder_of(markets, sessions)
+        job = Job(orders, run, sessions, finder.retrieve_all(range(len(markets))))
+
+        def initialize(_: Any) -> None:
+            if any(one.day for one in orders):
+                set_cancel_policy(EODCancel())
+            if terms.as_shipped:
+                return
+            set_slippage(FixedBasisPointsSlippage(10_000 * terms.slippage, 1.0))
+            if terms.share_fee:
+                set_commission(PerShare(terms.share_fee, terms.least_fee))
+            else:
+                set_commission(PerDollar(terms.percent_fee))
+
+        portal = DataPortal(
+            finder,
+            calendar,
+            sessions[0],
+            equity_daily_reader=Prices(markets, sessions, calendar),
+            last_available_session=sessions[-1],
+        )
+        algorithm = TradingAlgorithm(
+            sim_params=SimulationParameters(
+                start_session=sessions[0],
+                end_session=sessions[-1],
+                trading_calendar=calendar,
+                capital_base=terms.cash,
+                data_frequency="daily",
+            ),
+            data_portal=portal,
+            asset_finder=finder,
+            trading_calendar=calendar,
+            initialize=initialize,
+            handle_data=job.handle,
+            metrics_set="none",
+            benchmark_returns=pd.Series(0.0, index=sessions),
+        )
+        job.watch(algorithm.blotter)
+        for _ in algorithm.get_generator():
+            pass
+        for number, identity in job.ids.items():
+            sent = algorithm.blotter.orders.get(identity)
+            run.states[number] = ORDER_STATUS(sent.status).name.lower() if sent else "ignored"
+        return run
+
+
+ENGINE = Zipline()
+
+if __name__ == "__main__":
+    c.main(ENGINE)
