@@ -124,7 +124,7 @@ class Backtesting:
             index=pd.Timestamp("2024-01-01") + pd.to_timedelta(rows, unit="D"),
         )
         frame.columns = pd.Index(["Open", "High", "Low", "Close", "Volume"])
-        options: dict[str, Any] = {} if terms.as_shipped else {"cash": terms.cash}
+        options: dict[str, Any] = {} if terms.cash is None else {"cash": terms.cash}
         if terms.percent_fee:
             options["commission"] = terms.percent_fee
         if terms.share_fee:

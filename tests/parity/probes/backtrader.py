@@ -148,7 +148,7 @@ class Backtrader:
         cerebro = bt.Cerebro(stdstats=False)
         for name, bars in markets.items():
             cerebro.adddata(Feed(bars=bars, timeframe=bt.TimeFrame.Days, compression=1), name=name)
-        if not terms.as_shipped:
+        if terms.cash is not None:
             cerebro.broker.setcash(terms.cash)
         if terms.percent_fee:
             cerebro.broker.setcommission(commission=terms.percent_fee)

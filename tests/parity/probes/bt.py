@@ -40,32 +40,35 @@ class Recorded(bt.core.Security):
 
 
 class Send(bt.Algo):
-    """Sends what is to be sent in this bar."""
+    """Sends what is to be sent in this bar. bt copies it, so what is told belongs to the class."""
 
-    def __init__(self, orders: list[c.Order], run: c.Run) -> None:
+    told: c.Run
+    orders: list[c.Order]
+
+    def __init__(self) -> None:
         super().__init__()
-        self.orders, self.run, self.weights = orders, run, bt.algos.Rebalance()
+        self.weights = bt.algos.Rebalance()
 
     def __call__(self, target: bt.Strategy) -> bool:
         """Weights of one bar go together, as `Rebalance` takes them."""
         now = (target.now - START).days
-        self.run.calls.append(now)
+        self.told.calls.append(now)
         weights: dict[str, float] = {}
         for number, order in enumerate(self.orders):
             if order.bar != now:
                 continue
-            before = len(self.run.fills)
+            before = len(self.told.fills)
             if order.fraction is not None:
                 weights[order.asset] = order.fraction
-                self.run.states[number] = "sent with the weights"
+                self.told.states[number] = "sent with the weights"
                 continue
             try:
                 target.transact(order.quantity, child=order.asset)
             except ValueError as error:
-                self.run.states[number] = "refused with an error"
-                self.run.notes.append(str(error))
+                self.told.states[number] = "refused with an error"
+                self.told.notes.append(str(error))
                 continue
-            self.run.states[number] = "filled" if len(self.run.fills) > before else "ignored"
+            self.told.states[number] = "filled" if len(self.told.fills) > before else "ignored"
         if weights:
             target.temp["weights"] = weights
             self.weights(target)
@@ -92,9 +95,10 @@ class Bt:
             index=START + pd.to_timedelta(range(rows), unit="D"),
             dtype=float,
         )
-        job = type("Recorded", (Recorded,), {"told": run})
-        strategy = bt.Strategy("job", [Send(orders, run)], [job(name) for name in markets])
-        options = {} if terms.as_shipped else {"initial_capital": terms.cash}
+        security = type("Recorded", (Recorded,), {"told": run})
+        send = type("Send", (Send,), {"told": run, "orders": orders})
+        strategy = bt.Strategy("job", [send()], [security(name) for name in markets])
+        options = {} if terms.cash is None else {"initial_capital": terms.cash}
         if terms.percent_fee:
             options["commissions"] = lambda q, p: abs(q) * p * terms.percent_fee
         if terms.share_fee:

@@ -17,7 +17,6 @@ import math
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -106,9 +105,9 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The account. `as_shipped` leaves costs and limits at the engine's defaults."""
+    """The account; no cash, or `as_shipped` costs and limits, are the engine's defaults."""
 
-    cash: float = 10_000.0
+    cash: float | None = 10_000.0
     percent_fee: float = 0.0
     share_fee: float = 0.0
     least_fee: float = 0.0
@@ -267,13 +266,3 @@ def main(engine: Engine) -> None:
     facts = {question: fact(engine, question, ask) for question, ask in ASKED.items()}
     found = {"engine": engine.name, "version": version(engine.package), "facts": facts}
     print(json.dumps(found))
-
-
-def gaps(bars: Bars) -> list[int]:
-    """The times at which an asset has no bar."""
-    return [n for n, bar in enumerate(bars) if bar is None]
-
-
-def steps(values: list[float]) -> list[float]:
-    """The changes from each value to the next."""
-    return [b - a for a, b in pairwise(values)]

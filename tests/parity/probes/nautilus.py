@@ -73,7 +73,7 @@ class Job(Strategy):
         """All bars, and a look at the account after those of each day."""
         for name in self.markets:
             self.subscribe_bars(type_of(name))
-        first = START + pd.Timedelta(hours=12)
+        first = START - pd.Timedelta(hours=12)
         self.clock.set_timer("after", pd.Timedelta(days=1), first, None, self.look)
 
     def look(self, _: Any = None) -> None:
@@ -194,7 +194,7 @@ class Nautilus:
             oms_type=OmsType.NETTING,
             account_type=AccountType.MARGIN if terms.may_short else AccountType.CASH,
             base_currency=USD,
-            starting_balances=[Money(terms.cash, USD)],
+            starting_balances=[Money(terms.cash or 10_000, USD)],
             **more,
         )
         for name in markets:

@@ -73,7 +73,7 @@ class Job:
             raise c.Unsupported("one buy and one sell for each symbol and bar")
         for _, order, stop, trail in mine:
             if order.fraction is not None:
-                ctx.set_target_shares(ctx.calc_target_shares(order.fraction))
+                ctx.set_target_shares(order.fraction, dir="long")
                 continue
             self.send(ctx, order)
             ctx.stop_loss, ctx.stop_trailing = stop, trail
@@ -109,7 +109,7 @@ class Pybroker:
         pybroker.disable_logging()
         pybroker.disable_progress_bar()
         run = c.Run()
-        config: dict[str, Any] = {} if terms.as_shipped else {"initial_cash": terms.cash}
+        config: dict[str, Any] = {} if terms.cash is None else {"initial_cash": terms.cash}
         if terms.percent_fee:
             config |= {"fee_mode": FeeMode.ORDER_PERCENT, "fee_amount": 100 * terms.percent_fee}
         if terms.share_fee:

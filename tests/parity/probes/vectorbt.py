@@ -79,7 +79,7 @@ def options(terms: c.Terms) -> dict[str, Any]:
     if terms.share_fee:
         raise c.Unsupported("fees are a share of the value, or fixed for each order")
     found: dict[str, Any] = {"fees": terms.percent_fee, "slippage": terms.slippage, "log": True}
-    if not terms.as_shipped:
+    if terms.cash is not None:
         found["init_cash"] = terms.cash
     return found
 

@@ -208,7 +208,7 @@ class Zipline:
                 start_session=sessions[0],
                 end_session=sessions[-1],
                 trading_calendar=calendar,
-                capital_base=terms.cash,
+                capital_base=terms.cash or 10_000,
                 data_frequency="daily",
             ),
             data_portal=portal,
