@@ -23,7 +23,7 @@ from tests.parity.probes.common import (
     which,
 )
 
-LATER = Bar(110, 112, 108, 111)
+LATER = Bar(110, 112, 107, 111)
 
 
 def first_decision(engine: Engine) -> Facts:
@@ -60,9 +60,9 @@ def order_in_the_last_bar(engine: Engine) -> Facts:
 
 def position_at_the_end(engine: Engine) -> Facts:
     """A position that is open when the data end."""
-    run = engine.run({"A": list(TEN)}, [ENTRY], Terms())
+    run = engine.run({"A": list(TEN[:9])}, [ENTRY], Terms())
     fill = run.fills[0]
-    known = {f"at the {name}": price for name, price in TEN[9].prices().items()}
+    known = {f"at the {name}": price for name, price in TEN[8].prices().items()}
     worth = {name: 10_000 + 10 * (price - fill.price) for name, price in known.items()}
     return {
         "position": "stays open" if len(run.fills) == 1 else "is closed",
@@ -91,8 +91,18 @@ def order_in_a_gap(engine: Engine) -> Facts:
     return _where(run, markets, 3)
 
 
+def limit_in_a_gap(engine: Engine) -> Facts:
+    """A limit order far above the price, sent in a bar that the asset lacks, as the next one."""
+    markets = _gappy(3, 4)
+    run = engine.run(markets, [Order(bar=3, quantity=10, limit=120, asset="B")], Terms())
+    return _where(run, markets, 3)
+
+
 def _where(run: Any, markets: dict[str, Bars], sent: int) -> Facts:
     fill = run.first(asset="B")
+    if run.stopped:
+        told = {"fills": run.briefs(), "error": run.stopped}
+        return {"outcome": "the run ends with an error in the gap", "evidence": told}
     if fill is None:
         told = {"states": run.states, "notes": run.notes[:1]}
         return {"outcome": f"not filled ({fill_or_state(run, 0)})", "evidence": told}
@@ -109,8 +119,10 @@ def _where(run: Any, markets: dict[str, Bars], sent: int) -> Facts:
 
 def value_in_a_gap(engine: Engine) -> Facts:
     """The value of a position while its asset has no bar."""
-    run = engine.run(_gappy(4, 5), [Order(bar=0, quantity=10, asset="B")], Terms())
+    run = engine.run(_gappy(4, 5), [Order(bar=1, quantity=10, asset="B")], Terms())
     held = run.first(asset="B")
+    if run.stopped:
+        return {"valued": "the run ends with an error", "evidence": {"error": run.stopped}}
     if held is None or len(run.equity) < 6:
         return {"valued": "no position", "evidence": {"states": run.states}}
     base = 10_000 - 10 * held.price
@@ -147,7 +159,7 @@ def volume(engine: Engine) -> Facts:
     bars: Bars = [Bar(100, 100.5, 99.5, 100, 1_000)] * 8
     run = engine.run({"A": bars}, [Order(bar=1, quantity=3_000)], _rich())
     first = run.fills[0].bar
-    sizes = [f"{fill.quantity:g}" for fill in run.fills if fill.bar == first]
+    sizes = [f"{fill.quantity:g} at {fill.price:g}" for fill in run.fills if fill.bar == first]
     later = [f"{fill.quantity:g}" for fill in run.fills if fill.bar > first]
     return {
         "first bar": " + ".join(sizes),
@@ -191,6 +203,7 @@ QUESTIONS: tuple[Callable[[Engine], Facts], ...] = (
     position_at_the_end,
     order_before_a_gap,
     order_in_a_gap,
+    limit_in_a_gap,
     value_in_a_gap,
     late_asset,
     order_before_the_first_bar,

@@ -17,6 +17,7 @@ from tests.parity.probes.common import (
     Run,
     Terms,
     calm,
+    clean,
     distance,
     fill_or_state,
     mirrored,
@@ -126,7 +127,7 @@ def limit_gap(engine: Engine) -> Facts:
 
 def marketable_limit(engine: Engine) -> Facts:
     """A limit order that could fill at once when it is sent."""
-    bars = calm(3, Bar(101, 103, 99, 102.5), CALM)
+    bars = calm(3, Bar(101, 103, 98, 102.5), CALM)
 
     def one(side: int) -> tuple[str, Any]:
         run, fill, level = _limit(engine, side, bars, -5)
@@ -222,7 +223,7 @@ def reversal(engine: Engine) -> Facts:
     fee = sum(fill.fee for fill in sales)
     return {
         "sales": ", ".join(f"{fill.quantity:g}" for fill in sales) or "none",
-        "position": run.held(),
+        "position": clean(run.held()),
         "fee": "on the whole" if same(fee, 25) else f"{fee:g}",
         "evidence": {"fills": run.briefs(), "states": run.states},
     }

@@ -103,7 +103,7 @@ def stop_gap(engine: Engine) -> Facts:
 
 def stop_behind(engine: Engine) -> Facts:
     """A stop order whose level is passed already when it is sent."""
-    bars = calm(3, Bar(101, 103, 99, 102.5), CALM)
+    bars = calm(3, Bar(101, 103, 98, 102.5), CALM)
 
     def one(side: int) -> tuple[str, Any]:
         run, fill, level = _stop(engine, side, bars, -4)
@@ -116,7 +116,7 @@ def stop_behind(engine: Engine) -> Facts:
 
 def stop_limit(engine: Engine) -> Facts:
     """A stop-limit order to sell, stop 96."""
-    after = [Bar(94.2, 99, 93, 94), CALM]
+    after = [Bar(94.2, 98.5, 93, 94), CALM]
 
     def where(limit: float, bar: Bar) -> tuple[str, Any]:
         bars = calm(3, bar, *after)
@@ -138,7 +138,7 @@ def stop_limit(engine: Engine) -> Facts:
 
 def trailing_stop(engine: Engine) -> Facts:
     """A trailing stop 5 points (where it must be: 5 %) behind."""
-    bars = calm(3, Bar(100, 110, 99.5, 104), Bar(104, 104.5, 98, 100), CALM)
+    bars = calm(3, Bar(100, 110, 99.5, 104), Bar(104, 104.25, 98, 100), CALM)
     orders = [ENTRY, Order(bar=2, quantity=-10, trail=5)]
     run = engine.run({"A": bars}, orders, Terms())
     fill = run.first(after=run.fills[0].bar)
@@ -151,7 +151,7 @@ def trailing_stop(engine: Engine) -> Facts:
         follows = "the high"
     elif same(fill.price, 99) or same(fill.price, 0.95 * 104):
         follows = "the close"
-    levels = {"level": 105.0, "level_of_percent": 104.5, "high": 104.5, "level_of_close": 99.0}
+    levels = {"level": 105.0, "level_of_percent": 104.5, "high": 104.25, "level_of_close": 99.0}
     return {
         "follows": follows,
         "moves": moves,
@@ -165,7 +165,8 @@ def _bracket(engine: Engine, bar: Bar, *rest: Bar) -> tuple[str, Any]:
     entry = Order(bar=1, quantity=10, bracket=(95, 105))
     run = engine.run({"A": calm(3, bar, *rest, CALM)}, [entry], Terms())
     exits = run.fills[1:]
-    words = [which(fill.price, stop=95, target=105, open=bar.open) for fill in exits]
+    known = {"open": bar.open, "high": bar.high, "low": bar.low}
+    words = [which(fill.price, stop=95, target=105, **known) for fill in exits]
     return ", ".join(words) or "neither", run.briefs()
 
 

@@ -47,6 +47,8 @@ def _told(run: Run) -> dict[str, Any]:
     """The evidence of a question about cash."""
     told: dict[str, Any] = {"fills": run.briefs(), "states": run.states}
     told["least cash"] = clean(min(run.cash)) if run.cash else None
+    if run.worth:
+        told["market value"] = cleaned(run.worth)
     if run.notes:
         told["notes"] = run.notes[:2]
     return told
@@ -115,10 +117,14 @@ def sale_pays(engine: Engine) -> Facts:
         return outcome(run, 1 + orders.index(purchase), purchase), _told(run)
 
     first, second = one(sale, purchase), one(purchase, sale)
+    entry = Order(bar=1, quantity=90, asset="B")
+    sale, purchase = Order(bar=3, quantity=-90, asset="B"), Order(bar=3, quantity=90)
+    third = one(sale, purchase)
     return {
-        "purchase after the sale": first[0],
-        "purchase before the sale": second[0],
-        "evidence": {"after": first[1], "before": second[1]},
+        "sale of A sent, then purchase of B": first[0],
+        "purchase of B sent, then sale of A": second[0],
+        "sale of B sent, then purchase of A": third[0],
+        "evidence": {"after": first[1], "before": second[1], "other assets": third[1]},
     }
 
 
@@ -155,9 +161,9 @@ def ruin(engine: Engine) -> Facts:
     fill = run.first(after=3)
     return {
         "afterwards": "goes on" if max(run.calls) == 6 else f"ends in bar {max(run.calls)}",
-        "position": run.held(),
+        "position": clean(run.held()),
         "closed": f"bar {fill.bar} at {fill.price:g}" if fill else "no",
-        "last equity": clean(run.equity[-1]),
+        "last equity": clean((run.worth or run.equity)[-1]),
         "evidence": {**_told(run), "equity": cleaned(run.equity)},
     }
 
@@ -165,18 +171,24 @@ def ruin(engine: Engine) -> Facts:
 def percent_fee(engine: Engine) -> Facts:
     """A fee of 1 %, with slippage of 1 %: of which price, taken when."""
     wide: Bars = [Bar(100, 120, 80, 100)] * 6
-    orders = [ENTRY, Order(bar=3, quantity=-10)]
+    orders = [Order(bar=1, quantity=90), Order(bar=3, quantity=-90)]
     run = engine.run({"A": wide}, orders, Terms(percent_fee=0.01, slippage=0.01))
     buy, sell = run.fills
-    base = {"price_of_the_fill": buy.price / 10, "price_before_slippage": 10.0}
-    first = min(run.calls)
-    paid = 10_000 - run.cash[buy.bar - first]
-    taken = {"with_the_price": 10 * buy.price + buy.fee, "alone": buy.fee, "not_yet": 0.0}
+    base = {"price_of_the_fill": round(0.9 * buy.price, 2), "price_before_slippage": 90.0}
+    paid = 10_000 - run.cash[buy.bar - min(run.calls)]
+    taken = {"with_the_price": 90 * buy.price + buy.fee, "alone": buy.fee, "not_yet": 0.0}
+    odd: Bars = [Bar(33.33, 33.33, 33.33, 33.33)] * 6
+    cent = engine.run({"A": odd}, [Order(bar=1, quantity=3)], Terms(percent_fee=0.001)).fills[0]
     return {
         "1 % of the": which(buy.fee, **base),
+        "rounded": which(cent.fee, no=0.09999, to_cents=0.1),
         "sales pay too": "yes" if sell.fee else "no",
         "taken from cash in the bar of the fill": which(paid, **taken),
-        "evidence": {"fills": run.briefs(), "cash": cleaned(run.cash)},
+        "evidence": {
+            "fills": run.briefs(),
+            "cash": cleaned(run.cash),
+            "0.1 % of 99.99": clean(cent.fee),
+        },
     }
 
 
@@ -234,6 +246,10 @@ def slippage_elsewhere(engine: Engine) -> Facts:
         except Unsupported as reason:
             found[kind] = f"unsupported: {reason}"
             continue
+        evidence[kind] = run.briefs()
+        if len(run.fills) < len(sent):
+            found[kind] = "never filled"
+            continue
         last = run.fills[-1]
         bar = FALLING[last.bar] or CALM
         sign = 1 if kind == "limit" else -1
@@ -246,7 +262,6 @@ def slippage_elsewhere(engine: Engine) -> Facts:
             "a_cent_worse": 96 + sign * 0.01,
         }
         found[kind] = which(last.price, **levels)
-        evidence[kind] = run.briefs()
     return {**found, "evidence": evidence}
 
 
@@ -256,10 +271,10 @@ def defaults(engine: Engine) -> Facts:
     run = engine.run({"A": small}, [ENTRY], Terms(cash=None, as_shipped=True))
     fill = run.fills[0]
     return {
-        "cash": clean(run.cash[0] + (10 * fill.price + fill.fee if run.cash[0] % 10 else 0)),
+        "cash": "must be given" if engine.needs_cash else clean(run.equity[0]),
         "fee of 10 shares": clean(fill.fee),
         "slippage": f"{clean(1e4 * (fill.price - 1))} bp",
-        "evidence": {"fills": run.briefs(), "first cash": clean(run.cash[0])},
+        "evidence": {"fills": run.briefs(), "first equity": clean(run.equity[0])},
     }
 
 

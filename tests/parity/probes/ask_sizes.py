@@ -33,7 +33,7 @@ def fractions(engine: Engine) -> Facts:
         order = Order(bar=1, quantity=size)
         terms = Terms(may_short=size < 0)
         run = engine.run({"A": [FLAT] * 6}, [order], terms)
-        found[f"{size:g}"] = f"{run.held():g}" if run.fills else f"no: {fill_or_state(run, 0)}"
+        found[str(size)] = f"{run.held():g}" if run.fills else f"no: {fill_or_state(run, 0)}"
     return {"rule": _rounding(found), "evidence": found}
 
 
@@ -42,11 +42,13 @@ def _rounding(found: dict[str, str]) -> str:
     got = tuple(found.values())
     if all(size == value for size, value in found.items()):
         return "kept"
-    if all(value.startswith("no") for value in got):
-        return f"refused ({got[0][4:]})"
+    if found["10.7"].startswith("no"):
+        words = f"refused ({found['10.7'][4:]})"
+        less = "" if found["0.4"].startswith("no") else f"; 0.4 gives {found['0.4']}"
+        return words + less
     down = {"10.7": "10", "2.5": "2", "3.5": "3"}
     if all(found[size] == value for size, value in down.items()):
-        near = "; 10.99995 is 11" if found["10.9999"] == "11" else ""
+        near = "; 10.99995 is 11" if found["10.99995"] == "11" else ""
         return ("toward zero" if found["-10.7"] == "-10" else "down") + near
     if (found["2.5"], found["3.5"]) == ("2", "4"):
         return "to the nearest, halves to even"
@@ -72,7 +74,7 @@ def _units(quantity: float, whole: dict[str, float]) -> str:
 
 def target_price(engine: Engine) -> Facts:
     """The price that sizes a target of half the equity."""
-    run = engine.run({"A": list(TEN)}, [Order(bar=2, fraction=0.5)], Terms())
+    run = engine.run({"A": list(TEN)}, [Order(bar=2, fraction=0.5)], Terms(cash=1_000_000))
     prices = {
         "close_of_the_decision": 104.0,
         "next_open": 108.0,
@@ -81,7 +83,7 @@ def target_price(engine: Engine) -> Facts:
     }
     held = run.held()
     return {
-        "price": _units(held, {name: 5_000 / price for name, price in prices.items()}),
+        "price": _units(held, {name: 500_000 / price for name, price in prices.items()}),
         "evidence": {"quantity": clean(held), "fills": run.briefs()},
     }
 
@@ -112,8 +114,11 @@ def target_twice(engine: Engine) -> Facts:
     once = engine.run({"A": list(TEN)}, [order], Terms()).held()
     twice = engine.run({"A": list(TEN)}, [order, order], Terms())
     held = twice.held()
+    price = twice.fills[0].price if twice.fills else 1.0
+    rest = int(0.4 * (10_000 - once * price) / price)
+    known = {"as_if_sent_once": once, "doubled": 2 * once, "again_of_the_rest": once + rest}
     return {
-        "position": which(held, as_if_sent_once=once, doubled=2 * once),
+        "position": which(held, **known),
         "evidence": {"once": clean(once), "twice": twice.briefs()},
     }
 

@@ -89,6 +89,8 @@ class Job(Strategy):
         """In the engine's words."""
         size = order.quantity if order.fraction is None else order.fraction
         send = self.buy if size > 0 else self.sell
+        if size == 1 and order.fraction:
+            return send()  # 1 would be one share
         stop, target = order.bracket or (None, None)
         return send(size=abs(size), limit=order.limit, stop=order.stop, sl=stop, tp=target)
 
@@ -102,6 +104,7 @@ class Backtesting:
     name = "backtesting"
     package = "backtesting"
     module = "backtesting"
+    needs_cash = False
     unsupported: dict[str, str] = {}  # noqa: RUF012
     sources: dict[str, str] = {}  # noqa: RUF012
 

@@ -139,6 +139,7 @@ class Backtrader:
     name = "backtrader"
     package = "backtrader"
     module = "backtrader"
+    needs_cash = False
     unsupported: dict[str, str] = {}  # noqa: RUF012
     sources: dict[str, str] = {}  # noqa: RUF012
 

@@ -81,7 +81,11 @@ class Bt:
     name = "bt"
     package = "bt"
     module = "bt"
-    unsupported: dict[str, str] = {}  # noqa: RUF012
+    needs_cash = False
+    unsupported: dict[str, str] = {  # noqa: RUF012
+        "closed_trades": "keeps no trades",
+        "target_twice": "the weights of a bar are one table",
+    }
     sources: dict[str, str] = {}  # noqa: RUF012
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
@@ -106,7 +110,11 @@ class Bt:
         if terms.slippage:
             options["additional_data"] = {"bidoffer": 2 * terms.slippage * prices}
         test = bt.Backtest(strategy, prices, progress_bar=False, **options)
-        test.run()
+        try:
+            test.run()
+        except ValueError as error:
+            run.stopped = str(error)
+            return run
         done = test.strategy
         run.cash = done.cash.reindex(prices.index).to_list()
         run.equity = done.values.reindex(prices.index).to_list()

@@ -144,6 +144,8 @@ class Run:
     profits: list[float] = field(default_factory=list)  # of the closed trades
     calls: list[int] = field(default_factory=list)  # bars in which the strategy was asked
     notes: list[str] = field(default_factory=list)
+    stopped: str = ""  # the error that ended the run early
+    worth: list[float] = field(default_factory=list)  # where it is not the engine's equity
 
     def first(self, *, after: int = -1, asset: str | None = None) -> Fill | None:
         """The first fill in a bar after `after`."""
@@ -169,6 +171,7 @@ class Engine(Protocol):
     module: str
     sources: dict[str, str]  # question -> file:function, the file below the site-packages
     unsupported: dict[str, str]  # question -> reason
+    needs_cash: bool  # must the user say how much
 
     def run(self, markets: Markets, orders: list[Order], terms: Terms) -> Run:
         """Run a strategy that sends these orders."""

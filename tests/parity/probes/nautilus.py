@@ -64,6 +64,7 @@ class Job(Strategy):
         super().__init__()
         self.markets, self.to_send, self.told = markets, orders, run
         self.numbers: dict[Any, int] = {}
+        self.filled: set[Any] = set()
         rows = max(map(len, markets.values()))
         self.last = [
             [a for a, bars in markets.items() if n < len(bars) and bars[n]] for n in range(rows)
@@ -141,6 +142,7 @@ class Job(Strategy):
 
     def on_order_filled(self, event: Any) -> None:
         """One execution."""
+        self.filled.add(event.client_order_id)
         sign = 1 if event.order_side == OrderSide.BUY else -1
         self.told.fills.append(
             c.Fill(
@@ -170,6 +172,7 @@ class Nautilus:
     name = "nautilus"
     package = "nautilus_trader"
     module = "nautilus_trader"
+    needs_cash = True
     unsupported: dict[str, str] = {}  # noqa: RUF012
     sources: dict[str, str] = {}  # noqa: RUF012
 
@@ -215,7 +218,9 @@ class Nautilus:
             if len(run.cash) < rows:
                 job.look()
             for identity, number in job.numbers.items():
-                run.states[number] = engine.cache.order(identity).status_string().lower()
+                state = engine.cache.order(identity).status_string().lower()
+                is_told = state != "filled" or identity in job.filled
+                run.states[number] = state if is_told else "the run stops, without an error"
         finally:
             engine.dispose()
         return run

@@ -57,6 +57,7 @@ class Job:
 
     def __init__(self, orders: list[c.Order], run: c.Run, terms: c.Terms) -> None:
         self.orders, self.run = attached(orders), run
+        self.sent: set[int] = set()
         self.timeout = None if terms.as_shipped else -1
 
     def before(self, contexts: Mapping[str, Any]) -> None:
@@ -71,7 +72,8 @@ class Job:
         sides = [one[1].quantity > 0 for one in mine]
         if len(sides) != len(set(sides)):
             raise c.Unsupported("one buy and one sell for each symbol and bar")
-        for _, order, stop, trail in mine:
+        for number, order, stop, trail in mine:
+            self.sent.add(number)
             if order.fraction is not None:
                 ctx.set_target_shares(order.fraction, dir="long")
                 continue
@@ -99,7 +101,10 @@ class Pybroker:
     name = "pybroker"
     package = "lib-pybroker"
     module = "pybroker"
-    unsupported: dict[str, str] = {}  # noqa: RUF012
+    needs_cash = False
+    unsupported: dict[str, str] = {  # noqa: RUF012
+        "stop_behind": "a stop is a distance behind the price of the entry",
+    }
     sources: dict[str, str] = {}  # noqa: RUF012
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
@@ -141,7 +146,11 @@ class Pybroker:
         run.cash = found.portfolio["cash"].astype(float).to_list()
         run.equity = found.portfolio["equity"].astype(float).to_list()
         run.profits = found.trades["pnl"].astype(float).to_list() if len(found.trades) else []
+        run.worth = found.portfolio["market_value"].astype(float).to_list()
         run.states = c.states_from_fills(orders, run.fills)
+        for number, order in enumerate(orders):
+            if number not in job.sent and not (order.stop or order.trail):
+                run.states[number] = "never sent: not asked about it"
         return run
 
 

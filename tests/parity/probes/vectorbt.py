@@ -90,7 +90,10 @@ class Vectorbt:
     name = "vectorbt"
     package = "vectorbt"
     module = "vectorbt"
-    unsupported: dict[str, str] = {}  # noqa: RUF012
+    needs_cash = False
+    unsupported: dict[str, str] = {  # noqa: RUF012
+        "stop_behind": "a stop is a distance behind the price of the entry",
+    }
     sources: dict[str, str] = {}  # noqa: RUF012
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
+from functools import lru_cache
 from typing import Any
 
 warnings.filterwarnings("ignore")
@@ -85,17 +86,26 @@ class Prices(CurrencyAwareSessionBarReader):
         return pd.array(["USD"] * len(sids)).to_numpy(dtype=object)
 
 
-def finder_of(markets: c.Markets, sessions: Any) -> AssetFinder:
+@lru_cache
+def calendar_of(rows: int) -> tuple[Any, Any]:
+    """The calendar, and its sessions that have bars."""
+    sessions = pd.date_range(START, periods=rows, freq="D")
+    week = pd.Timedelta(days=7)
+    return EveryDay(sessions[0] - week, sessions[-1] + week, side="right"), sessions
+
+
+@lru_cache
+def finder_of(names: tuple[str, ...], firsts: tuple[int, ...], rows: int) -> AssetFinder:
     """The assets, listed from their first bar until long after the last."""
+    _, sessions = calendar_of(rows)
     engine = sa.create_engine(
         "sqlite://", poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False}
     )
-    starts = [sessions[next(n for n, bar in enumerate(b) if bar)] for b in markets.values()]
     equities = {
-        "symbol": list(markets),
-        "asset_name": list(markets),
+        "symbol": list(names),
+        "asset_name": list(names),
         "exchange": EXCHANGE,
-        "start_date": starts,
+        "start_date": [sessions[first] for first in firsts],
         "end_date": sessions[-1] + pd.Timedelta(days=30),
     }
     AssetDBWriter(engine).write(
@@ -168,7 +178,10 @@ class Zipline:
     name = "zipline"
     package = "zipline-reloaded"
     module = "zipline"
-    unsupported: dict[str, str] = {}  # noqa: RUF012
+    needs_cash = True
+    unsupported: dict[str, str] = {  # noqa: RUF012
+        "closed_trades": "keeps no trades; the cost basis of a position is an average",
+    }
     sources: dict[str, str] = {}  # noqa: RUF012
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
@@ -178,11 +191,9 @@ class Zipline:
         if any(one.trail for one in orders):
             raise c.Unsupported("no trailing orders")
         run = c.Run(states=["never sent"] * len(orders))
-        rows = max(map(len, markets.values()))
-        sessions = pd.date_range(START, periods=rows, freq="D")
-        week = pd.Timedelta(days=7)
-        calendar = EveryDay(start=sessions[0] - week, end=sessions[-1] + week, side="right")
-        finder = finder_of(markets, sessions)
+        calendar, sessions = calendar_of(max(map(len, markets.values())))
+        firsts = tuple(next(n for n, bar in enumerate(b) if bar) for b in markets.values())
+        finder = finder_of(tuple(markets), firsts, len(sessions))
         job = Job(orders, run, sessions, finder.retrieve_all(range(len(markets))))
 
         def initialize(_: Any) -> None:
