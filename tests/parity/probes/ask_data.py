@@ -108,7 +108,7 @@ def _where(run: Any, markets: dict[str, Bars], sent: int) -> Facts:
         return {"outcome": f"not filled ({fill_or_state(run, 0)})", "evidence": told}
     bar = markets["B"][fill.bar]
     prices = bar.prices() if bar else {"last_price_of_before": 100.0}
-    when = distance(sent, fill.bar)
+    when = distance(sent, fill.bar) if fill.bar >= sent else "on its bar of before the gap"
     if fill.bar >= 5:
         when = f"its {('next', 'second')[fill.bar - 5]} bar"
     return {

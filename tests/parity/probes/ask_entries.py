@@ -161,10 +161,14 @@ def day_order(engine: Engine) -> Facts:
         return fill_or_state(run, 0), {"state": fill_or_state(run, 0)}
 
     next_bar, later = one(3), one(5)
+    bars = calm(5, Bar(94, 95, 92, 93), CALM)
+    order = Order(bar=2, quantity=10, limit=96, day=True)
+    two = engine.run({"A": bars}, [order, order], Terms())
     return {
         "reached in the next bar": next_bar[0],
         "reached later": later[0],
-        "evidence": {"next bar": next_bar[1], "later": later[1]},
+        "two of an asset, reached later": "; ".join(two.states),
+        "evidence": {"next bar": next_bar[1], "later": later[1], "two": two.briefs()},
     }
 
 

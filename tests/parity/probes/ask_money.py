@@ -260,6 +260,7 @@ def slippage_elsewhere(engine: Engine) -> Facts:
             "1_%_worse_than_the_close": bar.close * worse,
             "1_%_worse_than_the_middle": round(bar.mid * worse, 2),
             "a_cent_worse": 96 + sign * 0.01,
+            "1_%_worse_than_4_below_the_entry": (run.fills[0].price - 4) * worse,
         }
         found[kind] = which(last.price, **levels)
     return {**found, "evidence": evidence}

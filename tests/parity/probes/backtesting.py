@@ -94,8 +94,25 @@ class Job(Strategy):
         stop, target = order.bracket or (None, None)
         return send(size=abs(size), limit=order.limit, stop=order.stop, sl=stop, tp=target)
 
-
-SOURCE = "backtesting/backtesting.py:"
+# Where the source shows which answers.
+PLACES = {
+    "backtesting/backtesting.py:_Broker._process_orders": (
+        "market_order limit_trigger limit_touch limit_gap marketable_limit stop_trigger "
+        "stop_touch stop_gap stop_behind stop_limit stop_and_limit_apart "
+        "legs_in_the_bar_of_entry bracket_gap two_orders reversal cash_check too_dear "
+        "cash_for_the_fee short_sale target_price target_twice all_in order_in_the_last_bar "
+        "volume no_volume time_in_force fill_time"
+    ),
+    "backtesting/backtesting.py:_Broker.new_order": "stop_and_target",
+    "backtesting/backtesting.py:_Broker._close_trade": "other_leg percent_fee closed_trades",
+    "backtesting/backtesting.py:_Broker.next": "ruin holding_costs",
+    "backtesting/backtesting.py:_Broker._commission_func": "share_fee",
+    "backtesting/backtesting.py:_Broker._adjusted_price": "slippage slippage_elsewhere",
+    "backtesting/backtesting.py:Backtest.__init__": "defaults",
+    "backtesting/backtesting.py:Strategy.buy": "fractions fractions_on_request",
+    "backtesting/backtesting.py:_Broker.equity": "equity_mark",
+    "backtesting/backtesting.py:Backtest.run": "first_decision position_at_the_end",
+}
 
 
 class Backtesting:
@@ -106,7 +123,7 @@ class Backtesting:
     module = "backtesting"
     needs_cash = False
     unsupported: dict[str, str] = {}  # noqa: RUF012
-    sources: dict[str, str] = {}  # noqa: RUF012
+    sources = c.by_question(PLACES)
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
         """Run a strategy that sends these orders."""

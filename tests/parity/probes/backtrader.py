@@ -129,8 +129,47 @@ class Job(bt.Strategy):
             return send(data, size, order.limit, exectype=KINDS.Limit, **extra)
         return send(data, size, **extra)
 
-
-BROKER = "backtrader/brokers/bbroker.py:BackBroker"
+# Where the source shows which answers.
+PLACES = {
+    "backtrader/brokers/bbroker.py:BackBroker._try_exec_market": (
+        "market_order two_orders order_in_the_last_bar order_before_a_gap order_in_a_gap"
+    ),
+    "backtrader/brokers/bbroker.py:BackBroker._try_exec_limit": (
+        "limit_trigger limit_touch limit_gap marketable_limit limit_in_a_gap"
+    ),
+    "backtrader/brokers/bbroker.py:BackBroker._try_exec_stop": (
+        "stop_trigger stop_touch stop_gap stop_behind bracket_gap"
+    ),
+    "backtrader/brokers/bbroker.py:BackBroker._try_exec_stoplimit": "stop_limit",
+    "backtrader/order.py:Order.trailadjust": "trailing_stop",
+    "backtrader/order.py:Order.expire": "time_in_force day_order",
+    "backtrader/brokers/bbroker.py:BackBroker.next": (
+        "order_of_fills stop_and_limit_apart legs_in_the_bar_of_entry stop_and_target"
+    ),
+    "backtrader/brokers/bbroker.py:BackBroker._bracketize": "other_leg",
+    "backtrader/brokers/bbroker.py:BackBroker.check_submitted": (
+        "cash_check too_dear cash_for_the_fee batch sale_pays rotation"
+    ),
+    "backtrader/brokers/bbroker.py:BackBroker._execute": (
+        "reversal resting_orders percent_fee fill_time volume no_volume fractions "
+        "fractions_on_request"
+    ),
+    "backtrader/comminfo.py:CommInfoBase.getvaluesize": "short_sale short_pays",
+    "backtrader/brokers/bbroker.py:BackBroker._get_value": (
+        "ruin equity_mark value_in_a_gap position_at_the_end"
+    ),
+    "backtrader/comminfo.py:CommInfoBase.getcommission": "share_fee",
+    "backtrader/brokers/bbroker.py:BackBroker._slip_up": "slippage slippage_elsewhere",
+    "backtrader/brokers/bbroker.py:BackBroker": "defaults",
+    "backtrader/comminfo.py:CommInfoBase.getsize": "target_price",
+    "backtrader/strategy.py:Strategy.order_target_percent": "target_equity target_twice all_in",
+    "backtrader/trade.py:Trade.update": "closed_trades",
+    "backtrader/strategy.py:Strategy._next": "first_decision",
+    "backtrader/lineiterator.py:LineIterator._getminperstatus": (
+        "late_asset order_before_the_first_bar"
+    ),
+    "backtrader/comminfo.py:CommInfoBase.get_credit_interest": "holding_costs",
+}
 
 
 class Backtrader:
@@ -141,7 +180,7 @@ class Backtrader:
     module = "backtrader"
     needs_cash = False
     unsupported: dict[str, str] = {}  # noqa: RUF012
-    sources: dict[str, str] = {}  # noqa: RUF012
+    sources = c.by_question(PLACES)
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
         """Run a strategy that sends these orders."""

@@ -74,6 +74,28 @@ class Send(bt.Algo):
             self.weights(target)
         return True
 
+# Where the source shows which answers.
+PLACES = {
+    "bt/core.py:SecurityBase.transact": (
+        "market_order two_orders reversal cash_check too_dear cash_for_the_fee batch "
+        "sale_pays short_sale short_pays fractions fractions_on_request volume no_volume "
+        "order_in_a_gap order_before_the_first_bar order_in_the_last_bar"
+    ),
+    "bt/core.py:SecurityBase.update": (
+        "equity_mark value_in_a_gap order_before_a_gap position_at_the_end late_asset "
+        "holding_costs"
+    ),
+    "bt/core.py:StrategyBase.update": "ruin",
+    "bt/core.py:StrategyBase.transact": "order_of_fills",
+    "bt/core.py:SecurityBase.outlay": "percent_fee slippage slippage_elsewhere",
+    "bt/core.py:SecurityBase.commission": "share_fee",
+    "bt/core.py:SecurityBase.allocate": "all_in target_price",
+    "bt/core.py:StrategyBase.rebalance": "target_equity",
+    "bt/algos.py:Rebalance": "rotation",
+    "bt/backtest.py:Backtest.__init__": "defaults",
+    "bt/backtest.py:Backtest.run": "first_decision fill_time",
+}
+
 
 class Bt:
     """bt as it comes, but for costs."""
@@ -86,7 +108,7 @@ class Bt:
         "closed_trades": "keeps no trades",
         "target_twice": "the weights of a bar are one table",
     }
-    sources: dict[str, str] = {}  # noqa: RUF012
+    sources = c.by_question(PLACES)
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
         """Run a strategy that sends these orders."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
@@ -237,14 +238,19 @@ def states_from_fills(orders: list[Order], fills: list[Fill]) -> list[str]:
     return states
 
 
+def by_question(places: dict[str, str]) -> dict[str, str]:
+    """From places with their questions to questions with their place."""
+    return {question: place for place, asked in places.items() for question in asked.split()}
+
+
 def shown_in(engine: Engine, source: str) -> None:
     """Make sure that a place in the engine's source exists."""
     path, _, place = source.partition(":")
-    home = Path(str(import_module(engine.module.partition(".")[0]).__file__)).parent.parent
+    home = Path(str(import_module(engine.module).__file__)).parent.parent
     text = (home / path).read_text(encoding="utf-8")
     for name in place.split("."):
-        if name not in text:
-            raise LookupError(f"{engine.name}: {path} has no {name}; correct `sources`")
+        if not re.search(rf"(?m)^\s*(def|class|cdef|cpdef)\b.*\b{name}\b", text):
+            raise LookupError(f"{engine.name}: {path} has no {name}; correct `PLACES`")
 
 
 def fact(engine: Engine, question: str, ask: Any) -> dict[str, Any]:
@@ -257,7 +263,7 @@ def fact(engine: Engine, question: str, ask: Any) -> dict[str, Any]:
         return {"unsupported": str(reason)}
     source = engine.sources.get(question)
     if source is None:
-        raise LookupError(f"{engine.name}: `sources` says not where {question} is shown")
+        raise LookupError(f"{engine.name}: `PLACES` says not where {question} is shown")
     shown_in(engine, source)
     return {**found, "source": source}
 

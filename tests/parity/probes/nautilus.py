@@ -165,6 +165,64 @@ class Job(Strategy):
         """A position that is flat again."""
         self.told.profits.append(event.realized_pnl.as_double())
 
+# Where the source shows which answers.
+PLACES = {
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.fill_market_order": (
+        "market_order two_orders order_of_fills reversal order_in_the_last_bar "
+        "order_before_a_gap order_in_a_gap no_volume fill_time"
+    ),
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.determine_limit_fills_with_simulation": (
+        "limit_gap marketable_limit stop_limit limit_in_a_gap"
+    ),
+    "nautilus_trader/execution/matching_core.pyx:MatchingCore.is_limit_matched": (
+        "limit_trigger limit_touch"
+    ),
+    "nautilus_trader/execution/matching_core.pyx:MatchingCore.is_stop_triggered": (
+        "stop_trigger stop_touch"
+    ),
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.determine_market_fills_with_simulation": (
+        "stop_gap bracket_gap"
+    ),
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine._process_stop_market_order": (
+        "stop_behind"
+    ),
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine._trail_stop_order": "trailing_stop",
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine._process_trade_ticks_from_bar": (
+        "stop_and_target stop_and_limit_apart volume"
+    ),
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine._update_contingent_orders": (
+        "other_leg"
+    ),
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.process_bar": (
+        "legs_in_the_bar_of_entry late_asset"
+    ),
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.iterate": "time_in_force day_order",
+    "nautilus_trader/accounting/accounts/cash.pyx:CashAccount.update_balances": (
+        "too_dear cash_for_the_fee batch resting_orders sale_pays"
+    ),
+    "nautilus_trader/risk/engine.pyx:RiskEngine._check_orders_risk": "cash_check",
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.process_order": (
+        "short_sale order_before_the_first_bar"
+    ),
+    "nautilus_trader/accounting/accounts/margin.pyx:MarginAccount.calculate_pnls": (
+        "short_pays ruin"
+    ),
+    "nautilus_trader/backtest/models/fee.pyx:MakerTakerFeeModel.get_commission": "percent_fee",
+    "nautilus_trader/backtest/models/fee.pyx:PerContractFeeModel.get_commission": "share_fee",
+    "nautilus_trader/backtest/models/fill.pyx:FillModel.is_slipped": "slippage",
+    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.apply_fills": "slippage_elsewhere",
+    "nautilus_trader/backtest/engine.pyx:BacktestEngine.add_venue": "defaults",
+    "nautilus_trader/model/instruments/base.pyx:Instrument.make_qty": (
+        "fractions fractions_on_request"
+    ),
+    "nautilus_trader/portfolio/portfolio.pyx:Portfolio.unrealized_pnl": (
+        "equity_mark value_in_a_gap position_at_the_end"
+    ),
+    "nautilus_trader/model/position.pyx:Position.apply": "closed_trades",
+    "nautilus_trader/backtest/engine.pyx:BacktestEngine.run": "first_decision",
+    "nautilus_trader/backtest/modules.pyx:SimulationModule": "holding_costs",
+}
+
 
 class Nautilus:
     """nautilus_trader on bars, but for the choice of the account."""
@@ -174,7 +232,7 @@ class Nautilus:
     module = "nautilus_trader"
     needs_cash = True
     unsupported: dict[str, str] = {}  # noqa: RUF012
-    sources: dict[str, str] = {}  # noqa: RUF012
+    sources = c.by_question(PLACES)
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
         """Run a strategy that sends these orders."""

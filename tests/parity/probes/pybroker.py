@@ -94,6 +94,45 @@ class Job:
             if order.limit:
                 ctx.sell_limit_price, ctx.sell_timeout_bars = order.limit, self.timeout
 
+# Where the source shows which answers.
+PLACES = {
+    "pybroker/scope.py:PriceScope.fetch": "market_order",
+    "pybroker/portfolio.py:Portfolio.buy": "limit_trigger limit_touch limit_gap marketable_limit",
+    "pybroker/strategy.py:BacktestMixin._process_persistent_orders": (
+        "time_in_force resting_orders"
+    ),
+    "pybroker/strategy.py:BacktestMixin.backtest_executions": (
+        "order_of_fills sale_pays rotation legs_in_the_bar_of_entry first_decision "
+        "order_in_a_gap limit_in_a_gap late_asset order_before_the_first_bar"
+    ),
+    "pybroker/strategy.py:BacktestMixin._schedule_order": (
+        "fill_time order_in_the_last_bar order_before_a_gap"
+    ),
+    "pybroker/portfolio.py:Portfolio.sell": "reversal",
+    "pybroker/portfolio.py:Portfolio._trigger_profit_or_loss_stop": (
+        "stop_trigger stop_touch stop_gap bracket_gap"
+    ),
+    "pybroker/portfolio.py:Portfolio._trigger_trailing_stop": "trailing_stop",
+    "pybroker/portfolio.py:Portfolio.check_stops": "stop_and_target",
+    "pybroker/portfolio.py:Portfolio._remove_entry_stops": "other_leg",
+    "pybroker/portfolio.py:Portfolio._clamp_shares": "cash_check too_dear cash_for_the_fee batch",
+    "pybroker/portfolio.py:Portfolio._available_buying_power": "short_pays",
+    "pybroker/portfolio.py:Portfolio._post_collateral": "short_sale",
+    "pybroker/portfolio.py:Portfolio.capture_bar": (
+        "ruin equity_mark value_in_a_gap position_at_the_end"
+    ),
+    "pybroker/portfolio.py:Portfolio._calculate_fees": "percent_fee share_fee",
+    "pybroker/slippage.py:FixedSlippageModel.adjust_fill_price": "slippage",
+    "pybroker/portfolio.py:Portfolio._slip_stop_fill_price": "slippage_elsewhere",
+    "pybroker/config.py:StrategyConfig": "defaults",
+    "pybroker/strategy.py:BacktestMixin._attempt_pending_order": (
+        "fractions fractions_on_request volume no_volume"
+    ),
+    "pybroker/context.py:ExecContext.calc_target_shares": "target_price target_equity all_in",
+    "pybroker/portfolio.py:Portfolio._exit_long": "closed_trades",
+    "pybroker/portfolio.py:Portfolio._apply_interest": "holding_costs",
+}
+
 
 class Pybroker:
     """pybroker as it comes, but for costs."""
@@ -105,7 +144,7 @@ class Pybroker:
     unsupported: dict[str, str] = {  # noqa: RUF012
         "stop_behind": "a stop is a distance behind the price of the entry",
     }
-    sources: dict[str, str] = {}  # noqa: RUF012
+    sources = c.by_question(PLACES)
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
         """Run a strategy that sends these orders."""

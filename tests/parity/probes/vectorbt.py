@@ -83,6 +83,32 @@ def options(terms: c.Terms) -> dict[str, Any]:
         found["init_cash"] = terms.cash
     return found
 
+# Where the source shows which answers.
+PLACES = {
+    "vectorbt/portfolio/nb.py:simulate_from_orders_nb": (
+        "market_order order_of_fills sale_pays rotation target_equity order_in_the_last_bar "
+        "equity_mark value_in_a_gap late_asset first_decision fill_time"
+    ),
+    "vectorbt/portfolio/nb.py:get_stop_price_nb": (
+        "stop_trigger stop_touch stop_gap bracket_gap trailing_stop"
+    ),
+    "vectorbt/portfolio/nb.py:simulate_from_signals_nb": (
+        "stop_and_target other_leg legs_in_the_bar_of_entry"
+    ),
+    "vectorbt/portfolio/nb.py:resolve_stop_price_and_slippage_nb": "slippage_elsewhere",
+    "vectorbt/portfolio/nb.py:buy_nb": (
+        "cash_check too_dear cash_for_the_fee batch percent_fee slippage volume no_volume"
+    ),
+    "vectorbt/portfolio/nb.py:sell_nb": "reversal short_sale short_pays ruin holding_costs",
+    "vectorbt/portfolio/nb.py:execute_order_nb": (
+        "fractions fractions_on_request target_price all_in order_before_a_gap order_in_a_gap "
+        "order_before_the_first_bar"
+    ),
+    "vectorbt/portfolio/base.py:Portfolio.from_orders": "defaults",
+    "vectorbt/portfolio/nb.py:get_exit_trades_nb": "closed_trades",
+    "vectorbt/portfolio/nb.py:value_nb": "position_at_the_end",
+}
+
 
 class Vectorbt:
     """vectorbt as it comes, but for costs; assets share the cash."""
@@ -94,7 +120,7 @@ class Vectorbt:
     unsupported: dict[str, str] = {  # noqa: RUF012
         "stop_behind": "a stop is a distance behind the price of the entry",
     }
-    sources: dict[str, str] = {}  # noqa: RUF012
+    sources = c.by_question(PLACES)
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
         """Run these orders."""

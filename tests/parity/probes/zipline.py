@@ -171,6 +171,52 @@ class Job:
 
         blotter.get_transactions = watched
 
+# Where the source shows which answers.
+PLACES = {
+    "zipline/finance/slippage.py:FixedBasisPointsSlippage.process_order": (
+        "market_order volume slippage slippage_elsewhere"
+    ),
+    "zipline/finance/order.py:Order.check_order_triggers": (
+        "limit_trigger limit_touch stop_trigger stop_touch stop_limit"
+    ),
+    "zipline/finance/slippage.py:SlippageModel.simulate": (
+        "limit_gap marketable_limit stop_gap stop_behind no_volume order_before_a_gap "
+        "limit_in_a_gap stop_and_limit_apart"
+    ),
+    "zipline/finance/cancel_policy.py:NeverCancel": "time_in_force",
+    "zipline/finance/blotter/simulation_blotter.py:SimulationBlotter.execute_daily_cancel_policy": (
+        "day_order"
+    ),
+    "zipline/finance/blotter/simulation_blotter.py:SimulationBlotter.get_transactions": (
+        "order_of_fills two_orders order_in_a_gap"
+    ),
+    "zipline/finance/ledger.py:Ledger.process_transaction": (
+        "reversal cash_check too_dear batch resting_orders sale_pays short_sale short_pays "
+        "ruin"
+    ),
+    "zipline/finance/ledger.py:Ledger.process_commission": "cash_for_the_fee percent_fee",
+    "zipline/finance/commission.py:PerShare.calculate": "share_fee",
+    "zipline/finance/slippage.py:FixedBasisPointsSlippage.__init__": "defaults",
+    "zipline/algorithm.py:TradingAlgorithm.round_order": "fractions fractions_on_request",
+    "zipline/algorithm.py:TradingAlgorithm._calculate_order_value_amount": "target_price all_in",
+    "zipline/algorithm.py:TradingAlgorithm._calculate_order_target_percent_amount": (
+        "target_equity"
+    ),
+    "zipline/algorithm.py:TradingAlgorithm._calculate_order_target_amount": (
+        "target_twice rotation"
+    ),
+    "zipline/finance/ledger.py:PositionTracker.sync_last_sale_prices": (
+        "equity_mark value_in_a_gap position_at_the_end"
+    ),
+    "zipline/gens/tradesimulation.py:AlgorithmSimulator.transform": (
+        "first_decision order_in_the_last_bar"
+    ),
+    "zipline/finance/transaction.py:create_transaction": "fill_time",
+    "zipline/algorithm.py:TradingAlgorithm.handle_data": "late_asset",
+    "zipline/algorithm.py:TradingAlgorithm._can_order_asset": "order_before_the_first_bar",
+    "zipline/finance/ledger.py:Ledger.update_portfolio": "holding_costs",
+}
+
 
 class Zipline:
     """zipline as it comes, but for costs and the limit of volume, unless as shipped."""
@@ -182,7 +228,7 @@ class Zipline:
     unsupported: dict[str, str] = {  # noqa: RUF012
         "closed_trades": "keeps no trades; the cost basis of a position is an average",
     }
-    sources: dict[str, str] = {}  # noqa: RUF012
+    sources = c.by_question(PLACES)
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
         """Run an algorithm that sends these orders."""
