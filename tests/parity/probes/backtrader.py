@@ -165,7 +165,7 @@ PLACES = {
     "backtrader/strategy.py:Strategy.order_target_percent": "target_equity target_twice all_in",
     "backtrader/trade.py:Trade.update": "closed_trades",
     "backtrader/strategy.py:Strategy._next": "first_decision",
-    "backtrader/lineiterator.py:LineIterator._getminperstatus": (
+    "backtrader/strategy.py:Strategy._getminperstatus": (
         "late_asset order_before_the_first_bar"
     ),
     "backtrader/comminfo.py:CommInfoBase.get_credit_interest": "holding_costs",
