@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from tests.parity.probes.ask_entries import ENTRY, Facts
+from tests.parity.probes.ask_entries import ENTRY, EVE, Facts
 from tests.parity.probes.common import (
     CALM,
     FLAT,
@@ -14,6 +13,7 @@ from tests.parity.probes.common import (
     Bars,
     Engine,
     Order,
+    Run,
     Terms,
     calm,
     clean,
@@ -42,19 +42,18 @@ def fill_time(engine: Engine) -> Facts:
     day = f"2024-01-{fill.bar + 1:02d}"
     is_label = fill.time.startswith(f"{day} 00:00:00")
     return {
-        "time": "the label of the bar of the fill" if is_label else fill.time.removeprefix(day),
+        "time": "the label of the bar of the fill"
+        if is_label
+        else fill.time.removeprefix(f"{day} "),
         "evidence": {"bar": fill.bar, "time": fill.time},
     }
 
 
 def order_in_the_last_bar(engine: Engine) -> Facts:
     """A market order sent in the last bar."""
-    run = engine.run({"A": list(TEN)}, [Order(bar=9, quantity=10)], Terms())
+    run = engine.run({"A": list(TEN[:9])}, [Order(bar=8, quantity=10)], Terms())
     fill = run.first()
-    if fill:
-        state = f"filled, at {which(fill.price, **TEN[9].prices())}"
-    else:
-        state = f"not filled ({fill_or_state(run, 0)})"
+    state = f"filled, at {which(fill.price, **TEN[8].prices())}" if fill else not_filled(run)
     return {"outcome": state, "evidence": {"fills": run.briefs(), "states": run.states}}
 
 
@@ -71,9 +70,15 @@ def position_at_the_end(engine: Engine) -> Facts:
     }
 
 
+def not_filled(run: Run) -> str:
+    """With the state, where it says more."""
+    state = fill_or_state(run, 0)
+    return state if state == "not filled" else f"not filled ({state})"
+
+
 def _gappy(*missing: int) -> dict[str, Bars]:
     """A with all bars; B jumps to 110 and lacks some, after bars around 100."""
-    whole = calm(3, *[LATER] * 6)
+    whole = [*calm(2), EVE, *[LATER] * 6]
     return {"A": calm(9), "B": [None if n in missing else bar for n, bar in enumerate(whole)]}
 
 
@@ -98,14 +103,14 @@ def limit_in_a_gap(engine: Engine) -> Facts:
     return _where(run, markets, 3)
 
 
-def _where(run: Any, markets: dict[str, Bars], sent: int) -> Facts:
+def _where(run: Run, markets: dict[str, Bars], sent: int) -> Facts:
     fill = run.first(asset="B")
     if run.stopped:
         told = {"fills": run.briefs(), "error": run.stopped}
         return {"outcome": "the run ends with an error in the gap", "evidence": told}
     if fill is None:
         told = {"states": run.states, "notes": run.notes[:1]}
-        return {"outcome": f"not filled ({fill_or_state(run, 0)})", "evidence": told}
+        return {"outcome": not_filled(run), "evidence": told}
     bar = markets["B"][fill.bar]
     prices = bar.prices() if bar else {"last_price_of_before": 100.0}
     when = distance(sent, fill.bar) if fill.bar >= sent else "on its bar of before the gap"

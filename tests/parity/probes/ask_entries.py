@@ -27,6 +27,7 @@ from tests.parity.probes.common import (
 
 Facts = dict[str, Any]
 ENTRY = Order(bar=1, quantity=10)
+EVE = Bar(99, 100.5, 98.5, 100)  # a close of 100, which the other prices are not
 BY_BAR = {3: "low or high", 4: "middle of low and high", 5: "close"}
 # From bar 3 on, first the low is below 96, then the middle, then the close.
 FALLING = calm(
@@ -127,7 +128,7 @@ def limit_gap(engine: Engine) -> Facts:
 
 def marketable_limit(engine: Engine) -> Facts:
     """A limit order that could fill at once when it is sent."""
-    bars = calm(3, Bar(101, 103, 98, 102.5), CALM)
+    bars = [*calm(2), EVE, Bar(101, 103, 98, 102.5), CALM]
 
     def one(side: int) -> tuple[str, Any]:
         run, fill, level = _limit(engine, side, bars, -5)
@@ -203,7 +204,7 @@ def order_of_fills(engine: Engine) -> Facts:
 def two_orders(engine: Engine) -> Facts:
     """Two orders for one asset in one bar."""
 
-    def quantities(*sizes: float) -> list[float | int]:
+    def quantities(*sizes: float) -> list[int]:
         orders = [Order(bar=1, quantity=size) for size in sizes]
         run = engine.run({"A": calm(6)}, orders, Terms(may_short=True))
         return [int(fill.quantity) for fill in run.fills]

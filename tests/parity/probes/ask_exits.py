@@ -8,6 +8,7 @@ from typing import Any
 from tests.parity.probes.ask_entries import (
     BY_BAR,
     ENTRY,
+    EVE,
     FALLING,
     GAP,
     THROUGH,
@@ -103,7 +104,7 @@ def stop_gap(engine: Engine) -> Facts:
 
 def stop_behind(engine: Engine) -> Facts:
     """A stop order whose level is passed already when it is sent."""
-    bars = calm(3, Bar(101, 103, 98, 102.5), CALM)
+    bars = [*calm(2), EVE, Bar(101, 103, 98, 102.5), CALM]
 
     def one(side: int) -> tuple[str, Any]:
         run, fill, level = _stop(engine, side, bars, -4)
@@ -116,7 +117,7 @@ def stop_behind(engine: Engine) -> Facts:
 
 def stop_limit(engine: Engine) -> Facts:
     """A stop-limit order to sell, stop 96."""
-    after = [Bar(94.2, 98.5, 93, 94), CALM]
+    after = [Bar(94.2, 98.5, 93, 94), Bar(97, 98, 96, 97.5), Bar(99, 101, 98, 98.8)]
 
     def where(limit: float, bar: Bar) -> tuple[str, Any]:
         bars = calm(3, bar, *after)

@@ -62,7 +62,10 @@ def cash_check(engine: Engine) -> Facts:
     return {
         "affordable when decided, not one bar later": outcome(first, 0, at_fill),
         "affordable one bar later, not when decided": outcome(second, 0, at_decision),
-        "evidence": {"95 at 104, then 108 to 109": _told(first), "98 at 109, then 100": _told(second)},
+        "evidence": {
+            "95 at 104, then 108 to 109": _told(first),
+            "98 at 109, then 100": _told(second),
+        },
     }
 
 
@@ -73,7 +76,7 @@ def too_dear(engine: Engine) -> Facts:
     return {
         "outcome": outcome(run, 0, order),
         "cash": clean(run.cash[-1]),
-        "last bar": len(run.cash) - 1 + min(run.calls, default=0),
+        "run": "goes on" if max(run.calls) == 5 else f"ends in bar {max(run.calls)}",
         "evidence": _told(run),
     }
 
@@ -160,7 +163,7 @@ def ruin(engine: Engine) -> Facts:
     run = engine.run({"A": bars}, [Order(bar=1, quantity=-90)], Terms(may_short=True))
     fill = run.first(after=3)
     return {
-        "afterwards": "goes on" if max(run.calls) == 6 else f"ends in bar {max(run.calls)}",
+        "afterwards": "goes on" if max(run.calls) == 6 else f"not asked after bar {max(run.calls)}",
         "position": clean(run.held()),
         "closed": f"bar {fill.bar} at {fill.price:g}" if fill else "no",
         "last equity": clean((run.worth or run.equity)[-1]),
@@ -221,7 +224,12 @@ def slippage(engine: Engine) -> Facts:
             {"A": [bar] * 6}, [ENTRY, Order(bar=3, quantity=-10)], Terms(slippage=0.01)
         )
         known = {"high": bar.high, "low": bar.low, "unslipped": 100.0}
-        slipped = {"1_%_worse": 101.0, "1_%_lower": 99.0, "a_cent": 100.01, "a_cent_lower": 99.99}
+        slipped = {
+            "1_%_above": 101.0,
+            "1_%_below": 99.0,
+            "a_cent_above": 100.01,
+            "a_cent_below": 99.99,
+        }
         return [which(fill.price, **known, **slipped) for fill in run.fills], run.briefs()
 
     wide, narrow = prices(Bar(100, 120, 80, 100)), prices(Bar(100, 100.4, 99.6, 100))

@@ -33,7 +33,7 @@ def fractions(engine: Engine) -> Facts:
         order = Order(bar=1, quantity=size)
         terms = Terms(may_short=size < 0)
         run = engine.run({"A": [FLAT] * 6}, [order], terms)
-        found[str(size)] = f"{run.held():g}" if run.fills else f"no: {fill_or_state(run, 0)}"
+        found[str(size)] = str(clean(run.held())) if run.fills else f"no: {fill_or_state(run, 0)}"
     return {"rule": _rounding(found), "evidence": found}
 
 

@@ -1,12 +1,13 @@
 """backtesting.py in the common words of the probes."""
 
+# The engine is not in the environment of the type checker.
+# mypy: disable-error-code="import-not-found,misc"
+
 from __future__ import annotations
 
-import os
 import warnings
 from typing import Any
 
-os.environ["TQDM_DISABLE"] = "1"
 import pandas as pd
 from backtesting import Backtest, Strategy
 
@@ -93,6 +94,7 @@ class Job(Strategy):
             return send()  # 1 would be one share
         stop, target = order.bracket or (None, None)
         return send(size=abs(size), limit=order.limit, stop=order.stop, sl=stop, tp=target)
+
 
 # Where the source shows which answers.
 PLACES = {

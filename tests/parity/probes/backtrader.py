@@ -1,5 +1,8 @@
 """backtrader in the common words of the probes."""
 
+# The engine is not in the environment of the type checker.
+# mypy: disable-error-code="import-not-found,misc"
+
 from __future__ import annotations
 
 import datetime as dt
@@ -105,6 +108,7 @@ class Job(bt.Strategy):
             sent = self.send_shares(data, order)
         if sent is not None:
             self.refs[sent.ref] = number
+            self.p.run.states[number] = "open"
 
     def send_shares(self, data: Any, order: c.Order) -> Any:
         """A number of shares, by the kind of order."""
@@ -128,6 +132,7 @@ class Job(bt.Strategy):
         if order.limit:
             return send(data, size, order.limit, exectype=KINDS.Limit, **extra)
         return send(data, size, **extra)
+
 
 # Where the source shows which answers.
 PLACES = {
@@ -165,9 +170,7 @@ PLACES = {
     "backtrader/strategy.py:Strategy.order_target_percent": "target_equity target_twice all_in",
     "backtrader/trade.py:Trade.update": "closed_trades",
     "backtrader/strategy.py:Strategy._next": "first_decision",
-    "backtrader/strategy.py:Strategy._getminperstatus": (
-        "late_asset order_before_the_first_bar"
-    ),
+    "backtrader/strategy.py:Strategy._getminperstatus": ("late_asset order_before_the_first_bar"),
     "backtrader/comminfo.py:CommInfoBase.get_credit_interest": "holding_costs",
 }
 
@@ -184,7 +187,7 @@ class Backtrader:
 
     def run(self, markets: c.Markets, orders: list[c.Order], terms: c.Terms) -> c.Run:
         """Run a strategy that sends these orders."""
-        run = c.Run(states=["open"] * len(orders))
+        run = c.Run(states=["never sent"] * len(orders))
         cerebro = bt.Cerebro(stdstats=False)
         for name, bars in markets.items():
             cerebro.adddata(Feed(bars=bars, timeframe=bt.TimeFrame.Days, compression=1), name=name)

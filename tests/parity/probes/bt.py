@@ -1,10 +1,12 @@
 """bt in the common words of the probes."""
 
+# The engine is not in the environment of the type checker.
+# mypy: disable-error-code="import-not-found,misc"
+
 from __future__ import annotations
 
-import warnings
+from typing import Any
 
-warnings.filterwarnings("ignore")
 import bt
 import numpy as np
 import pandas as pd
@@ -74,6 +76,7 @@ class Send(bt.Algo):
             self.weights(target)
         return True
 
+
 # Where the source shows which answers.
 PLACES = {
     "bt/core.py:SecurityBase.transact": (
@@ -82,8 +85,7 @@ PLACES = {
         "order_in_a_gap order_before_the_first_bar order_in_the_last_bar"
     ),
     "bt/core.py:SecurityBase.update": (
-        "equity_mark value_in_a_gap order_before_a_gap position_at_the_end late_asset "
-        "holding_costs"
+        "equity_mark value_in_a_gap order_before_a_gap position_at_the_end late_asset holding_costs"
     ),
     "bt/core.py:StrategyBase.update": "ruin",
     "bt/core.py:StrategyBase.transact": "order_of_fills",
@@ -124,7 +126,7 @@ class Bt:
         security = type("Recorded", (Recorded,), {"told": run})
         send = type("Send", (Send,), {"told": run, "orders": orders})
         strategy = bt.Strategy("job", [send()], [security(name) for name in markets])
-        options = {} if terms.cash is None else {"initial_capital": terms.cash}
+        options: dict[str, Any] = {} if terms.cash is None else {"initial_capital": terms.cash}
         if terms.percent_fee:
             options["commissions"] = lambda q, p: abs(q) * p * terms.percent_fee
         if terms.share_fee:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
@@ -274,4 +275,4 @@ def main(engine: Engine) -> None:
 
     facts = {question: fact(engine, question, ask) for question, ask in ASKED.items()}
     found = {"engine": engine.name, "version": version(engine.package), "facts": facts}
-    print(json.dumps(found))
+    sys.stdout.write(f"{json.dumps(found)}\n")

@@ -5,6 +5,9 @@ the last asset's bar of a timestamp has come. The user must choose the account: 
 unless a question is about shorts or says that one may borrow (then a margin account).
 """
 
+# The engine is not in the environment of the type checker.
+# mypy: disable-error-code="import-not-found,misc"
+
 from __future__ import annotations
 
 from decimal import Decimal
@@ -165,6 +168,7 @@ class Job(Strategy):
         """A position that is flat again."""
         self.told.profits.append(event.realized_pnl.as_double())
 
+
 # Where the source shows which answers.
 PLACES = {
     "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.fill_market_order": (
@@ -263,10 +267,10 @@ class Nautilus:
         rows = max(map(len, markets.values()))
         engine.add_data(
             [
-                bar_of(name, n, bars[n])
+                bar_of(name, n, bar)
                 for n in range(rows)
                 for name, bars in markets.items()
-                if bars[n]
+                if (bar := bars[n])
             ]
         )
         job = Job(markets, orders, run)

@@ -11,14 +11,18 @@ HEAD = """# What other engines do
 
 Written by `python tests/parity/probes/run.py --write`; do not edit it.
 
-For each engine a small program, which imports that engine only, runs tiny markets of exact prices and works the answers out from the fills, the cash and the equity it sees.
-The numbers behind each answer, and the file and function of the engine that show it, are in `tests/parity/facts`.
+For each engine a small program, which imports that engine only, runs tiny markets of exact
+prices and works the answers out from the fills, the cash and the equity it sees.
+The numbers behind each answer, and the file and function of the engine that show it, are in
+`tests/parity/facts`.
 A new version of an engine that changes an answer fails the test of its probe.
 
-The same script is given to every engine: unless a title says otherwise, whole shares, a cash of 10,000, no costs, daily bars, and the engine's settings as they come.
+The same script is given to every engine: unless a title says otherwise, whole shares, a cash of
+10,000, no costs, daily bars, and the engine's settings as they come.
 "Same bar" is the bar in which the strategy decided.
 A question in which all bars are flat cannot tell open from close; it asks about something else.
-The cash account of nautilus is a margin account, with a leverage of 1, where a title speaks of shorts.
+The account of nautilus is a cash account, and a margin account with a leverage of 1 where a
+script may go short.
 """
 GROUPS = {
     "Market and limit orders": ask_entries,
@@ -54,8 +58,8 @@ def answer(fact: dict[str, Any]) -> str:
     if "unsupported" in fact:
         return f"- ({_safe(fact['unsupported'])})"
     parts = {key: value for key, value in fact.items() if key not in ASIDE}
-    if list(parts) == ["rule"]:
-        return _safe(parts["rule"])
+    if len(parts) == 1:
+        return _safe(*parts.values())
     return "<br>".join(f"{_safe(key)}: **{_safe(value)}**" for key, value in parts.items())
 
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 sys.path[0] = str(ROOT)  # not this folder: its files bear the names of the engines
 
 from benchmarks.peer_environments import environment, interpreter, progress  # noqa: E402
+
 from tests.parity.probes import page  # noqa: E402
 
 ENGINES = ("backtrader", "zipline", "vectorbt", "backtesting", "bt", "nautilus", "pybroker")

@@ -4,12 +4,13 @@ Market orders go to `Portfolio.from_orders`, one for each asset and row; stops a
 those of `Portfolio.from_signals`, which protect the position from its entry on.
 """
 
+# The engine is not in the environment of the type checker.
+# mypy: disable-error-code="import-not-found,misc"
+
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-warnings.filterwarnings("ignore")
 import numpy as np
 import pandas as pd
 import vectorbt as vbt
@@ -61,8 +62,8 @@ def protection(orders: list[c.Order], close: pd.DataFrame) -> dict[str, Any]:
         if order.is_plain or order.quantity != -entry.quantity or order.limit:
             raise c.Unsupported("stops only protect the position of an entry signal; no limits")
         stop, trail = stop or order.stop, trail or order.trail
-    paid = float(close.iloc[entry.bar, 0])
-    distance = trail if trail else abs(paid - stop) if stop else np.nan
+    paid = float(close.to_numpy()[entry.bar, 0])
+    distance = trail or (abs(paid - stop) if stop else np.nan)
     signal = pd.Series(np.arange(len(close)) == entry.bar, index=close.index)
     return {
         "entries": signal,
@@ -82,6 +83,7 @@ def options(terms: c.Terms) -> dict[str, Any]:
     if terms.cash is not None:
         found["init_cash"] = terms.cash
     return found
+
 
 # Where the source shows which answers.
 PLACES = {

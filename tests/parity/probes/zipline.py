@@ -1,13 +1,14 @@
 """zipline-reloaded in the common words of the probes: daily sessions, prices in memory."""
 
+# The engine is not in the environment of the type checker.
+# mypy: disable-error-code="import-not-found,misc"
+
 from __future__ import annotations
 
 import datetime as dt
-import warnings
 from functools import lru_cache
 from typing import Any
 
-warnings.filterwarnings("ignore")
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
@@ -50,8 +51,11 @@ class EveryDay(ExchangeCalendar):
 class Prices(CurrencyAwareSessionBarReader):
     """Bars from lists; a missing bar has no price and no volume."""
 
-    trading_calendar = data_frequency = sessions = None
-    first_trading_day = last_available_dt = None
+    trading_calendar: Any = None
+    data_frequency: Any = None
+    sessions: Any = None
+    first_trading_day: Any = None
+    last_available_dt: Any = None
 
     def __init__(self, markets: c.Markets, sessions: Any, calendar: Any) -> None:
         self.bars = list(markets.values())
@@ -171,6 +175,7 @@ class Job:
 
         blotter.get_transactions = watched
 
+
 # Where the source shows which answers.
 PLACES = {
     "zipline/finance/slippage.py:FixedBasisPointsSlippage.process_order": (
@@ -191,8 +196,7 @@ PLACES = {
         "order_of_fills two_orders order_in_a_gap"
     ),
     "zipline/finance/ledger.py:Ledger.process_transaction": (
-        "reversal cash_check too_dear batch resting_orders sale_pays short_sale short_pays "
-        "ruin"
+        "reversal cash_check too_dear batch resting_orders sale_pays short_sale short_pays ruin"
     ),
     "zipline/finance/ledger.py:Ledger.process_commission": "cash_for_the_fee percent_fee",
     "zipline/finance/commission.py:PerShare.calculate": "share_fee",
