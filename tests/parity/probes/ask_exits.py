@@ -217,6 +217,28 @@ def legs_in_the_bar_of_entry(engine: Engine) -> Facts:
     return {"first exit after the entry": when, "evidence": {"fills": run.briefs()}}
 
 
+def legs_behind_a_limit(engine: Engine) -> Facts:
+    """Can a bracket end in the bar in which its limit entry fills."""
+    entry = Order(bar=2, quantity=10, limit=98, bracket=(95, 105))
+    # The limit is reached in the middle of the bar too, for those who look at that.
+    below = Bar(97, 105.5, 90, 100)
+    bars = calm(3, Bar(100, 106, 89, 97), below, CALM)
+    run = engine.run({"A": bars}, [entry], Terms())
+    if len(run.fills) < 2:
+        word = "rejected" if any("Rejected" in note for note in run.notes) else "no exit"
+        told = {"fills": run.briefs(), "notes": run.notes}
+        return {"first exit after the entry": f"never: {word}", "evidence": told}
+    first, second = run.fills[:2]
+    known = {"stop": 95.0, "target": 105.0, "open": 97.0, "high": 105.5, "low": 90.0}
+    known["5_below_the_entry"] = first.price - 5
+    when = distance(first.bar, second.bar)
+    return {
+        "entry": distance(2, first.bar),
+        "first exit after the entry": f"{when}, at {which(second.price, **known)}",
+        "evidence": {"fills": run.briefs(), "notes": run.notes[:1]},
+    }
+
+
 def stop_and_limit_apart(engine: Engine) -> Facts:
     """A stop and a limit order to sell, without a link, both reached in one bar."""
     stop, limit = Order(bar=2, quantity=-10, stop=95), Order(bar=2, quantity=-10, limit=105)
@@ -247,5 +269,6 @@ QUESTIONS: tuple[Callable[[Engine], Facts], ...] = (
     bracket_gap,
     other_leg,
     legs_in_the_bar_of_entry,
+    legs_behind_a_limit,
     stop_and_limit_apart,
 )

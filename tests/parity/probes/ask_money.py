@@ -252,6 +252,8 @@ def slippage_elsewhere(engine: Engine) -> Facts:
         try:
             run = engine.run({"A": FALLING}, sent, Terms(slippage=0.01))
         except Unsupported as reason:
+            if kind == "stop" and not evidence:
+                raise
             found[kind] = f"unsupported: {reason}"
             continue
         evidence[kind] = run.briefs()

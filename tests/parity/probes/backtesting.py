@@ -101,7 +101,8 @@ PLACES = {
     "backtesting/backtesting.py:_Broker._process_orders": (
         "market_order limit_trigger limit_touch limit_gap marketable_limit stop_trigger "
         "stop_touch stop_gap stop_behind stop_limit stop_and_limit_apart "
-        "legs_in_the_bar_of_entry bracket_gap two_orders reversal cash_check too_dear "
+        "legs_in_the_bar_of_entry "
+        "legs_behind_a_limit bracket_gap two_orders reversal cash_check too_dear "
         "cash_for_the_fee short_sale target_price target_twice all_in order_in_the_last_bar "
         "volume no_volume time_in_force fill_time"
     ),

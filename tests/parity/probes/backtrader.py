@@ -117,9 +117,9 @@ class Job(bt.Strategy):
         if order.bracket:
             stop, target = order.bracket
             bracket = self.buy_bracket if order.quantity > 0 else self.sell_bracket
-            return bracket(
-                data=data, size=size, exectype=KINDS.Market, stopprice=stop, limitprice=target
-            )[0]
+            kind = KINDS.Limit if order.limit else KINDS.Market
+            levels = {"stopprice": stop, "limitprice": target}
+            return bracket(data=data, size=size, price=order.limit, exectype=kind, **levels)[0]
         extra = {"valid": KINDS.DAY} if order.day else {}
         if order.trail:
             return send(data, size, exectype=KINDS.StopTrail, trailamount=order.trail)
@@ -149,7 +149,8 @@ PLACES = {
     "backtrader/order.py:Order.trailadjust": "trailing_stop",
     "backtrader/order.py:Order.expire": "time_in_force day_order",
     "backtrader/brokers/bbroker.py:BackBroker.next": (
-        "order_of_fills stop_and_limit_apart legs_in_the_bar_of_entry stop_and_target"
+        "order_of_fills stop_and_limit_apart legs_in_the_bar_of_entry "
+        "legs_behind_a_limit stop_and_target"
     ),
     "backtrader/brokers/bbroker.py:BackBroker._bracketize": "other_leg",
     "backtrader/brokers/bbroker.py:BackBroker.check_submitted": (

@@ -19,7 +19,7 @@ from nautilus_trader.backtest.models import FillModel, PerContractFeeModel
 from nautilus_trader.config import LoggingConfig
 from nautilus_trader.model.currencies import USD
 from nautilus_trader.model.data import Bar, BarType
-from nautilus_trader.model.enums import AccountType, OmsType, OrderSide, TimeInForce
+from nautilus_trader.model.enums import AccountType, OmsType, OrderSide, OrderType, TimeInForce
 from nautilus_trader.model.identifiers import InstrumentId, Symbol, Venue
 from nautilus_trader.model.instruments import Equity
 from nautilus_trader.model.objects import Money, Price, Quantity
@@ -97,14 +97,13 @@ class Job(Strategy):
                 self.send(number, order)
 
     def worth(self, account: Any) -> float:
-        """Of the positions, beside the account's balance."""
+        """Of the positions, beside the account's balance, by the engine's unrealised profit."""
         total = 0.0
         for position in self.cache.positions_open():
-            bar = self.cache.bar(type_of(position.instrument_id.symbol.value))
-            price = bar.close.as_double()
-            if account.type == AccountType.MARGIN:
-                price -= position.avg_px_open
-            total += position.signed_qty * price
+            profit = self.portfolio.unrealized_pnl(position.instrument_id)
+            total += profit.as_double()
+            if account.type != AccountType.MARGIN:
+                total += position.signed_qty * position.avg_px_open
         return total
 
     def send(self, number: int, order: c.Order) -> None:
@@ -120,7 +119,11 @@ class Job(Strategy):
             return
         if order.bracket:
             stop, target = (Price(price, 2) for price in order.bracket)
-            sent = self.order_factory.bracket(*words, sl_trigger_price=stop, tp_price=target)
+            levels: dict[str, Any] = {"sl_trigger_price": stop, "tp_price": target}
+            if order.limit:
+                levels["entry_order_type"] = OrderType.LIMIT
+                levels["entry_price"] = Price(order.limit, 2)
+            sent = self.order_factory.bracket(*words, **levels)
             self.numbers[sent.first.client_order_id] = number
             self.submit_order_list(sent)
             return
@@ -170,12 +173,13 @@ class Job(Strategy):
 
 
 # Where the source shows which answers.
+MATCHING = "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine"
 PLACES = {
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.fill_market_order": (
+    f"{MATCHING}.fill_market_order": (
         "market_order two_orders order_of_fills reversal order_in_the_last_bar "
         "order_before_a_gap order_in_a_gap no_volume fill_time"
     ),
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.determine_limit_fills_with_simulation": (
+    f"{MATCHING}.determine_limit_fills_with_simulation": (
         "limit_gap marketable_limit stop_limit limit_in_a_gap"
     ),
     "nautilus_trader/execution/matching_core.pyx:MatchingCore.is_limit_matched": (
@@ -184,37 +188,25 @@ PLACES = {
     "nautilus_trader/execution/matching_core.pyx:MatchingCore.is_stop_triggered": (
         "stop_trigger stop_touch"
     ),
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.determine_market_fills_with_simulation": (
-        "stop_gap bracket_gap"
-    ),
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine._process_stop_market_order": (
-        "stop_behind"
-    ),
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine._trail_stop_order": "trailing_stop",
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine._process_trade_ticks_from_bar": (
-        "stop_and_target stop_and_limit_apart volume"
-    ),
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine._update_contingent_orders": (
-        "other_leg"
-    ),
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.process_bar": (
-        "legs_in_the_bar_of_entry late_asset"
-    ),
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.iterate": "time_in_force day_order",
+    f"{MATCHING}.determine_market_fills_with_simulation": ("stop_gap bracket_gap"),
+    f"{MATCHING}._process_stop_market_order": ("stop_behind"),
+    f"{MATCHING}._trail_stop_order": "trailing_stop",
+    f"{MATCHING}._process_trade_ticks_from_bar": ("stop_and_target stop_and_limit_apart volume"),
+    f"{MATCHING}._update_contingent_orders": ("other_leg"),
+    f"{MATCHING}.process_bar": ("legs_in_the_bar_of_entry legs_behind_a_limit late_asset"),
+    f"{MATCHING}.iterate": "time_in_force day_order",
     "nautilus_trader/accounting/accounts/cash.pyx:CashAccount.update_balances": (
         "too_dear cash_for_the_fee batch resting_orders sale_pays"
     ),
     "nautilus_trader/risk/engine.pyx:RiskEngine._check_orders_risk": "cash_check",
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.process_order": (
-        "short_sale order_before_the_first_bar"
-    ),
+    f"{MATCHING}.process_order": ("short_sale order_before_the_first_bar"),
     "nautilus_trader/accounting/accounts/margin.pyx:MarginAccount.calculate_pnls": (
         "short_pays ruin"
     ),
     "nautilus_trader/backtest/models/fee.pyx:MakerTakerFeeModel.get_commission": "percent_fee",
     "nautilus_trader/backtest/models/fee.pyx:PerContractFeeModel.get_commission": "share_fee",
     "nautilus_trader/backtest/models/fill.pyx:FillModel.is_slipped": "slippage",
-    "nautilus_trader/backtest/engine.pyx:OrderMatchingEngine.apply_fills": "slippage_elsewhere",
+    f"{MATCHING}.apply_fills": "slippage_elsewhere",
     "nautilus_trader/backtest/engine.pyx:BacktestEngine.add_venue": "defaults",
     "nautilus_trader/model/instruments/base.pyx:Instrument.make_qty": (
         "fractions fractions_on_request"

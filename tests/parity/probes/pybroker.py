@@ -102,7 +102,8 @@ PLACES = {
         "time_in_force resting_orders"
     ),
     "pybroker/strategy.py:BacktestMixin.backtest_executions": (
-        "order_of_fills sale_pays rotation legs_in_the_bar_of_entry first_decision "
+        "order_of_fills sale_pays rotation legs_in_the_bar_of_entry "
+        "legs_behind_a_limit first_decision "
         "order_in_a_gap limit_in_a_gap late_asset order_before_the_first_bar"
     ),
     "pybroker/strategy.py:BacktestMixin._schedule_order": (
@@ -125,11 +126,10 @@ PLACES = {
     "pybroker/slippage.py:FixedSlippageModel.adjust_fill_price": "slippage",
     "pybroker/portfolio.py:Portfolio._slip_stop_fill_price": "slippage_elsewhere",
     "pybroker/config.py:StrategyConfig": "defaults",
-    "pybroker/strategy.py:BacktestMixin._attempt_pending_order": (
-        "fractions fractions_on_request volume no_volume"
-    ),
+    "pybroker/strategy.py:BacktestMixin._attempt_pending_order": "volume no_volume",
+    "pybroker/strategy.py:BacktestMixin._get_shares": "fractions fractions_on_request",
     "pybroker/context.py:ExecContext.calc_target_shares": "target_price target_equity all_in",
-    "pybroker/portfolio.py:Portfolio._exit_long": "closed_trades",
+    "pybroker/portfolio.py:Portfolio._sell_existing": "closed_trades",
     "pybroker/portfolio.py:Portfolio._apply_interest": "holding_costs",
 }
 
