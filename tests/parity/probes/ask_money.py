@@ -243,7 +243,7 @@ def slippage(engine: Engine) -> Facts:
 def slippage_elsewhere(engine: Engine) -> Facts:
     """Slippage of 1 % on limit and stop orders inside the bar."""
     found: Facts = {}
-    evidence = {}
+    evidence: Facts = {}
     orders = {
         "limit": [Order(bar=2, quantity=10, limit=96)],
         "stop": [ENTRY, Order(bar=2, quantity=-10, stop=96)],
