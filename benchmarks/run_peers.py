@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +24,7 @@ from pathlib import Path
 import data
 import report
 import run
+from peer_environments import environment, progress
 from workloads import WORKLOADS
 
 HERE = Path(__file__).parent
@@ -77,37 +75,6 @@ class Job:
     def title(self):
         title = f"{self.workload}: {self.part.events:,} events"
         return title if self.bars == self.whole.bars else f"{title}, its first {self.bars:,} bars"
-
-
-# -- environments ----------------------------------------------------------------------------
-
-
-def environment(peer):
-    """The interpreter of a peer's environment; None if it cannot be made."""
-    root = Path(os.environ.get("ML4T_BENCH_PEERS", HERE.parent / ".venv" / "peers")).resolve()
-    python = root / peer / "bin" / "python"
-    wanted = HERE / "peers" / "requirements" / f"{peer}.txt"
-    stamp = root / peer / "installed.txt"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted.read_text(encoding="utf-8"):
-        return python
-    progress(f"installing {peer}")
-    for command in installation(root / peer, python, wanted):
-        if subprocess.run(command, check=False).returncode:
-            return None
-    shutil.copyfile(wanted, stamp)
-    return python
-
-
-def installation(folder, python, wanted):
-    """The commands that make an environment, with uv where there is one."""
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    if uv:
-        yield [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)]
-        yield [uv, "pip", "sync", "--quiet", "--python", str(python), str(wanted)]
-    else:
-        yield [sys.executable, "-m", "venv", "--clear", str(folder)]
-        yield [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(wanted)]
 
 
 # -- runs ------------------------------------------------------------------------------------
@@ -204,10 +171,6 @@ def difference(found, right):
     if fills == 0 and abs(equity) < 0.005:
         return "equal"
     return f"{fills:+d} fills, {equity:+,.2f}"
-
-
-def progress(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 # -- the tables ------------------------------------------------------------------------------
