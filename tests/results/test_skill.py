@@ -437,3 +437,34 @@ def test_close_only_prices_earn_from_the_second_bar_on() -> None:
         with pytest.raises(ConfigError, match="horizon=2 or more"):
             call("s")
     assert result.signal_buckets("s", 1, 2)["count"].to_list() == [4 * 58]
+
+
+def test_a_split_is_no_return(tmp_path: Path) -> None:
+    """Two for one on the fourth day: what one unit became gained ten percent in two days."""
+    days = [dt.date(2024, 1, d) for d in (2, 3, 4, 5, 8, 9)]
+    prices = [100.0, 100.0, 100.0, 55.0, 55.0, 55.0]
+    data = pl.DataFrame(
+        {
+            "timestamp": days,
+            "asset_id": "A",
+            **dict.fromkeys(("open", "high", "low", "close"), prices),
+            "volume": 1.0,
+            "ml_pred": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        }
+    )
+    data.write_parquet(tmp_path / "prices.parquet")
+    split = {"timestamp": days[3], "asset_id": "A", "kind": "split", "ratio": 2.0}
+
+    class Idle(Strategy):
+        def on_bars(self, bars):
+            pass
+
+    engine = BacktestEngine(
+        tmp_path / "prices.parquet", strategy=Idle(), actions=pl.DataFrame([split])
+    )
+    result = engine.run()
+    result.save(tmp_path / "run")
+    for one in (result, BacktestResult.load(tmp_path / "run")):
+        table = one.signal_buckets("ml_pred", buckets=4, horizon=2)
+        # From the next open to the close two days on; only the second day's spans the split.
+        assert table["average_return"].to_list() == pytest.approx([0.0, 0.1, 0.0, 0.0])

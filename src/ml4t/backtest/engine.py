@@ -40,6 +40,7 @@ from ml4t.backtest.strategy.desk import Desk
 from ml4t.backtest.strategy.hooks import Hooks, adapted
 from ml4t.backtest.strategy.schedule import Schedule
 from ml4t.backtest.strategy.strategy import Strategy
+from ml4t.backtest.types.action import ActionKind
 from ml4t.backtest.types.events import FillBatch, FillEvent
 
 if TYPE_CHECKING:
@@ -231,6 +232,7 @@ class _Run:
         self.schedules: list[tuple[Schedule, Callable[[Bars, dict[str, Any]], Any]]] = []
         self.bars: Bars | None = None
         self._due: dict[int, list[Action]] = {}
+        self._splits: list[tuple[int, str, float]] = []
         self._fills: list[FillEvent | FillBatch] = []
         self._has_started = False
         self._share_done = 0.0
@@ -310,6 +312,9 @@ class _Run:
         assert self.actions is not None
         for action in self._due.get(bars.index, ()):
             self.actions.applied += 1
+            if action.kind is ActionKind.SPLIT:
+                now = bars.chunk.microseconds[bars.index]
+                self._splits.append((now, action.asset_id, action.ratio))
             self._book(self.broker.adjust(bars, action))
             self.history.adjust(bars, action)
 
@@ -479,7 +484,7 @@ class _Run:
                 "periods_per_year": engine.periods_per_year,
                 **({} if engine.limits is None else {"limits": engine.limits.settings()}),
             },
-            source=clock.source(),
+            source=clock.source() | ({"splits": self._splits} if self._splits else {}),
             versions=_versions(),
             periods_per_year=self._periods_per_year(),
             complete=complete,

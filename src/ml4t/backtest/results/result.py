@@ -412,7 +412,7 @@ class BacktestResult:
         return from the asset's next open, where one could first trade on it, to its close
         `horizon` bars after the signal's bar. Nothing of that return lies in the signal's own
         bar. With close-only prices the next open is the next close, so horizon 1 has no figure.
-        With `actions=` prices are as quoted: horizons from 2 on take a split for a return.
+        Splits among `actions=` are no returns; dividends are not counted.
 
         Timestamps with fewer than three assets, or where all signals or all returns are equal,
         are skipped. A market of one or two assets is judged over time: the rank correlation of
@@ -513,7 +513,8 @@ class BacktestResult:
 
     def _bars_with(self, *names: str | None) -> pl.DataFrame:
         wanted = ["open", "close", *(name for name in names if name is not None)]
-        return skill.plain(self.market(columns=list(dict.fromkeys(wanted))))
+        bars = skill.plain(self.market(columns=list(dict.fromkeys(wanted))))
+        return skill.restated(bars, self.record.source.get("splits"))
 
     def intervals(
         self,

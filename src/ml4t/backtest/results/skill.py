@@ -5,8 +5,8 @@ measured by runs from there to the asset's close `horizon` bars after the signal
 it lies in the signal's own bar, and nothing of it could not have been earned. Bars whose future is
 not in the data are left out.
 
-Prices are taken as they are. Where an asset splits and prices are as quoted, a return over two
-bars or more that spans the split is none; one over a single bar, from open to close, always is.
+Dividends are not counted. Splits are, where the run had them as actions: a return is that of what
+one unit became.
 """
 
 from __future__ import annotations
@@ -304,6 +304,28 @@ def plain(market: pl.DataFrame) -> pl.DataFrame:
     objects = [name for name, kind in market.schema.items() if kind == pl.Object]
     return market.with_columns(
         pl.Series(name, market[name].to_list(), strict=False) for name in objects
+    )
+
+
+def restated(market: pl.DataFrame, splits: Sequence[Sequence[Any]] | None) -> pl.DataFrame:
+    """Open and close in terms of what one unit at the start of the data became.
+
+    Args:
+        market: timestamp, asset_id, open and close, in order of time.
+        splits: (microseconds, asset_id, new units per old) of each split that took effect.
+    """
+    if not splits:
+        return market
+    schema = {"at": pl.Int64, "asset_id": pl.String, "ratio": pl.Float64}
+    changes = pl.DataFrame(splits, schema=schema, orient="row").sort("at", maintain_order=True)
+    units = changes.with_columns(pl.col("ratio").cum_prod().over("asset_id").alias("units"))
+    at = market["timestamp"]
+    at = at.cast(pl.Datetime("us")) if at.dtype == pl.Date else at.dt.cast_time_unit("us")
+    joined = market.with_columns(at.to_physical().alias("at")).join_asof(
+        units.drop("ratio"), on="at", by="asset_id", check_sortedness=False
+    )
+    return joined.with_columns(pl.col("open", "close") * pl.col("units").fill_null(1.0)).drop(
+        "at", "units"
     )
 
 

@@ -53,7 +53,8 @@ def signals(draft: Draft) -> Section:
 def _market(draft: Draft, names: list[str]) -> pl.DataFrame | DataError:
     """Prices and signals, read once for all figures; or why there are none."""
     try:
-        return draft.result.market(columns=["open", "close", *names])
+        bars = draft.result.market(columns=["open", "close", *names])
+        return skill.restated(bars, draft.result.record.source.get("splits"))
     except DataError as error:
         return error
 
