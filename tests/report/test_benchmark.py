@@ -103,3 +103,20 @@ def test_what_is_no_benchmark_is_refused(run: BacktestResult) -> None:
         resolve(run, pl.DataFrame({"timestamp": [dt.date(2024, 1, 1)], "a": [1.0], "b": [2.0]}))
     with pytest.raises(DataError, match="no positive value within the run"):
         resolve(run, pl.DataFrame({"timestamp": [dt.date(2050, 1, 1)], "close": [1.0]}))
+
+
+@pytest.mark.parametrize("name", ["A00", "equal_weight"])
+def test_a_split_is_no_loss_of_the_benchmark(name: str) -> None:
+    """Quoted prices halve on the tenth day; what one share became does not."""
+    market = random_market(assets=1, sessions=20, seed=3)
+    asset, day = market["asset_id"][0], market["timestamp"].unique().sort()[10]
+    prices = pl.col("open", "high", "low", "close")
+    quoted = market.with_columns(
+        pl.when(pl.col("timestamp") >= day).then(prices / 2.0).otherwise(prices)
+    )
+    split = pl.DataFrame([{"timestamp": day, "asset_id": asset, "kind": "split", "ratio": 2.0}])
+    name = asset if name == "A00" else name
+    with_split = BacktestEngine(quoted, strategy=Half(), actions=split).run()
+    without = BacktestEngine(market, strategy=Half()).run()
+    found, expected = (resolve(run, name).equity["equity"] for run in (with_split, without))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Ranks of fewer assets say next to nothing; a market with fewer is judged over time.
 LEAST_ASSETS = 3
 _NO_SPREAD = 1e-12
+_PRICES = ("open", "high", "low", "close")
 _BOUNDS = ("low_return", "high_return")
 
 
@@ -308,10 +309,10 @@ def plain(market: pl.DataFrame) -> pl.DataFrame:
 
 
 def restated(market: pl.DataFrame, splits: Sequence[Sequence[Any]] | None) -> pl.DataFrame:
-    """Open and close in terms of what one unit at the start of the data became.
+    """Prices in terms of what one unit at the start of the data became.
 
     Args:
-        market: timestamp, asset_id, open and close, in order of time.
+        market: timestamp, asset_id and prices, in order of time.
         splits: (microseconds, asset_id, new units per old) of each split that took effect.
     """
     if not splits:
@@ -324,9 +325,8 @@ def restated(market: pl.DataFrame, splits: Sequence[Sequence[Any]] | None) -> pl
     joined = market.with_columns(at.to_physical().alias("at")).join_asof(
         units.drop("ratio"), on="at", by="asset_id", check_sortedness=False
     )
-    return joined.with_columns(pl.col("open", "close") * pl.col("units").fill_null(1.0)).drop(
-        "at", "units"
-    )
+    prices = [name for name in _PRICES if name in market.columns]
+    return joined.with_columns(pl.col(prices) * pl.col("units").fill_null(1.0)).drop("at", "units")
 
 
 def _number(market: pl.DataFrame, name: str) -> pl.Expr:

@@ -8,6 +8,7 @@ import msgspec
 import polars as pl
 
 from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
+from ml4t.backtest.results import skill
 from ml4t.backtest.results.summary import span, strategy
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def resolve(result: BacktestResult, benchmark: Any) -> Benchmark:
 
 def _of_market(result: BacktestResult, name: str) -> Benchmark:
     if name in result.record.asset_ids:
-        prices = result.market([name], ["close"]).select("timestamp", equity="close")
+        bars = _restated(result, result.market([name], ["close"]))
+        prices = bars.select("timestamp", equity="close")
         return _fitted(result, name, prices, f"{name} at its prices: no dividends, no costs.")
     if name != EQUAL_WEIGHT:
         known = [*result.record.asset_ids, EQUAL_WEIGHT]
@@ -76,7 +78,7 @@ def _of_market(result: BacktestResult, name: str) -> Benchmark:
         )
     gain = pl.col("close") / pl.col("close").forward_fill().shift(1).over("asset_id") - 1.0
     mean = (
-        result.market(columns=["close"])
+        _restated(result, result.market(columns=["close"]))
         .with_columns(gain.alias("gain"))
         .group_by("timestamp", maintain_order=True)
         .agg(pl.col("gain").mean().fill_null(0.0))
@@ -84,6 +86,11 @@ def _of_market(result: BacktestResult, name: str) -> Benchmark:
     grown = mean.select("timestamp", equity=(1.0 + pl.col("gain")).cum_prod())
     note = "All assets in equal parts, restored at every bar: no dividends, no costs."
     return _fitted(result, "equal weight", grown, note)
+
+
+def _restated(result: BacktestResult, bars: pl.DataFrame) -> pl.DataFrame:
+    """A split is no return of a benchmark, either."""
+    return skill.restated(bars, result.record.source.get("splits"))
 
 
 def _given(benchmark: Any) -> tuple[str, pl.DataFrame]:
