@@ -9,22 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+import ml4t.backtest.results as parts
 from ml4t.backtest.errors import ConfigError
-from ml4t.backtest.results import (
-    attribution,
-    card,
-    explain,
-    export,
-    intervals,
-    metrics,
-    runs_code,
-    skill,
-    store,
-    summary,
-)
-from ml4t.backtest.results.market import Market
 from ml4t.backtest.results.record import RunRecord, normalised
-from ml4t.backtest.results.trades import positions_of, trades_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -34,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ml4t.backtest.clock import Clock
+    from ml4t.backtest.results.market import Market
 
 
 class BacktestResult:
@@ -53,7 +41,7 @@ class BacktestResult:
     ) -> None:
         self.record = record
         self._clock = clock
-        self._files = () if strategy is None else runs_code.files_of(strategy)
+        self._files = () if strategy is None else parts.runs_code.files_of(strategy)
 
     # -- frames --------------------------------------------------------------------------------
 
@@ -65,7 +53,7 @@ class BacktestResult:
         as a fraction of it: at most 0.
         """
         frame = normalised(self.record, "equity").drop("session")
-        drawdown = metrics.drawdowns(frame["equity"].to_numpy(), self.initial_cash)
+        drawdown = parts.metrics.drawdowns(frame["equity"].to_numpy(), self.initial_cash)
         return frame.with_columns(pl.Series("drawdown", drawdown, dtype=pl.Float64))
 
     @cached_property
@@ -84,7 +72,7 @@ class BacktestResult:
 
         The columns `signal_<name>` are those of the order that opened the trade.
         """
-        return trades_of(
+        return parts.trades.trades_of(
             normalised(self.record, "fills"),
             self.orders,
             normalised(self.record, "excursions"),
@@ -114,7 +102,7 @@ class BacktestResult:
         An asset keeps what its last row says until its next one. `holdings` are the positions at
         the end.
         """
-        return positions_of(normalised(self.record, "fills"), self.adjustments)
+        return parts.trades.positions_of(normalised(self.record, "fills"), self.adjustments)
 
     @cached_property
     def holdings(self) -> pl.DataFrame:
@@ -174,12 +162,12 @@ class BacktestResult:
             .group_by("session", maintain_order=True)
             .agg(pl.col("equity").last())
         )
-        returns = metrics.returns_of(sessions["equity"].to_numpy(), self.initial_cash)
+        returns = parts.metrics.returns_of(sessions["equity"].to_numpy(), self.initial_cash)
         return sessions.with_columns(pl.Series("return", returns, dtype=pl.Float64))
 
     @cached_property
     def _market(self) -> Market:
-        return Market(self.record.source, self._clock)
+        return parts.market.Market(self.record.source, self._clock)
 
     def market(
         self, asset_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None
@@ -208,7 +196,7 @@ class BacktestResult:
         calendar = settings.get("calendar")
         if known is not None and (calendar is None or settings.get("periods_per_year") is not None):
             return known, "given"
-        per_year, origin = metrics.periods_of(
+        per_year, origin = parts.metrics.periods_of(
             self.returns["session"].to_physical().to_numpy(), known
         )
         return per_year, f"{origin} {calendar}" if origin == "calendar" else origin
@@ -242,7 +230,7 @@ class BacktestResult:
     @cached_property
     def max_drawdown(self) -> float:
         """The deepest drawdown, of every bar; a fraction, at most 0."""
-        return metrics.max_drawdown(self.equity["drawdown"].to_numpy())
+        return parts.metrics.max_drawdown(self.equity["drawdown"].to_numpy())
 
     @cached_property
     def _return_figures(self) -> dict[str, float]:
@@ -250,7 +238,7 @@ class BacktestResult:
 
     def _return_figures_at(self, periods_per_year: float) -> dict[str, float]:
         returns = self.returns["return"].to_numpy()
-        return metrics.return_figures(returns, self.max_drawdown, periods_per_year)
+        return parts.metrics.return_figures(returns, self.max_drawdown, periods_per_year)
 
     @property
     def cagr(self) -> float:
@@ -304,7 +292,7 @@ class BacktestResult:
 
     def _turnover_at(self, periods_per_year: float) -> float:
         equity = self.returns["equity"].to_numpy()
-        return metrics.turnover(self._traded, equity, periods_per_year)
+        return parts.metrics.turnover(self._traded, equity, periods_per_year)
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -324,23 +312,23 @@ class BacktestResult:
         if not 0.0 < per_year < np.inf:
             raise ConfigError(f"periods_per_year must be positive and finite, not {per_year}.")
         equity, gross = self.equity["equity"].to_numpy(), self.equity["gross_exposure"].to_numpy()
-        by_session = metrics.drawdowns(self.returns["equity"].to_numpy(), self.initial_cash)
+        by_session = parts.metrics.drawdowns(self.returns["equity"].to_numpy(), self.initial_cash)
         return {
             "initial_cash": self.initial_cash,
             "final_equity": self.final_equity,
             "total_return": self.total_return,
             **self._return_figures_at(per_year),
             "max_drawdown": self.max_drawdown,
-            "drawdown_sessions": float(metrics.drawdown_length(by_session)),
-            "recovery_sessions": metrics.recovery_length(by_session),
+            "drawdown_sessions": float(parts.metrics.drawdown_length(by_session)),
+            "recovery_sessions": parts.metrics.recovery_length(by_session),
             "commission": self.commission,
             "slippage": self.slippage,
             "costs": self.costs,
             "financing": self.record.financing,
             "turnover": self._turnover_at(per_year),
-            "exposure": metrics.exposure(gross, equity),
-            "time_in_market": metrics.time_in_market(gross),
-            **metrics.trade_figures(self.trades),
+            "exposure": parts.metrics.exposure(gross, equity),
+            "time_in_market": parts.metrics.time_in_market(gross),
+            **parts.metrics.trade_figures(self.trades),
             "sessions": float(len(self.returns)),
             "periods_per_year": per_year,
         }
@@ -364,7 +352,7 @@ class BacktestResult:
             DataError: No signal has this name.
             ConfigError: `buckets` is less than 1.
         """
-        return attribution.by_signal(self.trades, name, buckets)
+        return parts.attribution.by_signal(self.trades, name, buckets)
 
     def by_version(self) -> pl.DataFrame:
         """What trades earned, by the version of the model whose signals opened them.
@@ -381,7 +369,7 @@ class BacktestResult:
         Raises:
             DataError: There were trades, and no signal named a version.
         """
-        return attribution.by_version(self.trades)
+        return parts.attribution.by_version(self.trades)
 
     def by_asset(self) -> pl.DataFrame:
         """What each asset earned and cost; the sum of `pnl` is the gain of the run.
@@ -395,11 +383,11 @@ class BacktestResult:
             negative or above 1; null where that is zero), commission, slippage (in the prices,
             and so in `pnl` already), financing, hit_rate, average_pnl, average_bars_held.
         """
-        return attribution.by_asset(self.trades, self.cashflows)
+        return parts.attribution.by_asset(self.trades, self.cashflows)
 
     def by_side(self) -> pl.DataFrame:
         """What long and short trades earned and cost; as `by_asset`, with `side` first."""
-        return attribution.by_side(self.trades, self.cashflows)
+        return parts.attribution.by_side(self.trades, self.cashflows)
 
     # -- what the predictions were worth -------------------------------------------------------
 
@@ -439,7 +427,7 @@ class BacktestResult:
             W. Newey, K. West, 1987, A Simple, Positive Semi-definite, Heteroskedasticity and
             Autocorrelation Consistent Covariance Matrix
         """
-        return skill.information_coefficient(self._bars_with(name), name, horizons)
+        return parts.skill.information_coefficient(self._bars_with(name), name, horizons)
 
     def signal_buckets(self, name: str, buckets: int = 5, horizon: int = 1) -> pl.DataFrame:
         """The return that followed a signal, by its value, on all bars and not only in trades.
@@ -462,7 +450,7 @@ class BacktestResult:
             DataError: No such signal, it is text, or the market is gone.
             ConfigError: `buckets` or `horizon` below 1, or a horizon of 1 with close-only prices.
         """
-        return skill.signal_buckets(self._bars_with(name), name, buckets, horizon)
+        return parts.skill.signal_buckets(self._bars_with(name), name, buckets, horizon)
 
     def calibration(
         self,
@@ -494,7 +482,7 @@ class BacktestResult:
             ConfigError: `buckets` or `horizon` below 1, or a horizon of 1 with close-only prices.
         """
         bars = self._bars_with(name, direction)
-        return skill.calibration(bars, name, buckets, horizon, direction)
+        return parts.skill.calibration(bars, name, buckets, horizon, direction)
 
     def brier_score(
         self, name: str = "confidence", horizon: int = 1, direction: str | None = None
@@ -509,12 +497,12 @@ class BacktestResult:
             G. Brier, 1950, Verification of Forecasts Expressed in Terms of Probability
         """
         bars = self._bars_with(name, direction)
-        return skill.brier_score(bars, name, horizon, direction)
+        return parts.skill.brier_score(bars, name, horizon, direction)
 
     def _bars_with(self, *names: str | None) -> pl.DataFrame:
         wanted = ["open", "close", *(name for name in names if name is not None)]
-        bars = skill.plain(self.market(columns=list(dict.fromkeys(wanted))))
-        return skill.restated(bars, self.record.source.get("splits"))
+        bars = parts.skill.plain(self.market(columns=list(dict.fromkeys(wanted))))
+        return parts.skill.restated(bars, self.record.source.get("splits"))
 
     def intervals(
         self,
@@ -556,7 +544,7 @@ class BacktestResult:
         Source:
             D. Politis, J. Romano, 1994, The Stationary Bootstrap
         """
-        return intervals.of_run(
+        return parts.intervals.of_run(
             self.returns["return"].to_numpy(),
             self._trades_by_session().to_numpy(),
             self.periods_per_year,
@@ -588,7 +576,7 @@ class BacktestResult:
 
     def summary(self) -> str:
         """One page: what limits trust first, then what the run earned and cost."""
-        return summary.text(self)
+        return parts.summary.text(self)
 
     def explain(self, asset_id: str, at: dt.datetime | dt.date | str) -> str:
         """What an asset showed at a time, what was ordered and filled, why, or why nothing was.
@@ -604,7 +592,7 @@ class BacktestResult:
         Raises:
             DataError: The run does not know the asset, or the time lies outside it.
         """
-        return explain.text(self, self._market, asset_id, at)
+        return parts.explain.text(self, self._market, asset_id, at)
 
     def plot(self, kind: str = "equity", **options: Any) -> Any:
         """A Plotly figure of the run; needs the extra `plot`.
@@ -660,10 +648,10 @@ class BacktestResult:
         return page.write(self, path, benchmark=benchmark, title=title)
 
     def __repr__(self) -> str:
-        return summary.line(self)
+        return parts.summary.line(self)
 
     def _repr_html_(self) -> str:
-        return card.html(self)
+        return parts.card.html(self)
 
     # -- for other tools -----------------------------------------------------------------------
 
@@ -675,7 +663,7 @@ class BacktestResult:
         Raises:
             ConfigError: pandas is not installed.
         """
-        return export.returns_series(self)
+        return parts.export.returns_series(self)
 
     def to_pandas(self, name: str) -> pd.DataFrame:
         """One of the frames as a pandas frame. Needs the extra `pandas`.
@@ -686,7 +674,7 @@ class BacktestResult:
         Raises:
             ConfigError: There is no such frame, or pandas is not installed.
         """
-        return export.to_pandas(self, name)
+        return parts.export.to_pandas(self, name)
 
     def export_csv(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
         """Writes every frame to a CSV file of its name: trades.csv, fills.csv and so on.
@@ -704,7 +692,7 @@ class BacktestResult:
         Raises:
             ConfigError: `folder` is a file, or holds files of these names.
         """
-        return export.csv(self, folder, overwrite=overwrite)
+        return parts.export.csv(self, folder, overwrite=overwrite)
 
     def export_parquet(
         self, folder: str | os.PathLike[str], *, overwrite: bool = False
@@ -716,7 +704,7 @@ class BacktestResult:
         Raises:
             ConfigError: `folder` is a file, or holds files of these names.
         """
-        return export.parquet(self, folder, overwrite=overwrite)
+        return parts.export.parquet(self, folder, overwrite=overwrite)
 
     # -- keeping -------------------------------------------------------------------------------
 
@@ -726,7 +714,7 @@ class BacktestResult:
 
         Equal inputs give equal fingerprints on one platform and set of library versions.
         """
-        return store.fingerprint_of(self.record)
+        return parts.store.fingerprint_of(self.record)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the result to a folder: one Parquet file a frame and a manifest.
@@ -738,7 +726,9 @@ class BacktestResult:
             ConfigError: Something that is not a saved result stands there.
         """
         path = Path(folder).expanduser().absolute()
-        store.save(self.record, path, derived={"trades": self.trades, "positions": self.positions})
+        parts.store.save(
+            self.record, path, derived={"trades": self.trades, "positions": self.positions}
+        )
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> BacktestResult:
@@ -747,7 +737,7 @@ class BacktestResult:
         Raises:
             DataError: The folder holds no result, or a damaged one.
         """
-        return cls(store.load(Path(folder).expanduser().absolute()))
+        return cls(parts.store.load(Path(folder).expanduser().absolute()))
 
     @cached_property
     def code(self) -> str | None:
@@ -755,7 +745,7 @@ class BacktestResult:
 
         None for a result that was loaded, and where there is no text (typed at a prompt).
         """
-        return runs_code.text_of(self._files)
+        return parts.runs_code.text_of(self._files)
 
     @property
     def settings(self) -> dict[str, Any]:
