@@ -48,7 +48,8 @@ def bounds(engine: BacktestEngine) -> Bounds:
         engine: With a `SimulationBroker`; its own `intrabar` is left as it is.
 
     Raises:
-        ConfigError: Another kind of broker, whose fills are not assumed but happen.
+        ConfigError: Another kind of broker, whose fills are not assumed but happen, or one whose
+            `matching` decides what comes first.
 
     Example:
         >>> from ml4t.backtest import BacktestEngine, Strategy
@@ -64,6 +65,11 @@ def bounds(engine: BacktestEngine) -> Bounds:
     if not isinstance(broker, SimulationBroker):
         raise ConfigError(
             f"bounds() varies the assumptions of a SimulationBroker, not of {broker!r}."
+        )
+    if broker.matching is not None:
+        raise ConfigError(
+            f"bounds() varies the path inside a bar, which matching={broker.matching!r} does not "
+            "look at: leave matching= out."
         )
     before = broker.intrabar
     try:
