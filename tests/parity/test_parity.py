@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from ml4t.backtest import SimulationBroker
+from ml4t.backtest import Order, SimulationBroker
 from ml4t.backtest.simulation.profiles import PROFILES
+from ml4t.backtest.strategy.desk import Desk
 from tests.conftest import ROOT
 from tests.parity import harness
 from tests.parity.harness import ENGINES, Stage, absence, compare, differences, interpreter, ours
@@ -182,6 +184,24 @@ def _patched(plain: Any, scenario: harness.Scenario, engine: str) -> SimulationB
     terms = {**vars(scenario), "commission": {"kind": "percent", "rate": 0.001 * (1.0 + 1e-5)}}
     broker: SimulationBroker = plain(harness.Scenario(**terms), engine)
     return broker
+
+
+@pytest.mark.peers
+def test_exits_that_only_reduce_are_all_that_differs_in_overlapping_brackets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule of ours: without it backtrader and its profile agree there, too."""
+    if interpreter("backtrader") is None:
+        pytest.skip(absence("backtrader"))
+    stage = SCENARIOS["overlapping-brackets"].staged(NOWHERE)
+    answer = harness.theirs(stage, "backtrader", tmp_path)
+    submit = Desk.submit
+
+    def plain(self: Desk, order: Order) -> int:
+        return submit(self, structs.replace(order, reduce_only=False))
+
+    monkeypatch.setattr(Desk, "submit", plain)
+    assert differences(answer, ours(stage, "backtrader")) == []
 
 
 # -- known differences, and the page ---------------------------------------------------------
