@@ -295,7 +295,8 @@ DIFFER = (
         known={"backtrader": Known(
             "ours",
             "The exits of our brackets only reduce a position and end with it; theirs are plain "
-            "orders, which open a new position when the old one is gone (`BackBroker._execute`).",
+            "orders, which open a new position when the old one is gone (`BackBroker._execute`). "
+            "With exits that may do the same, ours differs in nothing.",
         )},
     ),
     Scenario(
