@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,11 @@ PARTS = [
         [{"kind": "percent", "rate": 0.001}, {"kind": "per_order", "amount": 1}],
         library.PercentCommission(0.001) + library.PerOrderCommission(1.0),
     ),
+    (
+        "commission",
+        {"kind": "each_leg", "commission": {"kind": "per_share", "per_share": 0.01, "minimum": 1}},
+        library.EachLeg(library.PerShareCommission(0.01, 1.0)),
+    ),
     ("slippage", {"kind": "none"}, library.NoSlippage()),
     ("slippage", {"kind": "basis_points", "bps": 2}, library.BasisPointSlippage(2)),
     ("slippage", {"kind": "fixed", "amount": 0.01}, library.FixedSlippage(0.01)),
@@ -180,11 +186,28 @@ PARTS = [
         library.SquareRootImpact(0.5, volatility=0.02),
     ),
     ("slippage", {"kind": "volume_share"}, library.VolumeShareSlippage()),
+    (
+        "slippage",
+        {"kind": "within_bar", "slippage": {"kind": "basis_points", "bps": 2}},
+        library.WithinBar(library.BasisPointSlippage(2)),
+    ),
+    (
+        "slippage",
+        {"kind": "opening_only", "slippage": {"kind": "fixed", "amount": 0.01}},
+        library.OpeningOnly(library.FixedSlippage(0.01)),
+    ),
     ("liquidity", {"kind": "unlimited"}, library.UnlimitedLiquidity()),
     ("liquidity", {"kind": "volume_participation", "share": 0.1}, library.VolumeParticipation(0.1)),
     ("account", {"kind": "unleveraged"}, library.UnleveragedAccount()),
     ("account", {"kind": "cash", "settlement_days": 2}, library.CashAccount(2)),
     ("account", {"kind": "margin", "initial": 0.6}, library.MarginAccount(0.6)),
+    ("account", {"kind": "overdraft", "limit": math.inf}, library.OverdraftAccount(math.inf)),
+    (
+        "matching",
+        {"kind": "one_by_one", "exits_begin": "next_bar"},
+        library.OneByOne(exits_begin="next_bar"),
+    ),
+    ("admission", {"kind": "cash_at_submission"}, library.CashAtSubmission()),
 ]  # fmt: skip
 
 
@@ -205,6 +228,8 @@ def test_every_kind_is_made_somewhere() -> None:
         "slippage": parts.SLIPPAGES,
         "liquidity": parts.LIQUIDITIES,
         "account": parts.ACCOUNTS,
+        "matching": parts.MATCHINGS,
+        "admission": parts.ADMISSIONS,
     }
     assert shown == {(t, parts.kind_of(kind)) for t, found in kinds.items() for kind in found}
 
@@ -224,8 +249,33 @@ def test_the_fields_of_a_kind_are_the_arguments_of_its_constructor() -> None:
 def test_the_fields_of_the_broker_are_its_options() -> None:
     """But for the parts, which have tables of their own."""
     options = set(inspect.signature(SimulationBroker).parameters)
-    own = {"commission", "slippage", "liquidity", "account"}
-    assert {f.name for f in msgspec.structs.fields(tables.BrokerEntries)} == options - own
+    own = {"commission", "slippage", "liquidity", "account", "matching", "admission"}
+    found = {f.name for f in msgspec.structs.fields(tables.BrokerEntries)}
+    assert found == options - own | {"like"}
+
+
+def test_a_profile_is_where_the_options_begin(entries: dict[str, Any]) -> None:
+    """What is given beside `like` replaces what the profile says."""
+    given = {**entries, "broker": {"like": "backtrader", "fill_at": "close"}}
+    broker = RunDescription(given).engine().broker
+    assert isinstance(broker, SimulationBroker)
+    wanted = SimulationBroker.like("backtrader", fill_at="close")
+    assert broker.profile == wanted.profile
+    assert (broker.fill_at, broker.fractional) == ("close", True)
+    assert repr(broker.matching) == repr(wanted.matching)
+
+
+def test_an_engine_without_a_profile_is_named(entries: dict[str, Any]) -> None:
+    """With the nearest name that there is."""
+    with pytest.raises(ConfigError, match="Did you mean 'backtrader'"):
+        RunDescription({**entries, "broker": {"like": "backtrade"}}).engine()
+
+
+def test_a_part_inside_a_part_is_explained(entries: dict[str, Any]) -> None:
+    """The field is named, and what its own kind takes."""
+    inner = {"kind": "per_share", "per_sahre": 0.01}
+    with pytest.raises(ConfigError, match=r"no field 'per_sahre'.*Did you mean 'per_share'"):
+        RunDescription({**entries, "commission": {"kind": "each_leg", "commission": inner}})
 
 
 def test_options_reach_the_broker(entries: dict[str, Any]) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ml4t.backtest import BacktestEngine, Broker, ConfigError, SimulationBroker, Strategy
+from ml4t.backtest import (
+    BacktestEngine,
+    Broker,
+    ConfigError,
+    OneByOne,
+    SimulationBroker,
+    Strategy,
+)
 from ml4t.backtest.research import bounds
 from ml4t.backtest.testing.markets import random_market, ten_bars
 
@@ -79,6 +86,13 @@ def test_only_for_a_simulation() -> None:
     engine = BacktestEngine(ten_bars(), strategy=Protected(), broker=Other())
     with pytest.raises(ConfigError, match="SimulationBroker"):
         bounds(engine)
+
+
+def test_not_where_orders_take_turns() -> None:
+    """Both runs would be the same, and say that nothing was assumed."""
+    broker = SimulationBroker(matching=OneByOne())
+    with pytest.raises(ConfigError, match="leave matching= out"):
+        bounds(BacktestEngine(ten_bars(), strategy=Protected(), broker=broker))
 
 
 def test_an_unknown_figure() -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.results.runs import RunStore
     from ml4t.backtest.simulation.account import Account, UnleveragedAccount
+    from ml4t.backtest.simulation.admission import CashAtSubmission
     from ml4t.backtest.simulation.broker import SimulationBroker
     from ml4t.backtest.simulation.cash_account import CashAccount
     from ml4t.backtest.simulation.commission import (
@@ -38,15 +39,24 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.fees import SideFee
     from ml4t.backtest.simulation.financing import BorrowFee, Interest
     from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
+    from ml4t.backtest.simulation.legs import EachLeg
     from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity, VolumeParticipation
     from ml4t.backtest.simulation.margin_account import MarginAccount
+    from ml4t.backtest.simulation.one_by_one import OneByOne
+    from ml4t.backtest.simulation.overdraft_account import OverdraftAccount
     from ml4t.backtest.simulation.presets import (
         alpaca_equities,
         interactive_brokers_fixed,
         interactive_brokers_tiered,
         us_regulatory_fees,
     )
-    from ml4t.backtest.simulation.slippage import BasisPointSlippage, FixedSlippage, NoSlippage
+    from ml4t.backtest.simulation.slippage import (
+        BasisPointSlippage,
+        FixedSlippage,
+        NoSlippage,
+        OpeningOnly,
+        WithinBar,
+    )
     from ml4t.backtest.simulation.spread import HalfSpreadSlippage, QuotedSpreadSlippage
     from ml4t.backtest.simulation.tiers import TieredCommission
     from ml4t.backtest.strategy.strategy import Strategy
@@ -75,11 +85,13 @@ __all__ = [
     "Broker",
     "CSVDataFeed",
     "CashAccount",
+    "CashAtSubmission",
     "Clock",
     "ConfigError",
     "Context",
     "DataError",
     "DataFeed",
+    "EachLeg",
     "FillEvent",
     "FixedSlippage",
     "HalfSpreadSlippage",
@@ -89,12 +101,15 @@ __all__ = [
     "MarketEvent",
     "NoCommission",
     "NoSlippage",
+    "OneByOne",
+    "OpeningOnly",
     "Order",
     "OrderError",
     "OrderEvent",
     "OrderSide",
     "OrderStatus",
     "OrderType",
+    "OverdraftAccount",
     "ParquetDataFeed",
     "PerOrderCommission",
     "PerShareCommission",
@@ -113,6 +128,7 @@ __all__ = [
     "UnlimitedLiquidity",
     "VolumeParticipation",
     "VolumeShareSlippage",
+    "WithinBar",
     "__version__",
     "alpaca_equities",
     "compare",
@@ -133,11 +149,13 @@ _HOMES = {
     "Broker": "broker.broker",
     "CSVDataFeed": "data.frames",
     "CashAccount": "simulation.cash_account",
+    "CashAtSubmission": "simulation.admission",
     "Clock": "clock",
     "ConfigError": "errors",
     "Context": "data.context",
     "DataError": "errors",
     "DataFeed": "data.feed",
+    "EachLeg": "simulation.legs",
     "FillEvent": "types.events",
     "FixedSlippage": "simulation.slippage",
     "HalfSpreadSlippage": "simulation.spread",
@@ -147,12 +165,15 @@ _HOMES = {
     "MarketEvent": "types.bars",
     "NoCommission": "simulation.commission",
     "NoSlippage": "simulation.slippage",
+    "OneByOne": "simulation.one_by_one",
+    "OpeningOnly": "simulation.slippage",
     "Order": "types.order",
     "OrderError": "errors",
     "OrderEvent": "types.order",
     "OrderSide": "types.order",
     "OrderStatus": "types.order",
     "OrderType": "types.order",
+    "OverdraftAccount": "simulation.overdraft_account",
     "ParquetDataFeed": "data.frames",
     "PerOrderCommission": "simulation.commission",
     "PerShareCommission": "simulation.commission",
@@ -171,6 +192,7 @@ _HOMES = {
     "UnlimitedLiquidity": "simulation.liquidity",
     "VolumeParticipation": "simulation.liquidity",
     "VolumeShareSlippage": "simulation.impact",
+    "WithinBar": "simulation.slippage",
     "alpaca_equities": "simulation.presets",
     "compare": "results.comparison",
     "interactive_brokers_fixed": "simulation.presets",

@@ -43,6 +43,8 @@ _PARTS = {
     "slippage": parts.SLIPPAGES,
     "liquidity": parts.LIQUIDITIES,
     "account": parts.ACCOUNTS,
+    "matching": parts.MATCHINGS,
+    "admission": parts.ADMISSIONS,
 }
 _SUMS = frozenset({"commission", "slippage"})
 TABLES = ("data", "signals", "context", "actions", "strategy", "broker", *_PARTS, "limits",
@@ -54,8 +56,9 @@ class RunDescription:
     """A run in plain values: what a TOML file says, checked, and the engine that it makes.
 
     The tables are `data`, `signals` (or `signals.NAME` for several), `context`, `actions`,
-    `strategy`, `broker`, `commission`, `slippage`, `liquidity`, `account`, `limits`, `engine` and
-    `output`; the page about the command line shows each field. Paths are absolute once read.
+    `strategy`, `broker`, `commission`, `slippage`, `liquidity`, `account`, `matching`,
+    `admission`, `limits`, `engine` and `output`; the page about the command line shows each
+    field. Paths are absolute once read.
 
     Args:
         entries: The tables.
@@ -273,9 +276,11 @@ class RunDescription:
             options["instruments"] = [
                 Instrument(**msgspec.structs.asdict(one)) for one in self.broker.instruments
             ]
-        return SimulationBroker(
-            **options, **{name: self._built(name, part) for name, part in self.parts.items()}
-        )
+        options |= {name: self._built(name, part) for name, part in self.parts.items()}
+        engine = options.pop("like", None)
+        if engine is None:
+            return SimulationBroker(**options)
+        return SimulationBroker.like(engine, **options)
 
     def _built(self, name: str, part: Any) -> Any:
         """A part, or the sum of several."""

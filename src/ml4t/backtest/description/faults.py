@@ -116,7 +116,7 @@ def decode_part(kinds: Sequence[type[Part]], raw: Any, place: str, origin: Origi
         return parts
     if not isinstance(raw, dict):
         raise ConfigError(
-            f'{origin.at(place)}: {place} is a table such as {{ kind = "{kind_of(kinds[1])}" }}, '
+            f'{origin.at(place)}: {place} is a table such as {{ kind = "{kind_of(kinds[-1])}" }}, '
             f"not {raw!r}."
         )
     words = {kind_of(kind): kind for kind in kinds}
@@ -183,19 +183,25 @@ def _follow(
             value = value[int(step)]
         elif isinstance(value, dict) and step in value:
             value = value[step]
-            owner = _struct_in(owner, step)
+            owner = _struct_in(owner, step, value)
         else:  # the value of a mapping, which msgspec does not name
             owner = None
     return owner, value
 
 
-def _struct_in(owner: type[msgspec.Struct] | None, field: str) -> type[msgspec.Struct] | None:
+def _struct_in(
+    owner: type[msgspec.Struct] | None, field: str, value: Any = None
+) -> type[msgspec.Struct] | None:
+    """The struct of a field; of several kinds the one that its value names."""
     if owner is None:
         return None
+    kind = value.get("kind") if isinstance(value, dict) else None
     names = dict(zip(owner.__struct_encode_fields__, owner.__struct_fields__, strict=True))
     for one in _flat(get_type_hints(owner).get(names.get(field, field))):
         if isinstance(one, type) and issubclass(one, msgspec.Struct):
-            return one
+            tag = one.__struct_config__.tag
+            if tag is None or kind is None or tag == kind:
+                return one
     return None
 
 

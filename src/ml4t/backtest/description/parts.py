@@ -13,6 +13,7 @@ import msgspec
 from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.simulation import presets
 from ml4t.backtest.simulation.account import UnleveragedAccount
+from ml4t.backtest.simulation.admission import CashAtSubmission
 from ml4t.backtest.simulation.cash_account import CashAccount
 from ml4t.backtest.simulation.commission import (
     NoCommission,
@@ -22,9 +23,18 @@ from ml4t.backtest.simulation.commission import (
 )
 from ml4t.backtest.simulation.fees import SideFee
 from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
+from ml4t.backtest.simulation.legs import EachLeg
 from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity, VolumeParticipation
 from ml4t.backtest.simulation.margin_account import MarginAccount
-from ml4t.backtest.simulation.slippage import BasisPointSlippage, FixedSlippage, NoSlippage
+from ml4t.backtest.simulation.one_by_one import OneByOne
+from ml4t.backtest.simulation.overdraft_account import OverdraftAccount
+from ml4t.backtest.simulation.slippage import (
+    BasisPointSlippage,
+    FixedSlippage,
+    NoSlippage,
+    OpeningOnly,
+    WithinBar,
+)
 from ml4t.backtest.simulation.spread import HalfSpreadSlippage, QuotedSpreadSlippage
 from ml4t.backtest.simulation.tiers import TieredCommission
 
@@ -36,7 +46,10 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
 
     def build(self) -> Any:
         """The part itself."""
-        return _MAKERS[type(self)](**msgspec.structs.asdict(self))
+        given = msgspec.structs.asdict(self)
+        return _MAKERS[type(self)](
+            **{name: one.build() if isinstance(one, Part) else one for name, one in given.items()}
+        )
 
 
 # -- commission --------------------------------------------------------------------------------
@@ -122,6 +135,12 @@ class Regulatory(Part, frozen=True, tag="us_regulatory_fees"):
     as_of: str
 
 
+class Legs(Part, frozen=True, tag="each_leg"):
+    """`EachLeg`."""
+
+    commission: Percent | PerShare | PerOrder | Side | Alpaca | Fixed | TieredPreset | Regulatory
+
+
 # -- slippage ----------------------------------------------------------------------------------
 
 
@@ -173,6 +192,18 @@ class VolumeShare(Part, frozen=True, tag="volume_share"):
     fallback: float | None = None
 
 
+class Inside(Part, frozen=True, tag="within_bar"):
+    """`WithinBar`."""
+
+    slippage: BasisPoints | Amount | HalfSpread | QuotedSpread | SquareRoot | VolumeShare
+
+
+class Opening(Part, frozen=True, tag="opening_only"):
+    """`OpeningOnly`."""
+
+    slippage: BasisPoints | Amount | HalfSpread | QuotedSpread | SquareRoot | VolumeShare | Inside
+
+
 # -- liquidity and accounts --------------------------------------------------------------------
 
 
@@ -206,6 +237,30 @@ class Margin(Part, frozen=True, tag="margin"):
     short_maintenance: float = 0.3
 
 
+class Overdraft(Part, frozen=True, tag="overdraft"):
+    """`OverdraftAccount`."""
+
+    limit: float = 0.0
+    ends_at_zero: bool = False
+
+
+# -- how orders take turns, and what is asked of them ------------------------------------------
+
+
+class Queue(Part, frozen=True, tag="one_by_one"):
+    """`OneByOne`."""
+
+    first: Literal["submitted", "protective"] = "submitted"
+    exits_begin: Literal["at_once", "after_market", "next_bar"] = "at_once"
+    trail_by: Literal["range", "close"] = "range"
+
+
+class CashFirst(Part, frozen=True, tag="cash_at_submission"):
+    """`CashAtSubmission`."""
+
+    refused_count: bool = False
+
+
 _MAKERS: dict[type[Part], Any] = {
     Free: NoCommission,
     Percent: PercentCommission,
@@ -216,6 +271,7 @@ _MAKERS: dict[type[Part], Any] = {
     Fixed: presets.interactive_brokers_fixed,
     TieredPreset: presets.interactive_brokers_tiered,
     Regulatory: presets.us_regulatory_fees,
+    Legs: EachLeg,
     Exact: NoSlippage,
     BasisPoints: BasisPointSlippage,
     Amount: FixedSlippage,
@@ -223,11 +279,16 @@ _MAKERS: dict[type[Part], Any] = {
     QuotedSpread: QuotedSpreadSlippage,
     SquareRoot: SquareRootImpact,
     VolumeShare: VolumeShareSlippage,
+    Inside: WithinBar,
+    Opening: OpeningOnly,
     Unlimited: UnlimitedLiquidity,
     Participation: VolumeParticipation,
     Unleveraged: UnleveragedAccount,
     Cash: CashAccount,
     Margin: MarginAccount,
+    Overdraft: OverdraftAccount,
+    Queue: OneByOne,
+    CashFirst: CashAtSubmission,
 }
 
 COMMISSIONS = (
@@ -241,10 +302,23 @@ COMMISSIONS = (
     Fixed,
     TieredPreset,
     Regulatory,
+    Legs,
 )
-SLIPPAGES = (Exact, BasisPoints, Amount, HalfSpread, QuotedSpread, SquareRoot, VolumeShare)
+SLIPPAGES = (
+    Exact,
+    BasisPoints,
+    Amount,
+    HalfSpread,
+    QuotedSpread,
+    SquareRoot,
+    VolumeShare,
+    Inside,
+    Opening,
+)
 LIQUIDITIES = (Unlimited, Participation)
-ACCOUNTS = (Unleveraged, Cash, Margin)
+ACCOUNTS = (Unleveraged, Cash, Margin, Overdraft)
+MATCHINGS = (Queue,)
+ADMISSIONS = (CashFirst,)
 
 
 def kind_of(part: type[Part]) -> str:

@@ -76,8 +76,12 @@ class InstrumentEntries(Instrument, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class BrokerEntries(Entries, frozen=True):
-    """`[broker]`: every plain option of `SimulationBroker`; None leaves it at its default."""
+    """`[broker]`: every plain option of `SimulationBroker`; None leaves it at its default.
 
+    `like` names another engine, whose rules then are the defaults.
+    """
+
+    like: str | None = None
     initial_cash: float | None = None
     fill_at: Literal["next_open", "next_close", "close"] | None = None
     rates: float | None = None

@@ -52,8 +52,8 @@ def bounds(engine: BacktestEngine) -> Bounds:
         engine: With a `SimulationBroker`; its `intrabar` and its strategy are left as they are.
 
     Raises:
-        ConfigError: Another kind of broker, whose fills are not assumed but happen; or a strategy
-            that cannot be copied.
+        ConfigError: Another kind of broker, whose fills are not assumed but happen; one whose
+            `matching` decides what comes first; or a strategy that cannot be copied.
 
     Example:
         >>> from ml4t.backtest import BacktestEngine, Strategy
@@ -69,6 +69,11 @@ def bounds(engine: BacktestEngine) -> Bounds:
     if not isinstance(broker, SimulationBroker):
         raise ConfigError(
             f"bounds() varies the assumptions of a SimulationBroker, not of {broker!r}."
+        )
+    if broker.matching is not None:
+        raise ConfigError(
+            f"bounds() varies the path inside a bar, which matching={broker.matching!r} does not "
+            "look at: leave matching= out."
         )
     before, strategy = broker.intrabar, engine.strategy
     try:

@@ -31,6 +31,7 @@ class Account:
         leverage: Largest sum of absolute weights that `rebalance_to_weights` accepts.
         can_short: Whether a sale may open a position.
         has_calls: Whether `maintenance` is watched.
+        ends_at_zero: Whether an account without equity is closed, and the run with it.
 
     Formula:
         free = cash + Σ value - Σ |value| * initial      value is signed, short is negative
@@ -46,6 +47,7 @@ class Account:
     leverage: float = 1.0
     can_short: bool = True
     has_calls: bool = False
+    ends_at_zero: bool = True
 
     def free(self, holdings: Holdings) -> float:
         """Money that entries may use, asked after the exits of a moment."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ml4t.backtest.broker.basket import Basket
 from ml4t.backtest.broker.broker import Broker
@@ -21,6 +21,7 @@ from ml4t.backtest.simulation.financing import Interest
 from ml4t.backtest.simulation.finer import FinerBars
 from ml4t.backtest.simulation.hours import Hours
 from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity
+from ml4t.backtest.simulation.profiles import profile_of
 from ml4t.backtest.simulation.slippage import NoSlippage
 from ml4t.backtest.simulation.stale import StaleWatch
 from ml4t.backtest.simulation.trading import BarTrading
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     from ml4t.backtest.broker.basket import OpenBasket
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.simulation.account import Account
+    from ml4t.backtest.simulation.admission import CashAtSubmission
     from ml4t.backtest.simulation.commission import Commission
     from ml4t.backtest.simulation.liquidity import Liquidity
+    from ml4t.backtest.simulation.one_by_one import OneByOne
+    from ml4t.backtest.simulation.profiles import Profile
     from ml4t.backtest.simulation.slippage import Slippage
     from ml4t.backtest.simulation.trading import Live
     from ml4t.backtest.types.action import Action
@@ -90,6 +94,10 @@ class SimulationBroker(Broker):
         stale_after: Sessions without a bar after which a held asset counts as stale.
         on_vanish: What to do with a stale holding: keep its "mark", "close" it at its last
             close, or close it at a price given as a number.
+        matching: `OneByOne(...)` to try orders one after another; left out, a bar is gone
+            through by its moments, exits before entries, entries funded together.
+        admission: `CashAtSubmission(...)` to refuse what cash would not pay for where it was
+            decided; left out, affordability is judged when an order fills.
 
     Raises:
         ConfigError: An option out of range.
@@ -120,6 +128,8 @@ class SimulationBroker(Broker):
         close_at_end: bool = False,
         stale_after: int = 5,
         on_vanish: Literal["mark", "close"] | float = "mark",
+        matching: OneByOne | None = None,
+        admission: CashAtSubmission | None = None,
     ) -> None:
         super().__init__()
         self.initial_cash = options.positive("initial_cash", initial_cash)
@@ -147,12 +157,38 @@ class SimulationBroker(Broker):
             if isinstance(on_vanish, str)
             else options.positive("on_vanish", on_vanish)
         )
+        self.matching = options.matching_of(matching, self.intrabar, self.intrabar_feed)
+        self.admission = options.admission_of(admission)
+        self.profile: Profile | None = None
+        self._admitted = 0  # how many of the blotter's orders have been asked
         self._staged: list[Order] = []
         self._stale: StaleWatch | None = None
         self._finer: FinerBars | None = None
         self._taken: tuple[int, dict[int, float]] = -1, {}  # the step, and units by code
         self._costs = Costs(self.commission, self.slippage)
         self._counts: dict[str, int] = {}
+
+    @classmethod
+    def like(cls, engine: str, **overrides: Any) -> Self:
+        """A broker with the rules of another engine, put together from the ordinary parts.
+
+        What is proven, against which version, and what differs is in the page about parity.
+
+        Args:
+            engine: "backtesting.py", "backtrader" or "bt".
+            overrides: Options of this class, instead of the profile's.
+
+        Raises:
+            ConfigError: There is no profile of that name, or an option is out of range.
+
+        Example:
+            >>> SimulationBroker.like("backtrader", initial_cash=50_000).profile.version
+            '1.9.78.123'
+        """
+        profile = profile_of(engine)
+        broker = cls(**(profile.options() | overrides))
+        broker.profile = profile
+        return broker
 
     # -- the verbs ----------------------------------------------------------------------------
 
@@ -162,6 +198,7 @@ class SimulationBroker(Broker):
         if self.intrabar_feed is not None:
             self._finer = FinerBars(self.intrabar_feed, portfolio.universe, self.calendar)
         self._taken = -1, {}
+        self._admitted = 0
         self._stale = StaleWatch(portfolio, self.stale_after)
         self._costs = Costs(self.commission, self.slippage)
         self._costs.start()
@@ -242,7 +279,7 @@ class SimulationBroker(Broker):
         assert self.portfolio is not None
         if not self._clearing.is_at_risk:
             return []
-        if self.portfolio.equity <= 0.0:
+        if self.portfolio.equity <= 0.0 and self.account.ends_at_zero:
             return self._ruin(bars)
         self._clearing.watch()
         return []
@@ -251,6 +288,8 @@ class SimulationBroker(Broker):
         """What was due, and everything that trades in `bars`."""
         blotter = self.blotter
         news = due + self._vanish(bars)
+        if self.admission is not None:
+            self._admit(bars)
         if blotter.is_empty:
             return news
         is_calm = len(news) == len(due)
@@ -271,6 +310,10 @@ class SimulationBroker(Broker):
 
     def _trade(self, trading: BarTrading, live: list[Live]) -> None:
         """Open, inside, close: what becomes of the orders that can trade in these bars."""
+        if self.matching is not None:
+            tried = self.matching.run(trading, live, self.fill_at, self.watchers)
+            trading.drop(tried)
+            return
         opening, resting, closing = trading.phases(live, self.fill_at)
         trading.at_open(opening)
         if resting or self.blotter.links.activated:
@@ -285,6 +328,19 @@ class SimulationBroker(Broker):
         trading.drop(resting)  # what joined it inside the bar, too
         trading.drop(closing)
 
+    def _admit(self, bars: Bars) -> None:
+        """Ask of every order that came since the last bar whether it may trade at all."""
+        blotter, portfolio = self.blotter, self.portfolio
+        assert self.admission is not None
+        assert portfolio is not None
+        blotter.unpack()
+        orders = blotter.singles[self._admitted :]
+        self._admitted = len(blotter.singles)
+        for working, reason in self.admission.refused(
+            orders, portfolio, self._costs, bars.timestamp
+        ):
+            blotter.end(working, OrderStatus.REJECTED, reason)
+
     def _report(self, trading: BarTrading) -> None:
         if self.on_news is not None:
             self.on_news(trading.settlement.news)
@@ -298,6 +354,8 @@ class SimulationBroker(Broker):
             self._counter.take(order)
         if self.fill_at != "close" or self.blotter.is_empty:
             return []
+        if self.admission is not None:
+            self._admit(bars)
         trading = self._trading(bars)
         live = [
             (w, row)
@@ -305,7 +363,10 @@ class SimulationBroker(Broker):
             if is_market(w) and w.time_in_force not in _AUCTIONS
         ]
         try:
-            trading.at_close(live)
+            if self.matching is None:
+                trading.at_close(live)
+            else:
+                self.matching.at_close(trading, live)
             trading.drop(live)
         except Exception:
             self._report(trading)
@@ -340,8 +401,10 @@ class SimulationBroker(Broker):
 
     def settings(self) -> dict[str, Any]:
         """The assumptions behind the fills."""
+        named = {} if self.profile is None else {"profile": str(self.profile)}
         return {
             "broker": type(self).__name__,
+            **named,
             "initial_cash": self.initial_cash,
             "currency": self.currency,
             "fill_at": self.fill_at,
@@ -359,6 +422,8 @@ class SimulationBroker(Broker):
             "close_at_end": self.close_at_end,
             "stale_after": self.stale_after,
             "on_vanish": self.on_vanish,
+            "matching": None if self.matching is None else repr(self.matching),
+            "admission": None if self.admission is None else repr(self.admission),
             "instruments": [repr(i) for i in self.instruments.values()],
         }
 
@@ -414,6 +479,7 @@ class SimulationBroker(Broker):
         """Whether a basket can be matched as columns."""
         return (
             self.fill_at == "next_open"
+            and self.matching is None
             and self._costs.has_columns
             and type(self.liquidity) is UnlimitedLiquidity
             and not self._has_ticks

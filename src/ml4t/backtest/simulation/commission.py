@@ -35,7 +35,8 @@ class Commission(Protocol):
 
     - `charged_per`: "fill" unless said otherwise. With "order" or "session" a call is the price of
       all that was filled of an order, in its life or in a session, and a further part of it costs
-      the difference; so a minimum is paid once.
+      the difference; so a minimum is paid once. With "leg", the closing and the opening part of
+      a fill that turns a position around are two calls.
     - `start()`: a run begins. State is reset here, so that a second run equals the first.
     - `on_fill(order, quantity, price, timestamp, instrument)`: a fill happened. State is kept here.
 

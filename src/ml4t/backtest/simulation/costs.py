@@ -19,10 +19,13 @@ from ml4t.backtest.simulation.slippage import parts_of as parts_of_slippage
 from ml4t.backtest.types.bars import ExecutionBar
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ml4t.backtest.simulation.commission import Commission
     from ml4t.backtest.simulation.slippage import Slippage
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.instrument import Instrument
+    from ml4t.backtest.types.order import Order
 
 
 class Candidate(msgspec.Struct, gc=False):
@@ -128,22 +131,44 @@ class Costs:
             return float(self.charge(working.sign, quantity, price, what.multiplier))
         money = 0.0
         for part in self._parts:
-            money += self._part_money(part, working, quantity, price, bars, what)
+            money += self._part_money(part, candidate, quantity, price, bars, what)
+        return money
+
+    def fee(
+        self, order: Order, legs: tuple[float, float], price: float, now: datetime, what: Instrument
+    ) -> float:
+        """Commission on a whole order that would fill at once.
+
+        Args:
+            order: The order.
+            legs: How many units it closes, and how many it opens.
+            price: Per unit.
+            now: The time.
+            what: Is traded.
+        """
+        money = 0.0
+        for part in self._parts:
+            for units in legs if _charged_per(part) == "leg" else (sum(legs),):
+                money += part(order, units, price, now, what) if units else 0.0
         return money
 
     def _part_money(
         self,
         part: Any,
-        working: Working,
+        candidate: Candidate,
         quantity: float,
         price: float,
         bars: Bars,
         what: Instrument,
     ) -> float:
         """What one commission takes for `quantity` more units of an order."""
+        working, closed = candidate.working, candidate.exit
         order, now = working.order, bars.timestamp
         units, value = self._filled_before(part, working, bars)
-        if not units:
+        if 0.0 < closed < quantity and _charged_per(part) == "leg":
+            money = part(order, closed, price, now, what)
+            money += part(order, quantity - closed, price, now, what)
+        elif not units:
             money = part(order, quantity, price, now, what)
         else:
             together = units + quantity
@@ -160,7 +185,7 @@ class Costs:
     def _filled_before(self, part: Any, working: Working, bars: Bars) -> tuple[float, float]:
         """Units of the order, and their value, that this fill is charged together with."""
         per = _charged_per(part)
-        if per == "fill" or not working.filled:
+        if per in {"fill", "leg"} or not working.filled:
             return 0.0, 0.0
         if per == "order":
             return working.filled, working.filled * working.average_price
@@ -199,7 +224,7 @@ def _make_bar(candidate: Candidate, bars: Bars) -> ExecutionBar:
 
 
 def _charged_per(part: Any) -> str:
-    """What a part's call is the price of: a "fill", or all of an "order" or of its "session"."""
+    """What a call is the price of: a "fill", a "leg" of it, an "order" or its "session"."""
     return getattr(part, "charged_per", "fill")
 
 

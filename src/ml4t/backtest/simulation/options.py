@@ -107,3 +107,25 @@ def instruments_by_id(instruments: Iterable[Instrument], currency: str) -> dict[
             )
         by_id[instrument.asset_id] = instrument
     return by_id
+
+
+def matching_of(matching: Any, intrabar: str, intrabar_feed: Any) -> Any:
+    """How orders take turns, which leaves nothing for the options about the path to decide."""
+    if matching is None:
+        return None
+    if isinstance(matching, type) or not callable(getattr(matching, "run", None)):
+        raise ConfigError(f"matching must be an object such as OneByOne(), not {matching!r}.")
+    if intrabar != "worst" or intrabar_feed is not None:
+        raise ConfigError(
+            f"With matching={matching!r} the turn of an order decides what comes first inside a "
+            "bar: leave intrabar= and intrabar_feed= out."
+        )
+    return matching
+
+
+def admission_of(admission: Any) -> Any:
+    """What is asked of an order before it may trade."""
+    is_class = isinstance(admission, type)
+    if admission is None or (not is_class and callable(getattr(admission, "refused", None))):
+        return admission
+    raise ConfigError(f"admission must be an object such as CashAtSubmission(), not {admission!r}.")

@@ -220,3 +220,67 @@ class FixedSlippage(ColumnSlippage):
     def price(self, sign: Any, reference: Any) -> Any:
         """The reference price moved against the order."""
         return reference + sign * self.amount
+
+
+class WrappedSlippage(AddableSlippage):
+    """A slippage made from another one.
+
+    Args:
+        slippage: Any slippage.
+
+    Raises:
+        ConfigError: It cannot be called, or is a class.
+    """
+
+    def __init__(self, slippage: Any) -> None:
+        if isinstance(slippage, type) or not callable(slippage):
+            owner = type(self).__name__
+            raise ConfigError(
+                f"{owner} takes a slippage object such as NoSlippage(), not {slippage!r}."
+            )
+        self.slippage: Slippage = slippage
+
+    def start(self) -> None:
+        """A run begins, for what is inside as well."""
+        for part in parts_of(self.slippage):
+            begin = getattr(part, "start", None)
+            if callable(begin):
+                begin()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.slippage!r})"
+
+
+class WithinBar(WrappedSlippage):
+    """Another slippage, as far as the bar goes: no fill above its high or below its low.
+
+    Args:
+        slippage: Any slippage.
+
+    Formula:
+        min(max(price, low), high)
+
+    Example:
+        >>> WithinBar(BasisPointSlippage(10))
+        WithinBar(BasisPointSlippage(bps=10.0))
+    """
+
+    def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float:
+        """The price of one fill."""
+        return min(max(float(self.slippage(order, bar, quantity)), bar.low), bar.high)
+
+
+class OpeningOnly(WrappedSlippage):
+    """Another slippage, on orders that may open a position; what may only reduce one has none.
+
+    Args:
+        slippage: Any slippage.
+
+    Example:
+        >>> OpeningOnly(FixedSlippage(0.05))
+        OpeningOnly(FixedSlippage(amount=0.05))
+    """
+
+    def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float:
+        """The price of one fill."""
+        return bar.reference if order.reduce_only else float(self.slippage(order, bar, quantity))

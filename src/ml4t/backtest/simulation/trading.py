@@ -67,6 +67,8 @@ class BarTrading:
         self.blotter = settlement.blotter
         self.portfolio = settlement.portfolio
         self.ambiguous = 0
+        self.joins = True  # what begins to work inside the bar is met there at once
+        self.trails_by_close = False
         self.born: set[int] = set()  # orders that began to work inside these bars
 
     def tradable(self, *, at_once: bool = False) -> list[Live]:
@@ -285,6 +287,14 @@ class BarTrading:
 
     def join_activated(self, live: list[Live]) -> list[Live]:
         """Orders that began to work in this bar; market orders wait for the next one."""
+        if not self.joins:
+            return []
+        joined = self.activated()
+        live.extend(joined)
+        return joined
+
+    def activated(self) -> list[Live]:
+        """Orders that have begun to work since this was asked last."""
         if not self.blotter.links.activated:
             return []
         session = self.chunk.sessions.item(self.bars.index)
@@ -294,9 +304,7 @@ class BarTrading:
                 working.session = session
                 fresh.append(working)
         rows = self.bars.rows_of([working.code for working in fresh])
-        joined = [pair for pair in zip(fresh, rows, strict=True) if pair[1] >= 0]
-        live.extend(joined)
-        return joined
+        return [pair for pair in zip(fresh, rows, strict=True) if pair[1] >= 0]
 
     def _behind(self, entries: list[Candidate], resting: list[Live]) -> list[Candidate]:
         """Protective orders that trade after entries inside the bar: stops, or at best targets."""
@@ -399,6 +407,8 @@ class BarTrading:
                 continue
             if working.type.is_trailing and not working.triggered and self.is_open(working):
                 high, low = prices.highs[row], prices.lows[row]
+                if self.trails_by_close:
+                    high = low = prices.closes[row]
                 before, sign = working.stop, working.sign
                 move_trail(working, high, low)
                 stop = working.stop

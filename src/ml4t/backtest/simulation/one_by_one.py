@@ -1,0 +1,131 @@
+"""One order after another: each goes through the whole bar before the next has its turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from ml4t.backtest.simulation import options
+from ml4t.backtest.types.order import OrderType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ml4t.backtest.broker.blotter import Working
+    from ml4t.backtest.broker.watchers import Watchers
+    from ml4t.backtest.simulation.trading import BarTrading, Live
+
+_FIRST = ("submitted", "protective")
+_BEGIN = ("at_once", "after_market", "next_bar")
+_TRAIL = ("range", "close")
+_MARKET = OrderType.MARKET
+
+
+class OneByOne:
+    """Matches the orders of a bar as a queue, the way many simulators do.
+
+    Left out, a broker goes through a bar by its moments: what trades at the open, then what is
+    met inside, then the close, exits before entries at each, entries funded together. With this
+    part every order is tried against the whole bar and paid for before the next one is looked
+    at. So the money of an exit inside the bar may pay for an entry at its open, and which of two
+    entries gets the last of the money depends on which was sent first: both are more than one
+    can know from a bar. Bars in which a stop and a target were both met are not counted.
+
+    Args:
+        first: "submitted": in order of submission. "protective": stops and market orders that
+            may only reduce a position go before all others, the latest of them first.
+        exits_begin: When orders that wait for an entry (brackets, rules over positions) begin to
+            work: "at_once", in the bar of the entry and after all other orders; "after_market",
+            likewise, but only if the entry was a market order; or with the "next_bar".
+        trail_by: Trailing stops follow the best price of each bar's "range", or its "close".
+
+    Raises:
+        ConfigError: An unknown word.
+
+    Example:
+        >>> OneByOne(exits_begin="next_bar")
+        OneByOne(first='submitted', exits_begin='next_bar', trail_by='range')
+    """
+
+    def __init__(
+        self,
+        *,
+        first: Literal["submitted", "protective"] = "submitted",
+        exits_begin: Literal["at_once", "after_market", "next_bar"] = "at_once",
+        trail_by: Literal["range", "close"] = "range",
+    ) -> None:
+        self.first = options.one_of("first", first, _FIRST)
+        self.exits_begin = options.one_of("exits_begin", exits_begin, _BEGIN)
+        self.trail_by = options.one_of("trail_by", trail_by, _TRAIL)
+
+    def __repr__(self) -> str:
+        return (
+            f"OneByOne(first={self.first!r}, exits_begin={self.exits_begin!r}, "
+            f"trail_by={self.trail_by!r})"
+        )
+
+    def run(
+        self, trading: BarTrading, live: list[Live], fill_at: str, watchers: Watchers
+    ) -> list[Live]:
+        """Trade a bar.
+
+        Args:
+            trading: The bar's trading.
+            live: The open orders that can trade in it.
+            fill_at: Where market orders without a time of their own trade.
+            watchers: The rules over positions.
+
+        Returns:
+            All orders that had a chance.
+        """
+        opening, resting, closing = trading.phases(live, fill_at)
+        trading.joins = False
+        trading.trails_by_close = self.trail_by == "close"
+        at_open, inside, at_close = map(_ids, (opening, resting, closing))
+        tried = [*opening, *resting, *closing]
+        queue = self.in_turn(live)
+        while queue:
+            joined: list[Live] = []
+            for pair in queue:
+                working = pair[0]
+                order_id = working.order_id
+                if not trading.is_open(working):
+                    continue
+                if order_id in inside:
+                    trading.inside([pair])
+                elif order_id in at_open:
+                    trading.at_open([pair])
+                elif order_id in at_close:
+                    with watchers.at_close():
+                        trading.at_close([pair])
+                fresh = trading.activated()
+                if self._begins(working):
+                    joined += fresh
+            inside |= _ids(joined)
+            tried += joined
+            queue = self.in_turn(joined)
+        return tried
+
+    def at_close(self, trading: BarTrading, live: list[Live]) -> None:
+        """Trade orders at the close they were decided on."""
+        for pair in self.in_turn(live):
+            trading.at_close([pair])
+
+    def in_turn(self, live: list[Live]) -> list[Live]:
+        """The orders as their turns come."""
+        if self.first == "submitted":
+            return live
+        return sorted(live, key=lambda pair: _turn(pair[0]))
+
+    def _begins(self, entry: Working) -> bool:
+        if self.exits_begin == "after_market":
+            return entry.type is _MARKET
+        return bool(self.exits_begin == "at_once")
+
+
+def _turn(working: Working) -> tuple[bool, int]:
+    is_first = working.order.reduce_only and not working.type.has_limit
+    return (False, -working.order_id) if is_first else (True, working.order_id)
+
+
+def _ids(live: Iterable[Live]) -> set[int]:
+    return {working.order_id for working, _ in live}

@@ -1,0 +1,129 @@
+"""Other engines' rules, put together from the parts that everybody can use."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml4t.backtest.errors import ConfigError, did_you_mean
+from ml4t.backtest.simulation.admission import CashAtSubmission
+from ml4t.backtest.simulation.one_by_one import OneByOne
+from ml4t.backtest.simulation.overdraft_account import OverdraftAccount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The rules of an engine.
+
+    Attributes:
+        name: Of the engine.
+        version: Of the engine that the rules are proven against.
+        options: Makes the options of a `SimulationBroker`.
+    """
+
+    name: str
+    version: str
+    options: Callable[[], dict[str, Any]]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def backtrader() -> dict[str, Any]:
+    """The rules of backtrader's `BackBroker` as it comes.
+
+    Its queue of pending orders goes once through each bar, in order of submission
+    (`BackBroker.next`): `OneByOne`. The children of a bracket are set to work at the start of the
+    next bar (`_toactivate`): `exits_begin="next_bar"`. `Order.trailadjust` is called with the
+    close: `trail_by="close"`.
+
+    Money is asked for twice. `check_submitted` pays in thought for everything that is new, at
+    the prices of its creation, and does not put back what it refuses: `CashAtSubmission` with
+    `refused_count`. `_execute` tests again, at the fill, and drops what would open a position:
+    `funding="reject"`. With `shortcash` a short sale brings cash and binds nothing, and nothing
+    ends a run whose equity is gone: `OverdraftAccount()`.
+
+    Sizes are never rounded. There are no costs until some are set; `WithinBar` around a slippage
+    gives what `slip_match` and `slip_out` do.
+    """
+    return {
+        "initial_cash": 10_000.0,
+        "fill_at": "next_open",
+        "funding": "reject",
+        "fractional": True,
+        "account": OverdraftAccount(),
+        "matching": OneByOne(exits_begin="next_bar", trail_by="close"),
+        "admission": CashAtSubmission(refused_count=True),
+    }
+
+
+def backtesting_py() -> dict[str, Any]:
+    """The rules of the broker of backtesting.py as it comes.
+
+    One list of orders goes through each bar (`_Broker._process_orders`), and `new_order` and
+    `Trade.close` put stop-losses and closings at its front: `OneByOne(first="protective")`. After
+    a market entry the list is gone through again, so that its stop-loss and target can be met in
+    the bar of the entry; after a limit or a stop entry they wait:
+    `exits_begin="after_market"`.
+
+    Units are whole. An order whose opening part costs more than `margin_available` is canceled
+    when it would fill: `funding="reject"` on the default account, in which a short binds as much
+    as a long. The spread moves entries alone: give it as `OpeningOnly(BasisPointSlippage(...))`.
+    """
+    return {
+        "initial_cash": 10_000.0,
+        "fill_at": "next_open",
+        "funding": "reject",
+        "fractional": False,
+        "matching": OneByOne(first="protective", exits_begin="after_market"),
+    }
+
+
+def bt() -> dict[str, Any]:
+    """The rules of bt as it comes.
+
+    A strategy deals at the prices of the row it decides on (`Strategy.run` after `update`):
+    `fill_at="close"`. Nothing asks whether there is cash (`StrategyBase.adjust`), shorts bring
+    cash, and what is worth less than nothing is flattened (`StrategyBase.update`):
+    `OverdraftAccount(math.inf, ends_at_zero=True)`. Positions are whole (`integer_positions`).
+    What a weight comes to is worked out at the same prices and rounded down
+    (`SecurityBase.allocate`), as `rebalance_to_weights` does; but there the commission has to fit
+    in too.
+    """
+    return {
+        "initial_cash": 1_000_000.0,
+        "fill_at": "close",
+        "funding": "reject",
+        "fractional": False,
+        "account": OverdraftAccount(math.inf, ends_at_zero=True),
+        "matching": OneByOne(),
+    }
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("backtesting.py", "0.6.6", backtesting_py),
+        Profile("backtrader", "1.9.78.123", backtrader),
+        Profile("bt", "1.4.1", bt),
+    )
+}
+"""The profiles by the names of their engines."""
+
+
+def profile_of(engine: str) -> Profile:
+    """The profile of an engine.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    profile = PROFILES.get(engine)
+    if profile is None:
+        raise ConfigError(
+            f"There is no profile of an engine {engine!r}. {did_you_mean(str(engine), PROFILES)}"
+        )
+    return profile

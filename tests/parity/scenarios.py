@@ -1,0 +1,392 @@
+"""What is played on both sides, and where the sides are known to differ."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ml4t.backtest.testing.markets import market_of_bars, ten_bars
+from tests.parity import plans
+from tests.parity.harness import Known, Scenario
+from tests.parity.plans import KINDS, SYMBOLS, by_hand
+
+PERCENT = {"kind": "percent", "rate": 0.001}
+PER_SHARE = {"kind": "per_share", "per_share": 0.005, "minimum": 1.0}
+THRESHOLD = {"kind": "threshold", "enter": 1.0, "leave": 0.0, "short": False, "share": 0.25}
+ROTATION = {"kind": "rotation", "every": 21, "top": 25, "invested": 0.95, "as_weights": False}
+LONG_SHORT = {**THRESHOLD, "short": True}
+MANY, ONE = ("backtrader", "bt"), ("backtesting.py",)
+QUEUES = ("backtrader", "backtesting.py")
+
+
+def five(folder: Path) -> pl.DataFrame:
+    """Five shares, four years."""
+    return plans.recorded(folder, SYMBOLS, 2010, 2013)
+
+
+def apple(folder: Path) -> pl.DataFrame:
+    """One share, four years."""
+    return plans.recorded(folder, ("AAPL",), 2010, 2013)
+
+
+def crowd(folder: Path) -> pl.DataFrame:
+    """110 shares, 400 sessions."""
+    return plans.panel(folder, 110, 400)
+
+
+def rough(assets: int, sessions: int, seed: int) -> Any:
+    """Makes a market with gaps; see `plans.rough`."""
+    return lambda _folder: plans.rough(assets, sessions, seed)
+
+
+def holes(_folder: Path) -> pl.DataFrame:
+    """Four assets, three of them late, bars missing."""
+    return plans.with_holes(plans.rough(4, 300, 3), 1)
+
+
+def ten(_folder: Path) -> pl.DataFrame:
+    """The ten bars of the documentation."""
+    return plans.with_signal(ten_bars())
+
+
+def hand(*bars: tuple[float, float, float, float]) -> Any:
+    """Makes a market of a few bars."""
+    return lambda _folder: plans.with_signal(market_of_bars(bars))
+
+
+def kinds(seed: int, names: tuple[str, ...] = KINDS, **options: Any) -> Any:
+    """Makes a plan of orders of some kinds."""
+    return partial(plans.orders_of_all_kinds, seed=seed, kinds=names, **options)
+
+
+def bracketed(seed: int, **options: Any) -> Any:
+    """Makes a plan of brackets."""
+    return partial(plans.brackets, seed=seed, **options)
+
+
+FLIPPED_COSTS = Known(
+    "ours",
+    "The commission of a fill that turns a position around belongs to the trade it closes and to "
+    "the one it opens in proportion to their units (`results/trades.py`); theirs charges each "
+    "part by itself. The sum, the cash and the equity agree.",
+    parts=("trades",),
+)
+
+EVERYWHERE = (
+    Scenario(
+        "threshold-rough",
+        "long-only by a threshold, generated",
+        rough(1, 250, 21),
+        {**THRESHOLD, "share": 0.6},
+        commission=PERCENT,
+    ),
+    Scenario(
+        "reversals",
+        "through zero, in one order or two",
+        rough(1, 300, 5),
+        partial(plans.reversals, seed=2),
+        commission=PERCENT,
+    ),
+    Scenario(
+        "end-of-data",
+        "an order on the last bar, and a position held there",
+        ten,
+        by_hand({"bar": 1, "quantity": 30.0}, {"bar": 9}),
+    ),
+)
+
+SEVERAL_ASSETS = (
+    Scenario(
+        "threshold-long", "long-only by a threshold, five shares", five, THRESHOLD,
+        is_recorded=True, engines=MANY,
+    ),
+    Scenario(
+        "threshold-long-short", "long and short, commission in percent", five, LONG_SHORT,
+        is_recorded=True, commission=PERCENT, engines=MANY,
+    ),
+    Scenario(
+        "per-share-minimum", "long and short, commission per share with a minimum", five,
+        LONG_SHORT, is_recorded=True, commission=PER_SHARE, engines=MANY,
+        known={"backtrader": FLIPPED_COSTS},
+    ),
+    Scenario(
+        "fractions", "fractional units, long and short", five,
+        {**LONG_SHORT, "fractional": True}, is_recorded=True, commission=PERCENT,
+        fractional=True, engines=MANY,
+    ),
+    Scenario(
+        "rotation", "25 of 110 shares every 21 sessions, as orders", crowd, ROTATION,
+        is_recorded=True, cash=1e6, commission=PERCENT, engines=MANY,
+    ),
+    Scenario(
+        "too-little-cash", "batches that the cash pays for in part, long and short",
+        rough(4, 300, 3), partial(plans.too_much, seed=1), cash=10_000.0, commission=PERCENT,
+        engines=("backtrader",),
+    ),
+    Scenario(
+        "too-little-cash-orders", "orders of every kind that the cash pays for in part",
+        rough(4, 500, 12), kinds(9, units=30.0), cash=20_000.0, commission=PERCENT,
+        engines=("backtrader",),
+    ),
+    Scenario(
+        "orders-of-every-kind", "market, limit, stop, stop-limit and trailing orders",
+        rough(4, 500, 11), kinds(9), engines=("backtrader",),
+    ),
+    Scenario(
+        "orders-on-shares", "the same on recorded prices", five, kinds(4), is_recorded=True,
+        commission=PERCENT, engines=("backtrader",),
+    ),
+    Scenario(
+        "several-orders", "three orders on one asset at a time", rough(2, 300, 8),
+        kinds(5, each=3), engines=("backtrader",),
+    ),
+    Scenario(
+        "orders-with-slippage", "slippage on all but stop-limits", rough(4, 300, 1),
+        kinds(1, ("market", "limit", "stop", "trailing_stop")), slippage={"rate": 0.002},
+        commission=PERCENT, engines=("backtrader",),
+    ),
+    Scenario(
+        "brackets", "market entries with a stop and a target", rough(4, 300, 2),
+        bracketed(1, limit=False), engines=("backtrader",),
+    ),
+    Scenario(
+        "brackets-limit", "limit entries with a stop and a target", rough(4, 500, 12),
+        bracketed(9, limit=True), engines=("backtrader",),
+    ),
+    Scenario(
+        "missing-bars", "market orders, late assets, missing bars", holes, kinds(1, ("market",)),
+        engines=("backtrader",),
+    ),
+)  # fmt: skip
+
+ONE_ASSET = (
+    Scenario(
+        "one-long", "long-only by a threshold, one share", apple, {**THRESHOLD, "share": 0.9},
+        is_recorded=True, engines=ONE,
+    ),
+    Scenario(
+        "one-long-short", "long and short, commission in percent", apple,
+        {**LONG_SHORT, "share": 0.9}, is_recorded=True, commission=PERCENT, engines=ONE,
+    ),
+    Scenario(
+        "one-per-share-minimum", "long and short, commission per share with a minimum", apple,
+        {**LONG_SHORT, "share": 0.4}, is_recorded=True, commission=PER_SHARE, engines=ONE,
+        known={"backtesting.py": FLIPPED_COSTS},
+    ),
+    Scenario(
+        "one-spread", "spread on entries, long-only", apple, {**THRESHOLD, "share": 0.4},
+        is_recorded=True, slippage={"rate": 0.001}, commission=PERCENT, engines=ONE,
+    ),
+    Scenario(
+        "one-orders", "market, limit and stop orders", rough(1, 500, 1),
+        kinds(1, ("market", "limit", "stop"), dated=False), engines=QUEUES,
+    ),
+    Scenario(
+        "one-orders-on-shares", "the same on recorded prices", apple,
+        kinds(6, ("market", "limit", "stop"), dated=False), is_recorded=True, cash=1e6,
+        commission=PERCENT, engines=QUEUES,
+    ),
+    Scenario(
+        "one-several-orders", "three orders at a time", rough(1, 300, 8),
+        kinds(5, ("market", "limit", "stop"), each=3, dated=False), engines=QUEUES,
+    ),
+    Scenario(
+        "one-brackets", "market entries with a stop and a target", rough(1, 500, 2),
+        bracketed(1, limit=False), engines=QUEUES,
+    ),
+    Scenario(
+        "one-brackets-limit", "limit entries with a stop and a target", rough(1, 500, 3),
+        bracketed(2, limit=True), engines=QUEUES,
+    ),
+    Scenario(
+        "one-too-little-cash", "purchases beyond the cash", rough(1, 400, 3),
+        partial(plans.too_much_long, seed=1), cash=10_000.0, commission=PERCENT, engines=QUEUES,
+    ),
+)  # fmt: skip
+
+OF_BT = (
+    Scenario(
+        "weights", "25 of 110 shares every 21 sessions, as weights", crowd,
+        {**ROTATION, "as_weights": True}, is_recorded=True, cash=1e6, engines=("bt",),
+    ),
+    Scenario(
+        "overdrawn", "purchases far beyond the cash, which nobody checks", rough(4, 120, 3),
+        partial(plans.too_much, seed=1), cash=10_000.0, commission=PERCENT, engines=("bt",),
+    ),
+)  # fmt: skip
+
+DIFFER = (
+    Scenario(
+        "missing-bars-resting", "resting orders where bars are missing", holes, kinds(1),
+        engines=("backtrader",),
+        known={"backtrader": Known(
+            "theirs",
+            "A limit or stop order is tried against the asset's last bar again when only other "
+            "assets have a new one, so it can fill in the bar it was decided on, at prices that "
+            "are past: `BackBroker._try_exec` asks for a later bar in `_try_exec_market` only. "
+            "Ours waits for the asset's next bar.",
+            cure="later bars only",
+        )},
+    ),
+    Scenario(
+        "cancel-at-once", "an order taken back on the bar it was sent on", ten,
+        by_hand({"bar": 2, "type": "limit", "limit": 101.5}, {"bar": 2, "cancel": "1"}),
+        engines=("backtrader",),
+        known={"backtrader": Known(
+            "theirs",
+            "`BackBroker.cancel` looks among the pending orders, and an order is not there "
+            "before the next bar (`submitted`): the cancel has no effect. Ours cancels.",
+        )},
+    ),
+    Scenario(
+        "day-order", "a day order on daily bars", ten,
+        by_hand({"bar": 3, "type": "limit", "limit": 101.5, "day": True}),
+        engines=("backtrader",),
+        known={"backtrader": Known(
+            "theirs",
+            "`Order.DAY` ends with the day of the decision (`OrderBase.__init__`, `valid`), before "
+            "a daily bar can fill it. Ours ends with the first session in which it could trade.",
+        )},
+    ),
+    Scenario(
+        "stop-limit-through-limit", "a stop-limit whose limit is nearer than its stop",
+        hand((100, 101, 99, 100), (100, 106, 99.5, 102), (104, 105, 103.5, 104)),
+        by_hand({"bar": 0, "type": "stop_limit", "stop": 105.0, "limit": 103.0}),
+        engines=("backtrader",),
+        known={"backtrader": Known(
+            "theirs",
+            "Triggered inside a bar that closes above its open, a purchase whose limit lies below "
+            "its stop waits (`_try_exec_stoplimit`), although the price must have come back "
+            "through the limit to the close. Ours fills at the limit.",
+        )},
+    ),
+    Scenario(
+        "stop-limit-slippage", "stop-limits with slippage", rough(4, 300, 1),
+        kinds(1, ("stop_limit",)), slippage={"rate": 0.002}, commission=PERCENT,
+        engines=("backtrader",),
+        known={"backtrader": Known(
+            "theirs",
+            "A stop-limit triggered inside the bar is slipped up to the bar's range, past its own "
+            "limit (`_try_exec_stoplimit` gives `_slip_up` the high, not the limit), and one that "
+            "becomes a limit sale has the fault of limit-sale-slippage. Ours passes neither limit "
+            "nor bar.",
+            cure="limits and bars kept",
+        )},
+    ),
+    Scenario(
+        "limit-sale-slippage", "a limit sale at a gap, with slippage wider than the bar",
+        hand((100, 101, 99, 100), (100, 101, 99, 100), (110, 111, 109.9, 110.5)),
+        by_hand({"bar": 0}, {"bar": 1, "side": "sell", "type": "limit", "limit": 102.0}),
+        slippage={"rate": 0.01}, engines=("backtrader",),
+        known={"backtrader": Known(
+            "theirs",
+            "`_try_exec_limit` works out `pmin`, the higher of low and limit, for sales and then "
+            "passes the limit instead, so a sale may fill below the bar's low. Ours stays inside "
+            "the bar, as theirs does for purchases.",
+            cure="bars kept",
+        )},
+    ),
+    Scenario(
+        "overlapping-brackets", "a second bracket against the first", rough(4, 300, 2),
+        bracketed(1, limit=False, every=2), engines=("backtrader",),
+        known={"backtrader": Known(
+            "ours",
+            "The exits of our brackets only reduce a position and end with it; theirs are plain "
+            "orders, which open a new position when the old one is gone (`BackBroker._execute`). "
+            "With exits that may do the same, ours differs in nothing.",
+        )},
+    ),
+    Scenario(
+        "stop-limit-gap", "stop-limits", rough(1, 400, 1),
+        kinds(1, ("stop_limit",), dated=False), engines=ONE,
+        known={"backtesting.py": Known(
+            "theirs",
+            "A stop-limit fills at its stop even where the bar opens beyond it: "
+            "`_Broker._process_orders` takes `min(stop_price or open, order.limit)`. Ours fills "
+            "at the open.",
+            cure="gaps count",
+        )},
+    ),
+    Scenario(
+        "short-beyond-margin", "shorts that the margin pays for in part", rough(1, 400, 3),
+        partial(plans.too_much, seed=1), cash=10_000.0, commission=PERCENT, engines=ONE,
+        known={"backtesting.py": Known(
+            "theirs",
+            "Orders at the open are judged by `margin_available` at the close of the same bar "
+            "(`_Broker.last_price`), which nobody knows then. Ours judges at the open.",
+            cure="margin at the open",
+        )},
+    ),
+    Scenario(
+        "spread-through-zero", "spread on orders that turn a position around", apple,
+        {**LONG_SHORT, "share": 0.4}, is_recorded=True, slippage={"rate": 0.001}, engines=ONE,
+        known={"backtesting.py": Known(
+            "ours",
+            "A fill has one price; theirs closes at the plain price and opens at the one with "
+            "spread (`_close_trade` and `_open_trade` in `_process_orders`).",
+        )},
+    ),
+    Scenario(
+        "spread-beyond-limit", "a limit purchase with spread", ten,
+        by_hand({"bar": 2, "type": "limit", "limit": 101.5}), slippage={"rate": 0.02},
+        engines=ONE,
+        known={"backtesting.py": Known(
+            "theirs",
+            "The spread is put on top of the limit (`_adjusted_price` in `_process_orders`), so a "
+            "limit order pays more than its limit. Ours never does.",
+        )},
+    ),
+    Scenario(
+        "ruin", "a short that costs more than there is",
+        hand(*[(100, 101, 99, 100)] * 3, (100, 250, 100, 240), *[(240, 250, 230, 240)] * 3),
+        by_hand({"bar": 1, "side": "sell", "quantity": 80.0}), cash=10_000.0,
+        engines=("backtesting.py", "bt"),
+        known={
+            "backtesting.py": Known(
+                "theirs",
+                "An account without equity is set to zero: the debt is forgiven "
+                "(`_Broker.next`). Ours closes at the last close and shows what is owed.",
+                parts=("fills", "bars", "trades", "orders"),
+            ),
+            "bt": Known(
+                "ours",
+                "Our run is over with its equity; theirs is flattened likewise and shows the same "
+                "debt on every row to the end (`StrategyBase.update`).",
+                parts=("bars", "fills"),
+            ),
+        },
+    ),
+    Scenario(
+        "weights-with-commission", "weights, and commission in percent", crowd,
+        {**ROTATION, "as_weights": True}, is_recorded=True, cash=1e6, commission=PERCENT,
+        engines=("bt",),
+        known={"bt": Known(
+            "ours",
+            "`rebalance_to_weights` sizes before costs; `SecurityBase.allocate` looks for the "
+            "quantity that costs the amount with its commission inside.",
+            cure="sizes before costs",
+        )},
+    ),
+    Scenario(
+        "weights-in-fractions", "weights in fractional units", crowd,
+        {**ROTATION, "as_weights": True}, is_recorded=True, cash=1e6, fractional=True,
+        engines=("bt",),
+        known={"bt": Known(
+            "ours",
+            "Rounding: theirs divides the change of a value by the price, ours takes what is held "
+            "from what is wanted; the quantities agree to a relative 1e-9.",
+            parts=("fills", "bars"),
+            quantities=1e-9,
+        )},
+    ),
+)  # fmt: skip
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (*EVERYWHERE, *SEVERAL_ASSETS, *ONE_ASSET, *OF_BT, *DIFFER)
+}
+QUICK = "threshold-rough"
+"""The scenario that the default suite plays with every engine that is there."""
