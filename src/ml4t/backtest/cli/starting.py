@@ -53,6 +53,7 @@ file = "strategy.py"
 
 [broker]
 initial_cash = 100_000
+# like = "backtrader"  # begin with the rules of another engine
 # fill_at = "next_open"  # "next_close", or "close" to assume that one can
 # fractional = true
 # funding = "scale"  # or "reject"
@@ -83,8 +84,14 @@ bps = 2
 # share = 0.1
 
 # [account]
-# kind = "margin"  # unleveraged, cash
+# kind = "margin"  # unleveraged, cash, overdraft
 # initial = 0.5
+
+# [matching]  # orders one after another, as other engines do
+# kind = "one_by_one"
+
+# [admission]
+# kind = "cash_at_submission"
 
 # [limits]
 # max_position_weight = 0.2
