@@ -106,6 +106,18 @@ class Clock:
 
     def again(self) -> Clock:
         """A clock of the same feeds and options that nobody has walked yet."""
+        return self._with(self._feeds)
+
+    def over(self, feed: DataFeed) -> Clock:
+        """A clock with the same options on another feed."""
+        return self._with([(feed, None)])
+
+    @property
+    def feeds(self) -> list[DataFeed]:
+        """What it merges."""
+        return [feed for feed, _ in self._feeds]
+
+    def _with(self, feeds: Sequence[tuple[DataFeed, str | None]]) -> Clock:
         start, end = self._bounds
         clock = Clock(
             signals=self._signals,
@@ -118,7 +130,7 @@ class Clock:
             start=start,
             end=end,
         )
-        for feed, asset_id in self._feeds:
+        for feed, asset_id in feeds:
             clock.add_data_feed(feed, asset_id=asset_id)
         return clock
 

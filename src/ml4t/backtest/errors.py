@@ -4,7 +4,11 @@
     ├── DataError        prices, signals or context that cannot be what they claim
     ├── ConfigError      an option, or a combination of options, that makes no sense
     ├── OrderError       an order or a set of weights that cannot be meant
-    └── StrategyError    a strategy hook raised; the original is its `__cause__`
+    ├── StrategyError    a strategy hook raised; the original is its `__cause__`
+    └── LiveError        a live session cannot begin, or cannot go on
+        ├── ConnectionLost   the broker or the feed does not answer, or refuses the account
+        ├── JournalError     the journal of a session cannot be read, written or continued
+        └── ReconcileError   the broker's positions or orders cannot be explained
 
 Bad input is refused at the door, before a run starts where that is possible. An error raised
 while a run is under way carries what had happened until then as `error.result`.
@@ -50,6 +54,22 @@ class OrderError(BacktestError):
 
 class StrategyError(BacktestError):
     """A hook of the user's strategy raised; `__cause__` is the original exception."""
+
+
+class LiveError(BacktestError):
+    """A live session cannot begin, or cannot go on; the text says what to do first."""
+
+
+class ConnectionLost(LiveError):  # noqa: N818  what happened, not a kind of error
+    """A broker or feed does not answer in time, or refuses the account or its key."""
+
+
+class JournalError(LiveError):
+    """A session's journal cannot be read, written or continued."""
+
+
+class ReconcileError(LiveError):
+    """What the broker says it holds or works on cannot be explained by the journal."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

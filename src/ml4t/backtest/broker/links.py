@@ -118,6 +118,10 @@ class Links:
         """Why an order that has filled all it was given has not filled what it asked for."""
         return f"order {working.order.after}, which it waited for, gave it {working.whole:g} units"
 
+    def waiting_for(self, order_id: int) -> list[Working]:
+        """Open orders that wait for this one to fill."""
+        return [child for child in self._waiting.get(order_id, ()) if child.status.is_open]
+
     def take_activated(self) -> list[Working]:
         """Orders that have become open since the last call."""
         activated, self.activated = self.activated, []

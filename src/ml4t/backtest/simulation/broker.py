@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ml4t.backtest.broker.basket import Basket
 from ml4t.backtest.broker.broker import Broker
+from ml4t.backtest.broker.counter import Counter
 from ml4t.backtest.broker.trailing import start_trail
 from ml4t.backtest.data.frames import as_feed
 from ml4t.backtest.simulation import options
@@ -15,7 +16,6 @@ from ml4t.backtest.simulation.clearing import Clearing
 from ml4t.backtest.simulation.columns import BasketMatch, ready_orders
 from ml4t.backtest.simulation.commission import NoCommission
 from ml4t.backtest.simulation.costs import Candidate, Costs
-from ml4t.backtest.simulation.counter import Counter
 from ml4t.backtest.simulation.descent import Descent
 from ml4t.backtest.simulation.financing import Interest
 from ml4t.backtest.simulation.finer import FinerBars

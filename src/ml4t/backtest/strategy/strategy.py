@@ -103,6 +103,24 @@ class Strategy:
     def on_end(self) -> None:
         """After the last bar of a run."""
 
+    def save_state(self) -> Any:
+        """What this strategy needs after a restart of a live session, as plain values.
+
+        Asked for after every step. Without it a session comes back by making its steps again,
+        which is right for every strategy whose decisions follow from its bars. Write it, together
+        with `load_state`, for what does not, such as a model that learns from the outside.
+
+        Returns:
+            None, booleans, numbers, text, bytes, and lists and dicts of them.
+        """
+
+    def load_state(self, state: Any) -> None:
+        """What `save_state` gave last; called once after a restart, before new bars.
+
+        When a strategy has this, the steps of before are not made again, and `on_start` is all
+        that was called by then.
+        """
+
     @property
     def is_running(self) -> bool:
         """Whether the strategy is in a run now."""

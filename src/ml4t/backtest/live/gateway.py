@@ -1,0 +1,90 @@
+"""Gateway: what an adapter to one broker does. It carries requests, and decides nothing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml4t.backtest.live.inbox import Inbox
+    from ml4t.backtest.live.words import Answer, Change, Execution, Report, Request, Standing
+    from ml4t.backtest.types.order import Order
+
+
+class Gateway(ABC):
+    """One broker's account over the wire.
+
+    Every call is made on the session's thread, takes a bounded time, and raises `ConnectionLost`
+    when the broker does not answer. What arrives by itself (fills, changes of orders, a lost
+    connection) is put on the inbox by threads of the gateway's own, which do nothing else.
+
+    Attributes:
+        name: What messages call it.
+        is_paper: Whether its money is play money.
+        takes_brackets: Whether a request may have legs.
+        splits_flips: Whether an order may not go through zero: it is sent as two, one after the
+            other.
+    """
+
+    name: str = "broker"
+    is_paper: bool = True
+    takes_brackets: bool = False
+    splits_flips: bool = True
+
+    @abstractmethod
+    def connect(self, inbox: Inbox) -> Standing:
+        """Begin to receive, and say whose account it is.
+
+        Raises:
+            ConnectionLost: No answer, or the account or its key is refused.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop receiving; twice is no mistake."""
+
+    @abstractmethod
+    def obstacle(self, order: Order) -> str:
+        """Why this broker cannot work an order, whatever the market: empty when it can."""
+
+    @abstractmethod
+    def send(self, request: Request) -> Answer:
+        """Send an order once. An answer that did not come is `Answer(None, ...)`, no exception."""
+
+    def remember(self, request: Request) -> None:
+        """A request was made, now or before a restart: whose legs are whose."""
+        del request
+
+    @abstractmethod
+    def cancel(self, client_id: str) -> Answer:
+        """Ask to cancel an order; that it was canceled comes as a `Report`."""
+
+    @abstractmethod
+    def replace(self, change: Change) -> Answer:
+        """Ask to change an order."""
+
+    @abstractmethod
+    def find(self, client_id: str) -> tuple[Report, ...]:
+        """Where an order and its legs stand; empty when the broker has never heard of it."""
+
+    @abstractmethod
+    def open_orders(self) -> Sequence[tuple[Report, str]]:
+        """All open orders of the account, each with its `asset_id`, whoever sent them."""
+
+    @abstractmethod
+    def executions(self, since: int) -> Sequence[Execution]:
+        """All fills of the account from a time on, microseconds since 1970, oldest first."""
+
+    @abstractmethod
+    def standing(self) -> Standing:
+        """Cash, buying power and positions now."""
+
+    def wait_for_slot(self, *, is_cancel: bool = False) -> float:
+        """Seconds until the next request may be made; 0.0 when it may be made now.
+
+        Some requests are kept for cancels.
+        """
+        del is_cancel
+        return 0.0

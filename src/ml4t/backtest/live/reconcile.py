@@ -1,0 +1,88 @@
+"""Reconciliation: what the broker says, against what the session knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ml4t.backtest.live.tickets import TicketState
+from ml4t.backtest.types.instrument import DUST
+
+if TYPE_CHECKING:
+    from ml4t.backtest.live.broker import LiveBroker
+    from ml4t.backtest.live.words import Standing
+
+CENT = 0.01
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A position that is not what the session's fills make of it.
+
+    Args:
+        asset_id: What is held.
+        known: Signed units by the session.
+        actual: Signed units by the broker.
+        price: What a unit is worth, by the broker; 0.0 when it does not say.
+    """
+
+    asset_id: str
+    known: float
+    actual: float
+    price: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.asset_id}: {self.known:g} by the journal, {self.actual:g} at the broker"
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What a reconciliation found.
+
+    Args:
+        differences: Positions that no fill explains.
+        cash: Money that the broker has and no fill explains: fees, dividends, deposits.
+        orders: Open orders of the account, in assets of the run, that are none of ours.
+    """
+
+    differences: tuple[Difference, ...] = ()
+    cash: float = 0.0
+    orders: tuple[str, ...] = ()
+
+
+def catch_up(broker: LiveBroker) -> None:
+    """Take in every fill that was missed, and look up every order that may have changed."""
+    tender = broker.tender
+    tender.fetch_executions()
+    for ticket in broker.tickets:
+        if not ticket.is_over and ticket.state is not TicketState.HELD:
+            tender.look_up(ticket)
+    tender.fetch_executions()
+
+
+def compare(broker: LiveBroker, standing: Standing) -> Findings:
+    """What the broker holds beside what the session's fills add up to.
+
+    Only assets of the run are compared. The account may hold others, which are left alone.
+    """
+    assert broker.portfolio is not None
+    known = broker.positions()
+    names = [name for name in broker.portfolio.universe.ids if name in known or standing.positions]
+    differences = []
+    for name in names:
+        ours, theirs = known.get(name, 0.0), standing.positions.get(name, 0.0)
+        if abs(ours - theirs) > max(1e-9, DUST * (abs(ours) + abs(theirs))):
+            differences.append(Difference(name, ours, theirs, standing.prices.get(name, 0.0)))
+    cash = standing.cash - broker.cash()
+    return Findings(
+        tuple(differences), cash if abs(cash) >= CENT / 2.0 else 0.0, _strangers(broker)
+    )
+
+
+def _strangers(broker: LiveBroker) -> tuple[str, ...]:
+    assert broker.portfolio is not None
+    known, universe = set(broker.tickets.names()), broker.portfolio.universe
+    return tuple(
+        f"{report.client_id or report.venue_id} in {asset_id}"
+        for report, asset_id in broker.gateway.open_orders()
+        if asset_id in universe and report.client_id not in known
+    )

@@ -1,0 +1,136 @@
+"""Tickets: the orders at the broker, and which order in the book each of them is for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ml4t.backtest.broker.blotter import Working
+from ml4t.backtest.live.words import Change, Request
+from ml4t.backtest.types.instrument import DUST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class TicketState(StrEnum):
+    """What is known of an order at the broker.
+
+    ASKED: it was sent, perhaps; the broker has not said that it has it. HELD: it has, and sets it
+    to work when another one has filled. WORKING: it can trade. OVER: it cannot any more.
+    """
+
+    ASKED = "asked"
+    HELD = "held"
+    WORKING = "working"
+    OVER = "over"
+
+
+class Ticket(msgspec.Struct):
+    """One order at the broker.
+
+    Args:
+        name: Our name for it now.
+        request: As it was sent.
+        working: The order in the book that it is for.
+        state: What is known of it.
+        quantity: Units, as the broker was told last.
+        limit: Its limit, likewise.
+        stop: Its stop, likewise.
+        filled: Units of its executions.
+        venue_id: The broker's name for it.
+        is_canceling: A cancel was asked for.
+        change: What it was asked to become, until the broker answers.
+        parent: The ticket that has to fill before it works.
+        heard_at: When something was heard of it last, microseconds.
+        attempts: How often it was sent.
+        owed: Units the broker says it has filled whose executions have not come.
+        changes: How often it was asked to become something else.
+    """
+
+    name: str
+    request: Request
+    working: Working
+    state: TicketState
+    quantity: float
+    limit: float | None
+    stop: float | None
+    filled: float = 0.0
+    venue_id: str = ""
+    is_canceling: bool = False
+    change: Change | None = None
+    parent: Ticket | None = None
+    heard_at: int = 0
+    attempts: int = 1
+    owed: float = 0.0
+    changes: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it cannot trade any more."""
+        return self.state is TicketState.OVER
+
+    @property
+    def open_quantity(self) -> float:
+        """Units that it may still fill."""
+        return 0.0 if self.is_over else max(0.0, self.quantity - self.filled)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether its executions add up to all of it."""
+        return self.filled >= self.quantity * (1.0 - DUST)
+
+
+class Tickets:
+    """All orders of a session at the broker, by our names for them."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Ticket] = {}
+        self._of_order: dict[int, list[Ticket]] = {}
+        self._active: dict[int, Ticket] = {}  # by the id of the order in the book
+
+    def __iter__(self) -> Iterator[Ticket]:
+        """Those that are not over, oldest first."""
+        return iter([t for t in self._active.values() if not t.is_over])
+
+    def add(self, ticket: Ticket) -> None:
+        """A ticket is written."""
+        self._by_name[ticket.name] = ticket
+        order_id = ticket.working.order_id
+        self._of_order.setdefault(order_id, []).append(ticket)
+        self._active[order_id] = ticket
+
+    def rename(self, ticket: Ticket, name: str) -> None:
+        """The order goes by another name from now on; what comes for the old one is still its."""
+        ticket.name = name
+        self._by_name[name] = ticket
+
+    def get(self, name: str) -> Ticket | None:
+        """The ticket of one of our names."""
+        return self._by_name.get(name)
+
+    def names(self) -> list[str]:
+        """Every name that was ever sent."""
+        return list(self._by_name)
+
+    def active(self, order_id: int) -> Ticket | None:
+        """The ticket of an order in the book that is not over."""
+        ticket = self._active.get(order_id)
+        return None if ticket is None or ticket.is_over else ticket
+
+    def count(self, order_id: int) -> int:
+        """How many tickets an order in the book has had."""
+        return len(self._of_order.get(order_id, ()))
+
+    def close(self, ticket: Ticket) -> None:
+        """It cannot trade any more."""
+        ticket.state = TicketState.OVER
+        ticket.change = None
+        if self._active.get(ticket.working.order_id) is ticket:
+            del self._active[ticket.working.order_id]
+
+    def of_asset(self, code: int) -> list[Ticket]:
+        """Those of an asset that are not over."""
+        return [ticket for ticket in self if ticket.working.code == code]

@@ -1,0 +1,349 @@
+"""What goes wrong at a broker, and what a session makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml4t.backtest import BacktestEngine, Strategy
+from ml4t.backtest.errors import ConnectionLost, JournalError, LiveError, ReconcileError
+from ml4t.backtest.live.journal import Journal
+from ml4t.backtest.live.words import Execution
+from tests.live.test_session import Busy, Threshold, Weights, final_state, told
+from tests.live.world import World, market
+
+FAULTS = [
+    ("send", "before"),
+    ("send", "after"),
+    ("cancel", "before"),
+    ("cancel", "after"),
+    ("replace", "before"),
+    ("replace", "after"),
+    ("find", "before"),
+    ("executions", "before"),
+]
+
+
+class Once(Strategy):
+    """Buys at the first bar, and does what it is told later."""
+
+    def __init__(self, later: Any = None, at: int = 5) -> None:
+        self.later = later
+        self.at = at
+
+    def on_start(self) -> None:
+        self.step = 0
+
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if self.step == 1:
+            self.buy("A", 10)
+        elif self.step == self.at and self.later is not None:
+            self.later(self)
+
+
+def notes(world: World) -> str:
+    """Everything the operator was told."""
+    journal = Journal(world.path, is_read_only=True)
+    return "\n".join(entry.content.decode(errors="replace") for entry in journal.entries("note"))
+
+
+@pytest.mark.parametrize("strategy", [Threshold, Weights, Busy])
+@pytest.mark.parametrize(("call", "fault"), FAULTS)
+def test_an_answer_that_does_not_come_changes_nothing_for_good(
+    tmp_path: Path, call: str, fault: str, strategy: type[Strategy]
+) -> None:
+    """Lost requests are looked up by name: nothing is sent twice, every fill is booked once."""
+    world = World(tmp_path, market(25, seed=3), takes_brackets=True)
+    world.before = {
+        i: lambda venue: venue.faults.setdefault(call, []).append(fault) for i in range(2, 25, 4)
+    }
+    result = world.run(strategy())
+    check_books(world, result)
+
+
+def check_books(world: World, result: Any) -> None:
+    """What the session knows is what the venue has."""
+    assert world.broker is not None
+    venue = world.venue
+    assert world.broker.positions() == {k: v for k, v in sorted(venue.positions.items()) if v}
+    assert world.broker.cash() == pytest.approx(venue.cash, abs=1e-6)
+    assert len(world.broker.executions) == len(venue.fills)
+    assert len({fill.execution_id for fill in venue.fills}) == len(venue.fills)
+    assert world.session is not None
+    assert world.session.mismatch == ""
+    del result
+
+
+@pytest.mark.parametrize("strategy", [Threshold, Weights, Busy])
+@pytest.mark.parametrize("trouble", ["repeats", "mute", "dropped", "partial"])
+def test_what_is_told_twice_late_or_never_is_booked_once(
+    tmp_path: Path, trouble: str, strategy: type[Strategy]
+) -> None:
+    """By the name of the execution, whoever tells it."""
+    world = World(tmp_path, market(25, seed=3), takes_brackets=True)
+    if trouble == "repeats":
+        world.venue.repeats = 3
+    elif trouble == "partial":
+        world.venue.share = 0.4
+    elif trouble == "mute":
+        world.before = {5: lambda v: setattr(v, "is_mute", True)}
+        world.before[9] = lambda v: setattr(v, "is_mute", False)
+    else:
+        world.before = {5: lambda v: v.drop(), 9: lambda v: v.restore()}
+    result = world.run(strategy())
+    check_books(world, result)
+
+
+def test_repeats_leave_the_result_as_it_is(tmp_path: Path) -> None:
+    """And are counted."""
+    calm = World(tmp_path / "calm", market(25, seed=3))
+    wanted = calm.run(Busy())
+    world = World(tmp_path / "twice", market(25, seed=3))
+    world.venue.repeats = 2
+    result = world.run(Busy())
+    assert told(result).equals(told(wanted))
+    assert final_state(world) == final_state(calm)
+    assert result.record.counts["executions_told_twice"] == len(world.venue.fills)
+
+
+def test_a_refusal_is_a_rejected_order(tmp_path: Path) -> None:
+    """With the broker's words."""
+    world = World(tmp_path, market(10))
+    world.venue.faults["send"] = ["refuse"]
+    result = world.run(Once())
+    assert result.orders["status"].to_list() == ["rejected"]
+    assert result.orders["reason"].to_list() == ["refused by the venue"]
+
+
+def test_an_order_that_never_arrives_is_given_up(tmp_path: Path) -> None:
+    """After it was looked up and sent again, and not before."""
+    world = World(tmp_path, market(10))
+    world.venue.faults["send"] = ["before"] * 50
+    result = world.run(Once())
+    assert result.orders["status"].to_list() == ["canceled"]
+    assert "never reached the broker" in result.orders["reason"][0]
+    assert len([call for call, _ in world.venue.calls if call == "send"]) == 3
+    assert not world.venue.fills
+
+
+def test_a_position_nobody_explains_halts(tmp_path: Path) -> None:
+    """New orders are refused with the reason, until it is explained."""
+    world = World(tmp_path, market(20))
+    world.before = {
+        3: lambda v: v.positions.update(B=7.0),
+        8: lambda v: v.positions.update(B=0.0),
+    }
+    result = world.run(Threshold(), audit_every=60.0)
+    refused = result.orders.filter(result.orders["status"] == "rejected")
+    assert refused.height > 0
+    assert all("B: 0 by the journal, 7 at the broker" in reason for reason in refused["reason"])
+    later = result.orders.filter(result.orders["created_at"] > refused["created_at"].max())
+    assert "filled" in later["status"].to_list()
+    assert "halted" in notes(world)
+
+
+def test_a_position_nobody_explains_can_be_adopted(tmp_path: Path) -> None:
+    """It is booked at its price of now, with an entry that says so."""
+    world = World(tmp_path, market(20))
+    world.before = {3: lambda v: v.positions.update(B=7.0)}
+    result = world.run(Once(), reconcile="adopt", audit_every=60.0)
+    row = result.fills.filter(result.fills["reason"] == "adopted")
+    assert row.select("asset_id", "quantity").rows() == [("B", 7.0)]
+    assert result.cashflows.filter(result.cashflows["kind"] == "adopted").height == 1
+    check_books_but_cash(world)
+
+
+def check_books_but_cash(world: World) -> None:
+    """Positions agree; cash was changed by hand."""
+    assert world.broker is not None
+    held = {k: v for k, v in sorted(world.venue.positions.items()) if v}
+    assert world.broker.positions() == held
+
+
+def test_an_account_that_is_not_flat_is_not_begun_with(tmp_path: Path) -> None:
+    """Unless it is to be adopted: then equity begins with what it is worth."""
+    world = World(tmp_path, market(10))
+    world.venue.positions, world.venue.prices = {"A": 5.0, "Z": 3.0}, {"A": 90.0, "Z": 1.0}
+    with pytest.raises(ReconcileError, match=r"holds 5 A already.*adopt"):
+        world.run(Once())
+    result = world.run(Once(), reconcile="adopt")
+    assert result.initial_cash == 100_000.0 + 5 * 90.0
+    assert result.fills["reason"].to_list()[0] == "adopted"
+    again = world.run(Once(), reconcile="adopt")
+    assert again.fills.equals(result.fills)
+
+
+def test_money_that_no_fill_explains_is_booked_as_such(tmp_path: Path) -> None:
+    """A fee or a dividend at the broker."""
+    world = World(tmp_path, market(20))
+
+    def pay(venue: Any) -> None:
+        venue.cash += 12.34
+
+    world.before = {6: pay}
+    result = world.run(Once(), audit_every=60.0)
+    flows = result.cashflows.filter(result.cashflows["kind"] == "broker")
+    assert flows["amount"].to_list() == pytest.approx([12.34])
+    check_books(world, result)
+
+
+def test_a_corrected_execution_replaces_the_first(tmp_path: Path) -> None:
+    """Price and size; cash and position follow."""
+    world = World(tmp_path, market(20))
+
+    def correct(venue: Any) -> None:
+        first = venue.fills[0]
+        now = Execution(
+            first.client_id, "x1.2", "A", 9.0, first.price - 0.5, venue.now, corrects="x1"
+        )
+        venue.cash += first.quantity * first.price - now.quantity * now.price
+        venue.positions["A"] = 9.0
+        venue.fills[0] = now
+        venue._tell(now)
+
+    world.before = {4: correct}
+    result = world.run(Once(), audit_every=60.0)
+    check_books_but_cash(world)
+    assert world.broker is not None
+    assert world.broker.cash() == pytest.approx(world.venue.cash)
+    assert result.record.counts["executions_corrected"] == 1
+
+
+def test_a_target_counts_what_fills_while_it_is_canceled(tmp_path: Path) -> None:
+    """The order that comes in its place is for what is left."""
+    world = World(tmp_path, market(20))
+
+    def limit(strategy: Any) -> None:
+        strategy.buy("B", 40, limit_price=50.0)
+
+    class Changing(Once):
+        def on_bars(self, bars: Any) -> None:
+            super().on_bars(bars)
+            if self.step == 7:
+                self.order_target("B", 30)
+
+    def fill_first(venue: Any) -> None:
+        name = next(n for n, o in venue.orders.items() if o.asset_id == "B")
+        cancel = venue.cancel
+
+        def late(client_id: str) -> Any:
+            if client_id == name and venue.orders[name].status.is_open:
+                venue.fill(name, 25, 50.0)
+            return cancel(client_id)
+
+        venue.cancel = late
+
+    world.before = {6: fill_first}
+    result = world.run(Changing(limit))
+    assert world.venue.positions["B"] == 30.0
+    check_books(world, result)
+
+
+def test_a_dead_broker_at_the_start_is_an_error(tmp_path: Path) -> None:
+    """Nothing begins, and nothing is written."""
+    world = World(tmp_path, market(5))
+    world.venue.faults["connect"] = ["before"]
+    with pytest.raises(ConnectionLost):
+        world.run(Once())
+    assert world.run(Once()).fills.height == 1
+
+
+def test_a_changed_strategy_is_refused(tmp_path: Path) -> None:
+    """The journal says what it decided before."""
+    world = World(tmp_path, market(5))
+    world.run(Once())
+    world.frame = market(10)
+    with pytest.raises(JournalError, match="decides something else"):
+        world.run(Once(at=2, later=lambda s: s.buy("B", 1)))
+
+
+class Learning(Once):
+    """Depends on more than its bars, and says so."""
+
+    luck = 0
+
+    def on_start(self) -> None:
+        super().on_start()
+        self.bought = 0
+
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if Learning.luck and self.step % 2 == 0:
+            self.buy("A", Learning.luck)
+            self.bought += Learning.luck
+
+    def save_state(self) -> Any:
+        return {"step": self.step, "bought": self.bought}
+
+    def load_state(self, state: Any) -> None:
+        self.step, self.bought = state["step"], state["bought"]
+
+
+def test_a_strategy_with_a_state_of_its_own_gets_it_back(tmp_path: Path) -> None:
+    """Its past is not decided again."""
+    world = World(tmp_path, market(10))
+    Learning.luck = 3
+    world.run(Learning())
+    world.frame = market(20)
+    Learning.luck = 5
+    strategy = Learning()
+    result = world.run(strategy)
+    assert strategy.step == 20
+    assert strategy.bought == 5 * 3 + 5 * 5
+    assert world.venue.positions["A"] == result.positions.filter(
+        result.positions["asset_id"] == "A"
+    )["quantity"][-1]  # fmt: skip
+
+
+def test_a_journal_is_of_one_account(tmp_path: Path) -> None:
+    """And of one strategy."""
+    Journal(tmp_path / "j", {"account": "one"}).close()
+    with pytest.raises(JournalError, match="of account 'one', not 'two'"):
+        Journal(tmp_path / "j", {"account": "two"})
+    (tmp_path / "text").write_text("hello, this is no database at all " * 100)
+    with pytest.raises(JournalError, match="text"):
+        Journal(tmp_path / "text")
+    with pytest.raises(JournalError, match="There is no journal"):
+        Journal(tmp_path / "missing", is_read_only=True)
+
+
+def test_warm_up_sends_nothing(tmp_path: Path) -> None:
+    """Hooks run on history, and orders are refused; then the session goes live."""
+    frame = market(30)
+    times = frame["timestamp"].unique().sort()
+    world = World(tmp_path, frame.filter(frame["timestamp"] >= times[20]))
+    from ml4t.backtest.data.frames import FrameFeed
+
+    past = frame.filter(frame["timestamp"] < times[20])
+    strategy = Once(at=21, later=lambda s: s.buy("B", 5))
+    result = world.run(strategy, warmup=FrameFeed(past))
+    assert strategy.step == 30
+    assert result.orders["reason"].to_list() == ["warm-up: no orders are sent", None]
+    assert [fill.asset_id for fill in world.venue.fills] == ["B"]
+
+
+def test_old_bars_are_not_traded_on(tmp_path: Path) -> None:
+    """The strategy sees them, its orders are refused with their age."""
+    world = World(tmp_path, market(5))
+    world.time.moment += 3_600_000_000
+    result = world.run(Once(), max_data_age=90.0)
+    assert "stale data: the bars are" in result.orders["reason"][0]
+    assert isinstance(LiveError("x"), Exception)
+
+
+def test_orders_outside_a_session_are_refused(tmp_path: Path) -> None:
+    """There is nobody to send them."""
+    world = World(tmp_path, market(5))
+    world.run(Once())
+    assert world.broker is not None
+    from ml4t.backtest import Order
+    from ml4t.backtest.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="in a session only"):
+        world.broker.submit_order(Order("A", "buy", 1))
+    with pytest.raises(ConfigError, match="basket_wait"):
+        type(world.broker)(world.venue, basket_wait=-1)
+    assert BacktestEngine is not None
