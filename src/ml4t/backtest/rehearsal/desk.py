@@ -195,18 +195,17 @@ class OrderDesk:
         """Ask for the end of all orders.
 
         Returns:
-            Those that do not belong to another one, each with why it was refused.
+            Those that were open, each with why it was refused; what ended with another one is
+            left out.
         """
-        heads = [t for t in self.register.open.values() if t.parent is None]
         answers: list[tuple[Ticket, RefusedError | None]] = []
-        for ticket in heads:
+        for ticket in list(self.register.open.values()):
+            if not ticket.is_open:  # it went with the order that it belonged to
+                continue
             try:
                 answers.append((self.cancel(ticket.id), None))
             except RefusedError as error:
                 answers.append((ticket, error))
-        for ticket in list(self.register.open.values()):  # legs whose entry has filled
-            if ticket.parent is not None and ticket.is_open:
-                answers.append((self.cancel(ticket.id), None))
         return answers
 
     def _cancel(self, ticket: Ticket) -> None:

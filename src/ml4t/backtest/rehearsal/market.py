@@ -12,7 +12,6 @@ from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.portfolio.portfolio import Portfolio
 from ml4t.backtest.rehearsal.hours import RegularHours
 from ml4t.backtest.rehearsal.rations import Rations
-from ml4t.backtest.simulation.broker import SimulationBroker
 from ml4t.backtest.types.order import OrderStatus, TimeInForce
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.broker.blotter import Working
     from ml4t.backtest.data.calendar import TradingCalendar
     from ml4t.backtest.rehearsal.tape import Tape
+    from ml4t.backtest.simulation.broker import SimulationBroker
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import AdjustmentEvent, CashEvent, FillBatch, FillEvent, News
     from ml4t.backtest.types.order import Order, OrderEvent
@@ -60,7 +60,7 @@ class Market:
         if calendar is not None and calendar.zone != "UTC" and not tape.axis.is_session:
             codes = {tape.universe.codes[asset_id] for asset_id in always_open}
             self.hours = RegularHours(broker.matching, calendar, codes)
-            broker.matching = self.hours  # type: ignore[assignment]
+            broker.matching = self.hours
         self.portfolio = Portfolio(
             broker.initial_cash, tape.universe, broker.instruments, broker.default_lot
         )

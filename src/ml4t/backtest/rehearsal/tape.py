@@ -90,6 +90,14 @@ class Tape:
             return moment(int(self.known[0]) - self.duration)
         return moment(int(self.known[step]))
 
+    def gap_after(self, step: int) -> int:
+        """Microseconds from one timestamp to the next."""
+        return (self.time(step + 1) - self.time(step)) // _MICROSECOND
+
+    def begins_of(self, step: int) -> int:
+        """When the bars of a timestamp began, microseconds UTC."""
+        return int(self._begins[step])
+
     def ends_session(self, step: int) -> bool:
         """Whether a timestamp is the last of its session."""
         return step + 1 >= len(self) or bool(self.sessions[step + 1] != self.sessions[step])
@@ -101,7 +109,7 @@ class Tape:
         counts = np.concatenate([np.diff(chunk.offsets) for chunk in self.chunks])
         steps = np.repeat(np.arange(len(self)), counts)
         ids = np.array(self.universe.ids, dtype=object)
-        begins = self._begins()
+        begins = self._begins
         prices = {
             name: np.concatenate([getattr(chunk, name) for chunk in self.chunks])
             for name in ("open", "high", "low", "close", "volume")
@@ -111,6 +119,7 @@ class Tape:
             {"step": steps, "symbol": ids[codes].tolist(), "begins": begins[steps], **prices}
         )
 
+    @cached_property
     def _begins(self) -> np.ndarray:
         if self.axis.is_session:
             return midnights(self.sessions.astype(np.int64), self._zone)

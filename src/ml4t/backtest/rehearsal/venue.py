@@ -7,6 +7,7 @@ the simulation's own.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.data.calendar import TradingCalendar
@@ -24,7 +25,6 @@ from ml4t.backtest.simulation.broker import SimulationBroker
 from ml4t.backtest.types.instrument import Instrument
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Iterable
 
     from ml4t.backtest.rehearsal.faults import Fault
@@ -61,6 +61,7 @@ class Venue:
         desk: Takes, replaces and cancels orders.
         opening: When the market is open.
         faults: The `FaultPlan`.
+        skew: How far the clock that clients ask is off.
         on_bars: Called with the bars of every step, after they have been traded.
 
     Raises:
@@ -111,7 +112,9 @@ class Venue:
             broker = SimulationBroker(
                 _CASH if cash is None else cash,
                 fractional=fractional,
-                instruments=[Instrument(name, lot_size=0.0) for name in sorted(self.crypto)],
+                instruments=[
+                    Instrument(asset_id=name, lot_size=0.0) for name in sorted(self.crypto)
+                ],
             )
         self.market = Market(self.tape, broker, calendar=self.calendar, always_open=self.crypto)
         self.faults = FaultPlan(faults)
@@ -123,6 +126,8 @@ class Venue:
         self.desk = OrderDesk(
             self.market, self.register, intake, self.teller, self.faults, now=lambda: self.now
         )
+        self.shorting = shorting
+        self.skew = dt.timedelta(0)
         self.on_bars: list[Callable[[Bars], None]] = []
         self._passed = 0  # microseconds since the last bars
 
@@ -136,9 +141,7 @@ class Venue:
     @property
     def now(self) -> dt.datetime:
         """The venue's time, in UTC."""
-        from datetime import timedelta
-
-        return self.tape.time(self.step_number) + timedelta(microseconds=self._passed)
+        return self.tape.time(self.step_number) + dt.timedelta(microseconds=self._passed)
 
     @property
     def until_next(self) -> int:
