@@ -82,24 +82,18 @@ class TradingApi:
         found = [
             ticket
             for ticket in self.register.tickets.values()
-            if self._has_status(ticket, status, nested=nested)
-            and not (nested and ticket.parent)
+            if (status == "all" or ticket.is_open == (status == "open"))
             and (not symbols or ticket.asked.symbol in symbols)
             and (not side or ticket.asked.side == side)
             and (after is None or ticket.created_at > after)
             and (until is None or ticket.created_at < until)
         ]
+        if nested:  # a leg stands with its order, where that is listed
+            listed = {ticket.id for ticket in found}
+            found = [ticket for ticket in found if ticket.parent not in listed]
         if ask.text("direction", "desc") != "asc":
             found.reverse()
         return 200, [self._order(ticket, nested=nested) for ticket in found[:limit]]
-
-    def _has_status(self, ticket: Ticket, status: str, *, nested: bool) -> bool:
-        if status == "all":
-            return True
-        is_open = ticket.is_open
-        if nested:  # with its legs
-            is_open = is_open or any(leg.is_open for leg in self.register.legs_of(ticket))
-        return is_open == (status == "open")
 
     def order(self, ask: Ask) -> Answer:
         """One order."""
