@@ -73,10 +73,11 @@ def until(condition: Callable[[], Any], what: str = "it") -> None:
         time.sleep(0.005)
 
 
-def trading_client(server: RehearsalServer, key: str = "key", secret: str = "secret") -> Any:
+def trading_client(server: RehearsalServer, *keys: str) -> Any:
     """A client of orders, with its patience between two tries shortened."""
-    client = TradingClient(key, secret, url_override=server.url)
-    client._retry_wait = 0  # type: ignore[assignment]  # three seconds by default
+    key, word = keys or ("key", "secret")
+    client = TradingClient(key, word, url_override=server.url)
+    client._retry_wait = 0  # three seconds by default
     client._session.trust_env = False
     return client
 
@@ -122,7 +123,7 @@ def listening(server: RehearsalServer, *, ready: bool = True) -> Listener:
     stream.subscribe_trade_updates(listener.hear)
     listener.start()
     if ready:
-        until(lambda: server.run(lambda: server._trades.lines.ready()), "listening")
+        until(lambda: server.run(server._trades.lines.ready), "listening")
     return listener
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
-from alpaca.data.requests import StockLatestBarRequest
+from alpaca.common.enums import Sort
+from alpaca.data.requests import CryptoLatestBarRequest, StockLatestBarRequest
 from alpaca.trading.requests import (
     GetOrdersRequest,
     LimitOrderRequest,
@@ -31,9 +32,17 @@ from ml4t.backtest import (
 )
 from ml4t.backtest.data.frames import FrameFeed
 from ml4t.backtest.rehearsal.server import RehearsalServer
-from tests.rehearsal.clients import StockHistoricalDataClient, market, trading_client
+from tests.rehearsal.clients import (
+    CryptoHistoricalDataClient,
+    StockHistoricalDataClient,
+    market,
+    trading_client,
+)
 
 KINDS = ("market", "limit", "stop", "stop_limit", "bracket", "trailing_stop")
+
+
+CRYPTO = ("market", "limit", "stop_limit")
 
 
 def decide(step: int, symbols: list[str], way: Any) -> None:
@@ -50,7 +59,7 @@ def decide(step: int, symbols: list[str], way: Any) -> None:
         held, price = way.held(symbol), way.price(symbol)
         if price is None:
             continue
-        kind = KINDS[turn % len(KINDS)]
+        kind = way.kinds[turn % len(way.kinds)]
         if held:
             kind = "market" if kind == "bracket" else kind
             way.order(symbol, "sell", abs(held), kind, price)
@@ -58,7 +67,7 @@ def decide(step: int, symbols: list[str], way: Any) -> None:
             way.order(symbol, "buy", 10.0 + place, kind, price)
 
 
-def levels(side: str, kind: str, price: float) -> dict[str, float]:
+def levels(side: str, kind: str, price: float) -> dict[str, Any]:
     """The prices of an order near the market, in cents."""
     way = 1.0 if side == "buy" else -1.0
     near, far = round(price * (1 + way * 0.0003), 2), round(price * (1 + way * 0.001), 2)
@@ -73,8 +82,9 @@ def levels(side: str, kind: str, price: float) -> dict[str, float]:
 class Planned(Strategy):
     """The plan, in a backtest."""
 
-    def __init__(self, symbols: list[str]) -> None:
+    def __init__(self, symbols: list[str], kinds: tuple[str, ...]) -> None:
         self.symbols = symbols
+        self.kinds = kinds
 
     def on_start(self) -> None:
         self.step = -1
@@ -107,10 +117,12 @@ class Planned(Strategy):
 class ByWire:
     """The plan, through the vendor's client."""
 
-    def __init__(self, server: RehearsalServer) -> None:
+    def __init__(self, server: RehearsalServer, kinds: tuple[str, ...]) -> None:
         self.server = server
+        self.kinds = kinds
         self.client = trading_client(server)
         self.data = StockHistoricalDataClient("key", "secret", url_override=server.url)
+        self.crypto = CryptoHistoricalDataClient("key", "secret", url_override=server.url)
 
     def run(self, symbols: list[str]) -> None:
         step = 0
@@ -119,7 +131,7 @@ class ByWire:
             step += 1
 
     def cancel(self, symbol: str) -> None:
-        asked = GetOrdersRequest(symbols=[symbol], direction="asc")
+        asked = GetOrdersRequest(symbols=[symbol], direction=Sort.ASC)
         while orders := self.client.get_orders(asked):  # one may take others with it
             self.client.cancel_order_by_id(orders[0].id)
 
@@ -128,7 +140,12 @@ class ByWire:
         return held.get(symbol, 0.0)
 
     def price(self, symbol: str) -> float | None:
-        bars = self.data.get_stock_latest_bar(StockLatestBarRequest(symbol_or_symbols=symbol))
+        bars: Any
+        if self.server.venue.accounts.is_crypto(symbol):
+            asked = CryptoLatestBarRequest(symbol_or_symbols=symbol)
+            bars = self.crypto.get_crypto_latest_bar(asked)
+        else:
+            bars = self.data.get_stock_latest_bar(StockLatestBarRequest(symbol_or_symbols=symbol))
         return bars[symbol].close if symbol in bars else None
 
     def order(self, symbol: str, side: str, quantity: float, kind: str, price: float) -> None:
@@ -178,11 +195,19 @@ def broker() -> SimulationBroker:
     )
 
 
-def compare(data: Callable[[], Any], symbols: list[str], stage: Any) -> int:
+def compare(
+    data: Callable[[], Any],
+    symbols: list[str],
+    stage: Any,
+    *,
+    kinds: tuple[str, ...] = KINDS,
+    crypto: tuple[str, ...] = (),
+) -> int:
     """Play the plan both ways, and compare everything."""
-    result = BacktestEngine(data(), strategy=Planned(symbols), broker=broker()).run()
-    server = stage.serve(data(), broker=broker())
-    way = ByWire(server)
+    strategy = Planned(symbols, kinds)
+    result = BacktestEngine(data(), strategy=strategy, broker=broker()).run()
+    server = stage.serve(data(), broker=broker(), crypto=crypto)
+    way = ByWire(server, kinds)
     way.run(symbols)
     expected = [
         (f"{t:%Y-%m-%dT%H:%M:%S}Z", asset, side, quantity, price)
@@ -222,16 +247,30 @@ def test_a_made_up_day_equals_its_backtest(stage: Any) -> None:
     assert compare(lambda: bars, ["AAA", "BBB"], stage) > 25
 
 
-@pytest.mark.slow
+def recorded(path: Path, day: dt.date) -> FrameFeed:
+    """The minutes of a day, which are labelled by their begin."""
+    bars = pl.read_parquet(path).filter(pl.col("timestamp").dt.date() == day)
+    return FrameFeed(bars, columns={"asset_id": "asset"}, bar_label="open", bar_duration="1m")
+
+
 def test_a_recorded_day_of_shares_equals_its_backtest(shared_data: Path, stage: Any) -> None:
     """Three shares on a day of 2013, before, during and after the regular hours."""
-    bars = pl.read_parquet(shared_data / "equity_minute_raw.parquet")
-    day = bars.filter(pl.col("timestamp").dt.date() == pl.date(2013, 10, 7))
+    path = shared_data / "equity_minute_raw.parquet"
     symbols = ["BAC", "IBM", "SPY"]
+    assert compare(lambda: recorded(path, dt.date(2013, 10, 7)), symbols, stage) > 60
 
-    def feed() -> FrameFeed:
-        return FrameFeed(
-            day, columns={"asset_id": "asset"}, bar_label="open", bar_duration="1m"
+
+def test_a_recorded_day_of_crypto_equals_its_backtest(shared_data: Path, stage: Any) -> None:
+    """A coin around the clock, with the kinds of order that it knows."""
+    path = shared_data / "crypto_minute.parquet"
+    coins = ("BTCUSD",)
+    assert (
+        compare(
+            lambda: recorded(path, dt.date(2018, 4, 4)),
+            ["BTCUSD"],
+            stage,
+            kinds=CRYPTO,
+            crypto=coins,
         )
-
-    assert compare(feed, symbols, stage) > 60
+        > 60
+    )

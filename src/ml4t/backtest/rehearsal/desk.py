@@ -57,6 +57,7 @@ class OrderDesk:
         self.faults = faults
         self.now = now
         self._late_cancels: list[Ticket] = []
+        self._shares: dict[tuple[str, ...], float | None] = {}  # given of the bar under way
         self._asleep: list[Ticket] = []  # taken while the market was closed
 
     # -- orders come in -----------------------------------------------------------------------
@@ -345,13 +346,17 @@ class OrderDesk:
     # -- with every step ----------------------------------------------------------------------
 
     def share_of(self, order: Order) -> float | None:
-        """What a fault leaves an order of a bar."""
+        """What a fault leaves an order of a bar; the same however often it is tried there."""
         facts = {"symbol": order.asset_id, "side": str(order.side)}
-        fault = self.faults.take("partial-fill", **facts)
-        return None if fault is None else fault.options["share"]
+        key = tuple(facts.values())
+        if key not in self._shares:
+            fault = self.faults.take("partial-fill", **facts)
+            self._shares[key] = None if fault is None else fault.options["share"]
+        return self._shares[key]
 
     def prepare(self, bars: Bars) -> None:
         """Before bars trade: an order by money buys what it pays for at their open."""
+        self._shares.clear()
         blotter = self.market.blotter
         for ticket in self.register.open.values():
             notional = ticket.asked.notional

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+from msgspec import structs
 
 from ml4t.backtest.errors import OrderError
 
@@ -84,12 +85,15 @@ class Asked(msgspec.Struct, kw_only=True, frozen=True):
     stop_price: float | None = None
     trail_price: float | None = None
     trail_percent: float | None = None
-    order_class: OrderClass = OrderClass.SIMPLE
+    order_class: OrderClass | str = OrderClass.SIMPLE
     take_profit: float | None = None
     stop_loss: float | None = None
     stop_loss_limit: float | None = None
     extended_hours: bool = False
     client_order_id: str | None = None
+
+    def __post_init__(self) -> None:
+        structs.force_setattr(self, "order_class", OrderClass(self.order_class))
 
 
 class Ticket(msgspec.Struct, kw_only=True):
