@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any
-from uuid import uuid5, NAMESPACE_DNS
+from uuid import NAMESPACE_DNS, uuid5
 
 import pytest
 import requests
@@ -20,7 +20,7 @@ from alpaca.data.requests import (
     StockSnapshotRequest,
 )
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
-from alpaca.trading.enums import OrderClass, OrderSide, QueryOrderStatus, TimeInForce
+from alpaca.trading.enums import AssetClass, OrderClass, OrderSide, QueryOrderStatus, TimeInForce
 from alpaca.trading.requests import (
     ClosePositionRequest,
     GetAssetsRequest,
@@ -409,7 +409,7 @@ def test_assets(stage: Any) -> None:
     assert client.get_asset("AAPL") == share
     assert client.get_asset(share.id) == share
     assert client.get_asset("BTC/USD") == client.get_asset("BTCUSD") == coin
-    assert len(client.get_all_assets(GetAssetsRequest(asset_class="crypto"))) == 1
+    assert len(client.get_all_assets(GetAssetsRequest(asset_class=AssetClass.CRYPTO))) == 1
     assert refused(client.get_asset, "AAPLE")[:2] == (404, 40410000)
 
 
@@ -419,7 +419,7 @@ def test_assets(stage: Any) -> None:
 def test_bars_of_the_past_only(stage: Any) -> None:
     """Labelled by their begin; nothing that the venue has not played."""
     server = stage.serve(market(assets=["AAPL", "MSFT"]))
-    data = StockHistoricalDataClient("key", "secret", url_override=server.url)
+    data: Any = StockHistoricalDataClient("key", "secret", url_override=server.url)
     asked = StockBarsRequest(symbol_or_symbols=["AAPL", "MSFT"], timeframe=TimeFrame.Minute)
     assert data.get_stock_bars(asked).data == {}
     server.step(3)
@@ -446,9 +446,9 @@ def test_longer_bars_are_gathered(stage: Any) -> None:
     """15:00 to 15:05 and the rest; the day so far."""
     server = stage.serve()
     server.step(7)
-    data = StockHistoricalDataClient("key", "secret", url_override=server.url)
+    data: Any = StockHistoricalDataClient("key", "secret", url_override=server.url)
     five = TimeFrame(5, TimeFrameUnit.Minute)
-    asked = StockBarsRequest(symbol_or_symbols="AAPL", timeframe=five, start=FIRST.date())
+    asked = StockBarsRequest(symbol_or_symbols="AAPL", timeframe=five, start=FIRST.replace(hour=0))
     found = data.get_stock_bars(asked).data["AAPL"]
     assert [(b.open, b.high, b.low, b.close, b.volume) for b in found] == [
         (10, 13.5, 9.5, 13, 5_000),
@@ -467,7 +467,7 @@ def test_the_latest_of_everything(stage: Any) -> None:
     """Bars as recorded; quotes and prints are made of the last close."""
     server = stage.serve()
     server.step(2)
-    data = StockHistoricalDataClient("key", "secret", url_override=server.url)
+    data: Any = StockHistoricalDataClient("key", "secret", url_override=server.url)
     bar = data.get_stock_latest_bar(StockLatestBarRequest(symbol_or_symbols="AAPL"))["AAPL"]
     quote = data.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols="AAPL"))["AAPL"]
     trade = data.get_stock_latest_trade(StockLatestTradeRequest(symbol_or_symbols="AAPL"))["AAPL"]
@@ -482,7 +482,7 @@ def test_crypto_has_its_own_addresses(stage: Any) -> None:
     """With symbols that have a slash."""
     server = stage.serve(market(assets=["BTC/USD"]))
     server.step(2)
-    data = CryptoHistoricalDataClient("key", "secret", url_override=server.url)
+    data: Any = CryptoHistoricalDataClient("key", "secret", url_override=server.url)
     asked = CryptoBarsRequest(symbol_or_symbols="BTC/USD", timeframe=TimeFrame.Minute)
     assert [bar.open for bar in data.get_crypto_bars(asked).data["BTC/USD"]] == [10, 11]
     latest = CryptoLatestQuoteRequest(symbol_or_symbols="BTC/USD")

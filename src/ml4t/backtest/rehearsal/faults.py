@@ -78,7 +78,11 @@ FAULTS: dict[str, tuple[str, dict[str, float], tuple[str, ...]]] = {
         ("symbol",),
     ),
     "reject-order": ("an order is taken, and rejected by the exchange", {}, _ORDER),
-    "partial-fill": ("a fill brings the fraction `share` of the order", {"share": 0.5}, ("symbol", "side")),
+    "partial-fill": (
+        "a fill brings the fraction `share` of the order",
+        {"share": 0.5},
+        ("symbol", "side"),
+    ),
     "correct-fill": (
         "an execution is corrected, to a price worse by the fraction `by`",
         {"by": 0.001},

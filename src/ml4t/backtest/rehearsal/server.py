@@ -222,6 +222,13 @@ class RehearsalServer:
     # -- in the server's thread ---------------------------------------------------------------
 
     @property
+    def is_up(self) -> bool:
+        """Whether it listens: not before a start, and not in the midst of a restart."""
+        server = self._server
+        is_going = self._restart_after is not None or self._stopping.is_set()
+        return server is not None and server.started and not is_going
+
+    @property
     def sockets(self) -> dict[str, int]:
         """Clients of each stream."""
         return {

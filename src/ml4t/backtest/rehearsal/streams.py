@@ -80,6 +80,8 @@ class TradeStream:
 
     def publish(self, update: Update) -> None:
         """Tell everybody who listens, unless a fault is in the way."""
+        if not self.lines.ready():
+            return
         faults, facts = self.venue.faults, order_facts(update.ticket) | {"event": update.event}
         is_crypto = self.venue.accounts.is_crypto(update.ticket.asked.symbol)
         frame = msgspec.json.encode(update_json(update, self.venue.register, is_crypto=is_crypto))
@@ -204,6 +206,9 @@ class DataStream:
         """Send the bars of a step, unless a fault is in the way."""
         del bars
         faults = self.venue.faults
+        if not any(line.is_ready for line in self.lines):
+            self._backlog.take_due(self.venue.step_number)
+            return
         messages = [
             message
             for row in rows_of(self.venue)

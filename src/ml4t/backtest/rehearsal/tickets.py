@@ -85,7 +85,7 @@ class Asked(msgspec.Struct, kw_only=True, frozen=True):
     stop_price: float | None = None
     trail_price: float | None = None
     trail_percent: float | None = None
-    order_class: OrderClass | str = OrderClass.SIMPLE
+    order_class: OrderClass = OrderClass.SIMPLE
     take_profit: float | None = None
     stop_loss: float | None = None
     stop_loss_limit: float | None = None
