@@ -17,7 +17,7 @@ ORDER = ("market", "limit", "stop", "stop_limit", "trailing_stop")
 FINAL = {"filled", "canceled", "expired", "rejected", "replaced"}
 # What may be told of an order after what.
 NEXT = {
-    None: {"new", "accepted", "rejected", "canceled"},
+    None: {"new", "accepted", "rejected", "canceled", "replaced"},  # a leg may be held
     "accepted": {"new", "replaced", "canceled", "rejected", "expired"},
     "new": {"partial_fill", "fill", "canceled", "expired", "rejected", "replaced"},
     "partial_fill": {"partial_fill", "fill", "canceled", "expired", "rejected", "replaced"},
@@ -25,7 +25,7 @@ NEXT = {
     "trade_correct": {"partial_fill", "fill", "canceled", "expired", "replaced"},
 }
 FAULTS = ("partial-fill:every=2,share=0.4", "fill-during-cancel:every=3", "correct-fill:every=4")
-MAY = {"new", "partial_fill", "accepted"}
+MAY = {None, "new", "partial_fill", "accepted"}
 
 
 @st.composite

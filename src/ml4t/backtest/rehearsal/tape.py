@@ -36,7 +36,7 @@ class Tape:
     """All bars of a rehearsal, in memory.
 
     Args:
-        data: Anything that the engine takes as `data=`.
+        data: Anything that the engine takes as `data=`, or a list of feeds.
         calendar: Of the market; tells when a session label is known.
         start: First timestamp, included.
         end: Last timestamp, included.
@@ -60,7 +60,8 @@ class Tape:
         end: Any = None,
         bar_duration: dt.timedelta | str | None = None,
     ) -> None:
-        clock = Clock(data, calendar=calendar, start=start, end=end)
+        feeds = data if isinstance(data, list | tuple) else (data,)
+        clock = Clock(*feeds, calendar=calendar, start=start, end=end)
         self.chunks = list(clock.chunks())
         self.universe = clock.universe
         self.axis = clock.axis

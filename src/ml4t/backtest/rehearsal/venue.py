@@ -38,7 +38,7 @@ class Venue:
     """An exchange and an account at it, on recorded bars.
 
     Args:
-        data: Bars: anything that the engine takes as `data=`.
+        data: Bars: anything that the engine takes as `data=`, or a list of feeds.
         cash: Money in the account, 100,000 when left out.
         broker: A `SimulationBroker` with costs, liquidity and account as a backtest would have
             them, instead of `cash` and `fractional`.
