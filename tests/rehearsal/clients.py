@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import polars as pl
 
-from ml4t.backtest.rehearsal.server import RehearsalServer
+from alpaca.common.exceptions import APIError
+from alpaca.data.historical import CryptoHistoricalDataClient, StockHistoricalDataClient
+from alpaca.data.live import CryptoDataStream, StockDataStream
+from alpaca.trading.client import TradingClient
+from alpaca.trading.stream import TradingStream
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # the client's own imports are deprecated in its libraries
-    from alpaca.common.exceptions import APIError
-    from alpaca.data.historical import CryptoHistoricalDataClient, StockHistoricalDataClient
-    from alpaca.data.live import CryptoDataStream, StockDataStream
-    from alpaca.trading.client import TradingClient
-    from alpaca.trading.stream import TradingStream
+from ml4t.backtest.rehearsal.server import RehearsalServer
 
 __all__ = [
     "APIError",

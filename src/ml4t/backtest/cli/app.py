@@ -299,8 +299,11 @@ def rehearse(
         if fault == ["list"]:
             rehearsing.list_faults()
             return
-        broker = {"broker": {"initial_cash": cash}, "data": {"calendar": calendar}}
-        description = described(config, data=data or (), tables=broker, sets=sets or ())
+        tables: dict[str, dict[str, Any]] = {
+            "broker": {"initial_cash": cash},
+            "data": {"calendar": calendar},
+        }
+        description = described(config, data=data or (), tables=tables, sets=sets or ())
         rehearsing.rehearse(
             description,
             crypto=crypto or (),
