@@ -248,6 +248,73 @@ def init(
         starting.init(file, force=force)
 
 
+@app.command(
+    cls=RunCommand,
+    epilog="Faults: `--fault list` says which there are.\n\n"
+    "Examples:\n\n"
+    "ml4t-backtest rehearse --data day.parquet --speed 600 --cash 50000\n\n"
+    "ml4t-backtest rehearse --config run.toml --fault drop-trades:after=3 "
+    "--fault 504-after:call=submit,every=5",
+)
+def rehearse(
+    *,
+    data: Data = None,
+    config: Config = None,
+    sets: Sets = None,
+    cash: Annotated[
+        float | None, typer.Option("--cash", help="Money in the account.", show_default=False)
+    ] = None,
+    calendar: Annotated[
+        str | None,
+        typer.Option("--calendar", help="Trading hours, such as XNYS; always open without one."),
+    ] = None,
+    crypto: Annotated[
+        list[str] | None,
+        typer.Option("--crypto", metavar="ASSET", help="A coin; those with a slash are anyway."),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option("--fault", metavar="NAME[:OPTION=VALUE,...]", help="What goes wrong."),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option("--speed", help="How much faster than in the market time goes.")
+    ] = 60.0,
+    step: Annotated[
+        bool, typer.Option("--step", help="Wait for steps instead: POST /rehearsal/step.")
+    ] = False,
+    port: Annotated[int, typer.Option("--port", help="Where to listen; 0 takes a free one.")] = 0,
+    exit_at_end: Annotated[
+        bool, typer.Option("--exit-at-end", help="Stop when all bars have been played.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Play recorded bars as a broker that speaks Alpaca's protocol, on this machine alone.
+
+    Orders that clients send trade in the bars as they would in a backtest. Ctrl-C ends it.
+    """
+    from ml4t.backtest.cli import rehearsing
+    from ml4t.backtest.cli.describing import described
+
+    with failures.answered():
+        if fault == ["list"]:
+            rehearsing.list_faults()
+            return
+        tables: dict[str, dict[str, Any]] = {
+            "broker": {"initial_cash": cash},
+            "data": {"calendar": calendar},
+        }
+        description = described(config, data=data or (), tables=tables, sets=sets or ())
+        rehearsing.rehearse(
+            description,
+            crypto=crypto or (),
+            faults=fault or (),
+            speed=None if step else speed,
+            port=port,
+            exit_at_end=exit_at_end,
+            as_json=as_json,
+        )
+
+
 @runs_app.command("list")
 def list_runs(
     *,

@@ -235,6 +235,14 @@ class RunDescription:
             **_given(self.options, "signal_delay", "signal_max_age"),
         }
 
+    def new_broker(self) -> SimulationBroker:
+        """A new broker with the costs, liquidity and account of the description.
+
+        Raises:
+            ConfigError: An option is refused.
+        """
+        return self._broker()
+
     # -- inside --------------------------------------------------------------------------------
 
     def _decoded(self, name: str) -> Any:
