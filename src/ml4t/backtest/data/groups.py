@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,8 @@ def bar_fault(bar: Any) -> str | None:
             return f"high {bar.high} is below {name} {value}"
         if value < bar.low * (1 - NOISE):
             return f"{name} {value} is below low {bar.low}"
+    if not isinstance(bar.volume, Real):
+        return f"volume is {bar.volume!r}, not a number,"
     if bar.volume < 0 or bar.volume == math.inf:
         return f"volume is {bar.volume}"
     return None
