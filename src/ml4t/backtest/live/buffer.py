@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ class SignalBuffer:
         max_age_seconds: float | None = None,
         names: Sequence[str] | Mapping[str, type] | None = None,
     ) -> None:
-        if max_age_seconds is not None and not max_age_seconds > 0:
+        if max_age_seconds is not None and not 0 < max_age_seconds < math.inf:
             raise ConfigError(
                 f"max_age_seconds={max_age_seconds!r}: give seconds above 0, or None so that "
                 f"values do not age."
