@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from ml4t.backtest.limits.limits import RiskLimits
+    from ml4t.backtest.live.buffer import SignalBuffer
+    from ml4t.backtest.live.feed import LiveDataFeed
     from ml4t.backtest.results.comparison import compare
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.results.runs import RunStore
@@ -97,6 +99,7 @@ __all__ = [
     "HalfSpreadSlippage",
     "Instrument",
     "Interest",
+    "LiveDataFeed",
     "MarginAccount",
     "MarketEvent",
     "NoCommission",
@@ -118,6 +121,7 @@ __all__ = [
     "RiskLimits",
     "RunStore",
     "SideFee",
+    "SignalBuffer",
     "SimulationBroker",
     "SquareRootImpact",
     "Strategy",
@@ -161,6 +165,7 @@ _HOMES = {
     "HalfSpreadSlippage": "simulation.spread",
     "Instrument": "types.instrument",
     "Interest": "simulation.financing",
+    "LiveDataFeed": "live.feed",
     "MarginAccount": "simulation.margin_account",
     "MarketEvent": "types.bars",
     "NoCommission": "simulation.commission",
@@ -182,6 +187,7 @@ _HOMES = {
     "RiskLimits": "limits.limits",
     "RunStore": "results.runs",
     "SideFee": "simulation.fees",
+    "SignalBuffer": "live.buffer",
     "SimulationBroker": "simulation.broker",
     "SquareRootImpact": "simulation.impact",
     "Strategy": "strategy.strategy",

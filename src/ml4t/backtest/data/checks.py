@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 # Adjusted prices are products: an open may leave its bar by the last digits.
-_NOISE = 1e-9
+NOISE = 1e-9
 # How often an asset has bars: fewer steps say nothing, and most must be alike. An asset that trades
 # in every second minute by chance never twice in a row is one in 10,000 after 10 steps, one in
 # 100,000,000 after 20; a step ten times longer does not come about by chance.
@@ -122,7 +122,7 @@ def _refuse_value(place: Place, values: np.ndarray, column: str, bad: np.ndarray
 def _refuse_order(
     place: Place, upper: np.ndarray, lower: np.ndarray, columns: tuple[str, str]
 ) -> None:
-    bad = upper < lower * (1 - _NOISE)
+    bad = upper < lower * (1 - NOISE)
     if bad.any():
         i = place.first(bad)
         raise DataError(

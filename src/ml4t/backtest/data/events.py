@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from ml4t.backtest.data.block import Block
 from ml4t.backtest.data.feed import Survey
-from ml4t.backtest.data.layout import META, PRICES, refuse_labels
+from ml4t.backtest.data.groups import EventColumns, bar_fault
 from ml4t.backtest.data.times import read_duration
 from ml4t.backtest.errors import DataError
 from ml4t.backtest.types.bars import MarketEvent
 from ml4t.backtest.types.time import DAY_US, TimeAxis, format_times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from ml4t.backtest.data.block import Block
     from ml4t.backtest.data.feed import DataFeed, Request
-
-_NOISE = 1e-9  # as in checks.py
-_FIELDS = (*PRICES, "volume")
 
 
 class EventReader:
@@ -45,7 +40,7 @@ class EventReader:
         self._request = request
         self._codes: dict[str, int] = {}
         self._count = 0
-        self._columns = _Columns(self._name, request)
+        self._columns = EventColumns(self._name, request)
         event = self._pull()
         if event is None:
             raise DataError(
@@ -187,16 +182,7 @@ class EventReader:
                 f"is_session = False on the feed."
             )
         self._check(group)
-        signals, meta, context = self._columns.take(group)
-        return Block(
-            times=np.array([time], dtype=np.int64),
-            offsets=np.array([0, len(group)], dtype=np.int64),
-            codes=np.array([self._code(e.asset_id) for e in group], dtype=np.int32),
-            prices={n: np.array([getattr(e, n) for e in group], dtype=float) for n in _FIELDS},
-            signals=signals,
-            meta=meta,
-            context=context,
-        )
+        return self._columns.block(time, group, [self._code(e.asset_id) for e in group])
 
     def _code(self, asset_id: str) -> int:
         code = self._codes.get(asset_id)
@@ -213,100 +199,12 @@ class EventReader:
                     f"{self._name} gave two bars of {before!r} at {event.timestamp}. Give one."
                 )
             before = event.asset_id
-            problem = _problem(event)
+            problem = bar_fault(event)
             if problem:
                 raise DataError(
                     f"{self._name}: {problem} in the bar of {before!r} at {event.timestamp}. "
                     f"Repair it or leave the bar out: an asset may miss bars."
                 )
-
-
-def _problem(event: MarketEvent) -> str | None:
-    """What is wrong with a bar, or None."""
-    for name in PRICES:
-        value = getattr(event, name)
-        if not (isinstance(value, int | float) and 0 < value < math.inf):
-            return f"{name} is {value!r}, not a positive, finite price,"
-    for value, name in ((event.open, "open"), (event.close, "close"), (event.low, "low")):
-        if event.high < value * (1 - _NOISE):
-            return f"high {event.high} is below {name} {value}"
-        if value < event.low * (1 - _NOISE):
-            return f"{name} {value} is below low {event.low}"
-    if event.volume < 0 or event.volume == math.inf:
-        return f"volume is {event.volume}"
-    return None
-
-
-class _Columns:
-    """Signals of events as columns. A name, once seen, stays."""
-
-    def __init__(self, name: str, request: Request) -> None:
-        self._name = name
-        self._wanted = request.signal_columns
-        pattern = request.context_pattern
-        self._is_context: Callable[[str], object] = (
-            re.compile(pattern).fullmatch if pattern is not None else lambda _: None
-        )
-        self._kinds: dict[str, bool] = {}
-        self._contexts: set[str] = set()
-        self._has_meta = False
-
-    def take(
-        self, group: list[MarketEvent]
-    ) -> tuple[dict[str, np.ndarray], np.ndarray | None, dict[str, np.ndarray]]:
-        """Signals by name, `_meta`, and context by name, for the events of one timestamp."""
-        for event in group:
-            for name, value in event.signals.items():
-                self._learn(name, value)
-        signals = {n: _column(group, n, is_number=k) for n, k in self._kinds.items()}
-        context = {n: self._common(group, n) for n in sorted(self._contexts)}
-        meta = _column(group, META, is_number=False) if self._has_meta else None
-        return signals, meta, context
-
-    def _learn(self, name: str, value: Any) -> None:
-        if name == META:
-            self._has_meta = True
-        elif name in self._contexts or value is None:
-            pass
-        elif self._is_context(name):
-            refuse_labels([name], self._name, is_context=True)
-            self._contexts.add(name)
-        elif self._wanted is None or name in self._wanted:
-            self._learn_kind(name, value)
-
-    def _learn_kind(self, name: str, value: Any) -> None:
-        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not is_number and not isinstance(value, bool | str):
-            raise DataError(
-                f"{self._name}: signal {name!r} is a {type(value).__name__}; numbers, booleans "
-                f"and text can be signals."
-            )
-        if name not in self._kinds and self._wanted is None:
-            refuse_labels([name], self._name)
-        if self._kinds.setdefault(name, is_number) != is_number:
-            raise DataError(
-                f"{self._name}: signal {name!r} is a number in some bars and {value!r} in another."
-            )
-
-    def _common(self, group: list[MarketEvent], name: str) -> np.ndarray:
-        values = {e.asset_id: e.signals[name] for e in group if e.signals.get(name) is not None}
-        if len(set(values.values())) > 1:
-            raise DataError(
-                f"{self._name}: {name!r} matches context_pattern, but context is the same for all "
-                f"assets and this is not at {group[0].timestamp}: {values}."
-            )
-        column = np.empty(1, dtype=object)
-        column[0] = next(iter(values.values()), None)
-        return column
-
-
-def _column(group: list[MarketEvent], name: str, *, is_number: bool) -> np.ndarray:
-    values = [event.signals.get(name) for event in group]
-    if is_number:
-        return np.array([math.nan if v is None else v for v in values], dtype=float)
-    column = np.empty(len(group), dtype=object)
-    column[:] = values
-    return column
 
 
 def _zone_of(moment: Any) -> str | None:

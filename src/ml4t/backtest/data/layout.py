@@ -130,13 +130,20 @@ def _refuse_availability(names: Iterable[str], source: str) -> None:
             )
 
 
-def refuse_labels(names: Iterable[str], source: str, *, is_context: bool = False) -> None:
+def refuse_labels(
+    names: Iterable[str],
+    source: str,
+    *,
+    is_context: bool = False,
+    option: str = "signal_columns",
+) -> None:
     """Refuse columns that are named like what a model was trained to predict.
 
     Args:
         names: Names of columns.
         source: What the user calls the table.
         is_context: The columns were asked for as context, where `ES_future` is a market.
+        option: With which option such a column is taken knowingly.
 
     Raises:
         DataError: At least one name is `target`, `label`, `y`, or starts with `fwd_`, `forward_`,
@@ -151,7 +158,7 @@ def refuse_labels(names: Iterable[str], source: str, *, is_context: bool = False
         raise DataError(
             f"{source}: {shown} would be taken as a signal, but the name is that of a label: what "
             f"happens later, not what was known. Drop it, or list the columns you mean in "
-            f"signal_columns=[...] to take it knowingly."
+            f"{option}=[...] to take it knowingly."
         )
 
 
