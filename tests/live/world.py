@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,7 @@ class World:
         self.path = folder / "session.journal"
         self.frame = frame
         self.venue = ScriptedVenue(**venue)
+        self.venue.account = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
         self.time = ManualTime()
         self.options: dict[str, Any] = {}
         self.before: dict[int, Any] = {}

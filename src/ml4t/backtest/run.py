@@ -347,7 +347,7 @@ class Run:
             ),
             signal_coverage=clock.signal_coverage(),
             initial_cash=broker.initial_cash,
-            counts=self._counts(),
+            counts=self.counts(),
             settings={
                 "strategy": {
                     "class": type(self.strategy).__qualname__,
@@ -367,7 +367,7 @@ class Run:
         )
         return BacktestResult(record, clock=clock, strategy=type(self.strategy))
 
-    def _counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """How often something happened that a reader of the result should know about."""
         counts = self.broker.counts()
         for part in (self.guard, self.actions):

@@ -6,20 +6,36 @@ import copy
 import datetime as dt
 import hashlib
 import logging
+import os
+import signal
+import threading
+from collections import deque
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ml4t.backtest._version import __version__
-from ml4t.backtest.errors import ConfigError, ConnectionLost, JournalError, ReconcileError
+from ml4t.backtest.errors import (
+    ConfigError,
+    ConnectionLost,
+    JournalError,
+    LiveError,
+    ReconcileError,
+)
 from ml4t.backtest.live.blocks import BarsRecord, block_of, record_of
 from ml4t.backtest.live.broker import LiveBroker
+from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.live.inbox import Inbox
 from ml4t.backtest.live.intake import IntakeFeed, codes_of
+from ml4t.backtest.live.killswitch import Command, KillSwitch
+from ml4t.backtest.live.lock import AccountLock
 from ml4t.backtest.live.reconcile import catch_up, compare
+from ml4t.backtest.live.records import Opening, apply_entry
+from ml4t.backtest.live.status import Status, open_order, status_path
 from ml4t.backtest.live.timing import WallTime
-from ml4t.backtest.live.words import Answer, Change, Link, Request, VenueEvent
+from ml4t.backtest.live.words import Link
 from ml4t.backtest.run import Run
 from ml4t.backtest.strategy.strategy import Strategy
 from ml4t.backtest.types.order import Order
@@ -33,44 +49,14 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.inbox import Message
     from ml4t.backtest.live.journal import Entry, Journal
     from ml4t.backtest.live.timing import TimeSource
-    from ml4t.backtest.live.words import Standing
+    from ml4t.backtest.live.words import Standing, VenueEvent
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.types.bars import Bars, MarketEvent
 
 _SECOND = 1_000_000
+_PATIENCE = 30 * _SECOND  # for open orders to end when a session does
 _LOG = logging.getLogger("ml4t.backtest.live")
-# What a journal holds beside steps, and what it is.
-_NOTES: dict[str, Any] = {
-    "event": VenueEvent,
-    "request": tuple[int, Request],
-    "answer": tuple[str, str, Answer],
-    "cancel": str,
-    "change": Change,
-    "cut": tuple[int, float],
-    "given_up": tuple[int, str],
-    "adoption": tuple[str, float, float],
-    "cash": tuple[str, float],
-}
-_DATED = frozenset({"request", "answer", "cancel", "change", "adoption"})
 WARMUP = "warm-up: no orders are sent"
-
-
-class Opening(msgspec.Struct, frozen=True):
-    """How a journal begins.
-
-    Args:
-        run_name: What the names of its orders begin with.
-        cash: Money in the account.
-        positions: Units that are taken over, by `asset_id`.
-        prices: What a unit of each is worth.
-        version: Of the library.
-    """
-
-    run_name: str
-    cash: float
-    positions: dict[str, float]
-    prices: dict[str, float]
-    version: str
 
 
 class Session:
@@ -79,13 +65,19 @@ class Session:
     Args:
         engine: What to run.
         journal: Where everything is written down.
+        mode: "shadow", "paper" or "live".
         reconcile: "halt" takes no orders while the broker holds what cannot be explained, and
             does not begin with it; "adopt" takes it over.
-        warmup: Bars of before, for the strategy to warm up on; a feed, or what one is made of.
+        warmup: Bars of before, for the strategy to warm up on.
         max_data_age: Seconds after which bars are too old to trade on; None for any age.
+        max_clock_skew: Seconds by which the broker's clock may differ; None for any.
+        max_rejections: Orders in a row that the broker may refuse before the session halts.
         audit_every: Seconds between two reconciliations.
+        on_stop: What becomes of open orders at the end: "keep", "cancel" them, or "flatten", which
+            closes positions, too.
         time: What time it is.
         alert: Called with a line of text when something needs a look.
+        is_replay: Make the steps of the journal again, and nothing else.
     """
 
     def __init__(
@@ -93,30 +85,45 @@ class Session:
         engine: BacktestEngine,
         journal: Journal,
         *,
+        mode: str = "paper",
         reconcile: str = "halt",
         warmup: DataFeed | None = None,
         max_data_age: float | None = None,
+        max_clock_skew: float | None = None,
+        max_rejections: int = 10,
         audit_every: float = 300.0,
+        on_stop: str = "keep",
         time: TimeSource | None = None,
         alert: Callable[[str], None] | None = None,
-        inbox: Inbox | None = None,
+        is_replay: bool = False,
     ) -> None:
         self.journal = journal
+        self.mode = mode
         self.time = WallTime() if time is None else time
-        self.inbox = Inbox() if inbox is None else inbox
+        self.inbox = Inbox()
         self.policy = reconcile
         self.warmup = warmup
         self.max_data_age = max_data_age
+        self.max_clock_skew = max_clock_skew
+        self.max_rejections = max_rejections
         self.audit_every = audit_every
+        self.on_stop = on_stop
         self.alert = alert
-        self.mismatch = ""
-        self.stopped = ""
-        self._next_audit = 0
+        self.is_replay = is_replay
+        self.mismatch = self.stopped = ""
+        self.opening: Opening | None = None
+        self.switch = KillSwitch.of(journal.path)
+        self._next_audit = self._next_look = 0
         self._is_live = False
         self._commands: bytes | None = None  # of the step that is being repeated
         self._state: Any = None
         self._for_feed: list[Any] = []
         self._held: dict[str, float] = {}
+        self._notices: deque[str] = deque(maxlen=20)
+        self._latest_bar = 0
+        self._is_stopping = False
+        self._lock: AccountLock | None = None
+        self.live_run: LiveRun
         self.feed = _only_feed(engine)
         self.engine = copy.copy(engine)
         self.engine.clock = engine.clock.over(IntakeFeed(self.feed, self))
@@ -125,9 +132,8 @@ class Session:
         if self.broker is not None:
             self.broker.write = self.write
             self.broker.now = self.time.now
-        feed: Any = self.feed
-        if hasattr(feed, "pump"):
-            feed.pump, feed.time = self.pump, self.time
+        if isinstance(self.feed, LiveDataFeed):
+            self.feed.inbox, self.feed.pump, self.feed.time = self.inbox, self.pump, self.time
 
     # -- the life of a session ----------------------------------------------------------------
 
@@ -136,41 +142,95 @@ class Session:
         try:
             self._open()
             self.live_run = LiveRun(self.engine, self)
-            return self.live_run.run()
+            with self._on_signals():
+                return self.live_run.run()
         finally:
             self.close()
 
+    def stop(self) -> None:
+        """End after the present step; from any thread."""
+        self._is_stopping = True
+        if isinstance(self.feed, LiveDataFeed):
+            self.feed.stop()
+
+    @contextmanager
+    def _on_signals(self) -> Iterator[None]:
+        """The first interrupt ends the session after its step, the second one at once."""
+        if threading.current_thread() is not threading.main_thread() or not isinstance(
+            self.feed, LiveDataFeed
+        ):
+            yield
+            return
+
+        def wanted(_number: int, _frame: Any) -> None:
+            for number, before in old.items():
+                signal.signal(number, before)
+            self.stop()
+
+        old = {one: signal.signal(one, wanted) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, before in old.items():
+                signal.signal(number, before)
+
     def close(self) -> None:
         """Let go of the feed and the broker; the journal stays open for whoever gave it."""
-        for part in (self.feed, None if self.broker is None else self.broker.gateway):
-            close = getattr(part, "close", None)
-            if close is not None:
-                close()
+        if isinstance(self.feed, LiveDataFeed):
+            self.feed.close()
+        if self.broker is not None and not self.is_replay:
+            self.broker.gateway.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def _open(self) -> None:
         """Connect, and take what the account held when the journal began."""
-        broker = self.broker
-        if broker is None:
-            self.write("session", {"version": __version__})
+        broker, entry = self.broker, self.journal.last("opening")
+        if isinstance(self.feed, LiveDataFeed) and (latest := self.journal.last("bars")):
+            self.feed.since = msgspec.msgpack.decode(latest.content, type=BarsRecord).time
+        if entry is not None:
+            self.opening = msgspec.msgpack.decode(entry.content, type=Opening)
+        if broker is None or self.is_replay:
+            self._name_orders()
             return
         standing = broker.gateway.connect(self.inbox)
-        entry = self.journal.last("opening")
-        if entry is None:
-            opening = self._new_opening(standing)
-            self.write("opening", opening)
-        else:
-            opening = msgspec.msgpack.decode(entry.content, type=Opening)
-        broker.run_name = opening.run_name
-        broker.since = self.time.now()
-        self.opening = opening
-        self.write("session", {"version": __version__})
+        self._lock = AccountLock(f"{broker.gateway.name} {standing.account}")
+        self._check_clock(standing)
+        if self.opening is None:
+            self.opening = self._new_opening(standing)
+            self.write("opening", self.opening)
+        elif self.opening.account != standing.account:
+            raise JournalError(
+                f"The journal {str(self.journal.path)!r} is of account {self.opening.account!r}, "
+                f"not {standing.account!r}. Name another file with journal=."
+            )
+        self._name_orders()
+        self.write("session", {"version": __version__, "mode": self.mode})
+
+    def _name_orders(self) -> None:
+        if self.broker is not None and self.opening is not None:
+            self.broker.run_name = self.opening.run_name
+            self.broker.since = self.time.now()
+
+    def _check_clock(self, standing: Standing) -> None:
+        if self.max_clock_skew is None or not standing.at:
+            return
+        skew = (self.time.now() - standing.at) / _SECOND
+        if abs(skew) > self.max_clock_skew:
+            raise LiveError(
+                f"This machine's clock is {skew:+.1f} seconds off the broker's, more than "
+                f"max_clock_skew={self.max_clock_skew:g}: set it, or orders are judged by the "
+                "wrong time."
+            )
 
     def _new_opening(self, standing: Standing) -> Opening:
-        """What the account holds now: all of it in cash, or taken over when that is wanted."""
-        now = self.time.now()
-        digest = hashlib.sha256(f"{standing.account} {now} {self.journal.path}".encode())
+        """What the account holds now."""
+        digest = hashlib.sha256(
+            f"{standing.account} {self.time.now()} {self.journal.path}".encode()
+        )
         return Opening(
             f"ml4t-{digest.hexdigest()[:10]}",
+            standing.account,
             standing.cash,
             standing.positions,
             standing.prices,
@@ -181,10 +241,10 @@ class Session:
 
     def opened(self, reader: Reader) -> None:
         """The assets are known: what the account holds of them is where the run begins."""
-        broker = self.broker
-        if broker is None:
+        broker, opening = self.broker, self.opening
+        if broker is None or opening is None:
             return
-        opening, ours = self.opening, set(reader.ids)
+        ours = set(reader.ids)
         self._held = {name: units for name, units in opening.positions.items() if name in ours}
         if self._held and self.policy != "adopt" and self.journal.last("bars") is None:
             shown = ", ".join(f"{units:g} {name}" for name, units in sorted(self._held.items()))
@@ -201,8 +261,9 @@ class Session:
     def recorded(self, reader: Reader) -> Iterator[Block]:
         """The journal's steps; what happened between them is applied on the way."""
         for name, units in sorted(self._held.items()):
-            price = self.opening.prices[name]
             assert self.broker is not None
+            assert self.opening is not None
+            price = self.opening.prices[name]
             self.broker.note_holding(name, units, price, self.broker.since)
         for entry in self.journal.entries():
             if entry.kind == "bars":
@@ -210,8 +271,10 @@ class Session:
                 self._refuse(record.refusal)
                 self._commands = self._commands_of(entry)
                 yield block_of(record, codes_of(reader, record.asset_ids))
+            elif entry.kind == "state":
+                self._state = msgspec.msgpack.decode(entry.content)
             elif self.broker is not None:
-                self._apply(entry)
+                apply_entry(entry, self.broker)
         self._commands = None
 
     def _commands_of(self, bars: Entry) -> bytes | None:
@@ -219,23 +282,6 @@ class Session:
         for entry in self.journal.entries("bars", "decisions", after=bars.number):
             return entry.content if entry.kind == "decisions" else None
         return None
-
-    def _apply(self, entry: Entry) -> None:
-        """What happened between two steps, once more."""
-        if entry.kind == "state":
-            self._state = msgspec.msgpack.decode(entry.content)
-            return
-        kind = _NOTES.get(entry.kind)
-        if kind is None:
-            return
-        broker, content = self.broker, msgspec.msgpack.decode(entry.content, type=kind)
-        assert broker is not None
-        if entry.kind == "event":
-            broker.apply(content)
-            return
-        note = getattr(broker, f"note_{entry.kind}")
-        values = content if isinstance(content, tuple) else (content,)
-        note(*values, *([entry.at] if entry.kind in _DATED else []))
 
     def warm(self, reader: Reader) -> Iterator[Block]:
         """History, unless the journal has it; then the session goes live."""
@@ -261,18 +307,18 @@ class Session:
         """The past is over: ask the broker what happened meanwhile, and open the feed."""
         if self._state is not None:
             self.engine.strategy.load_state(self._state)
+        if self.is_replay:
+            return
         self._is_live = True
         if self.broker is not None:
             self.handle_broker(Link(is_up=True))
             self.reconcile(is_start=True)
-        connect = getattr(self.feed, "connect", None)
-        if connect is not None:
-            connect(self.inbox)
         self.settle()
 
     def begin(self, block: Block, reader: Reader) -> None:
         """Bars have come: written down before anything is made of them."""
         self.settle()
+        self._latest_bar = int(block.times[0])
         refusal = self._refusal(int(block.times[0]))
         self._refuse(refusal)
         self.write("bars", record_of(block, reader.ids, refusal=refusal, is_warmup=False))
@@ -303,13 +349,82 @@ class Session:
         while True:
             while (message := self.inbox.take(0)) is not None:
                 self._handle(message)
-            if self.broker is None or not self._is_live:
+            if not self._is_live:
                 return None
+            self._look_around()
+            if self.broker is None:
+                return self._next_look
             if self.time.now() >= self._next_audit:
                 self.reconcile()
             due = self.broker.tend()
             if not len(self.inbox):
-                return self._next_audit if due is None else min(due, self._next_audit)
+                moments = (self._next_audit, self._next_look, due)
+                return min(moment for moment in moments if moment is not None)
+
+    def _look_around(self) -> None:
+        """Once a second: has somebody said something, and how do things stand?"""
+        now = self.time.now()
+        if now < self._next_look:
+            return
+        self._next_look = now + _SECOND
+        if (command := self.switch.take()) is not None:
+            self.obey(command)
+        self._watch_rejections()
+        self.tell_status()
+
+    def _watch_rejections(self) -> None:
+        broker = self.broker
+        if broker is None or self.stopped or broker.rejections < self.max_rejections:
+            return
+        broker.rejections = 0
+        self.halt(f"the broker refused {self.max_rejections} orders in a row")
+
+    def obey(self, command: Command) -> None:
+        """What an operator wants."""
+        self.notice(f"the operator says {command}")
+        if command is Command.HALT:
+            self.halt("halted by the operator")
+        elif command is Command.FLATTEN:
+            self.halt("flattened by the operator", clearance="positions")
+        elif command is Command.RESUME:
+            self.stopped = ""
+        elif command is Command.STOP:
+            self.stop()
+        elif self.broker is not None:
+            self.reconcile()
+
+    def halt(self, reason: str, *, clearance: str = "entries") -> None:
+        """Take no orders from now on, and cancel what would open a position."""
+        self.stopped = reason
+        self.notice(f"halted: {reason}")
+        if self.broker is not None:
+            self.broker.halted = f"halted: {reason}"
+            self.write("clearance", clearance)
+            self.broker.note_clearance(clearance)
+
+    def finish(self) -> None:
+        """Nothing more will come: what becomes of open orders, and of positions."""
+        broker = self.broker
+        if broker is None or not self._is_live:
+            return
+        if self.on_stop != "keep":
+            clearance = "orders" if self.on_stop == "cancel" else "positions"
+            broker.halted = "the session ends"
+            self.write("clearance", clearance)
+            broker.note_clearance(clearance)
+            until = self.time.now() + _PATIENCE
+            while self._has_business() and self.time.now() < until:
+                due = self.settle()
+                wait = until if due is None else min(due, until)
+                if (message := self.inbox.take(self.time.seconds_until(wait))) is not None:
+                    self._handle(message)
+        self.settle()
+        self.tell_status("stopped")
+
+    def _has_business(self) -> bool:
+        assert self.broker is not None
+        is_flat = self.on_stop == "cancel" or not self.broker.positions()
+        return bool(self.broker.blotter.open) or not is_flat
 
     def _handle(self, message: Message) -> None:
         if message.source == "broker":
@@ -381,9 +496,41 @@ class Session:
     def notice(self, text: str) -> None:
         """Something that an operator should know."""
         self.write("note", text)
-        _LOG.warning(text)
+        self._notices.append(text)
+        _LOG.warning(text, extra={"session": str(self.journal.path), "at": self.time.now()})
         if self.alert is not None:
             self.alert(text)
+
+    def tell_status(self, state: str = "") -> None:
+        """Leave word of how things stand beside the journal."""
+        run, broker = self.live_run, self.broker
+        portfolio = run.portfolio
+        reason = self.stopped or self.mismatch
+        ages: dict[str, float] = {}
+        if isinstance(self.feed, LiveDataFeed) and self.feed.signals is not None:
+            found = {name: self.feed.signals.ages(name) for name in self.feed.symbols}
+            ages = {name: min(one.values()) for name, one in found.items() if one}
+        account = "" if self.opening is None else self.opening.account
+        status = Status(
+            process=os.getpid(),
+            mode=self.mode,
+            strategy=type(self.engine.strategy).__name__,
+            account=account,
+            state=state or ("halted" if reason else "running"),
+            reason=reason,
+            updated_at=self.time.now(),
+            last_bar=self._latest_bar,
+            is_connected=broker is None or broker.is_up,
+            equity=portfolio.equity,
+            cash=portfolio.cash if broker is None else broker.cash(),
+            start_equity=run.broker.initial_cash,
+            positions=dict(portfolio.held) if broker is None else broker.positions(),
+            orders=[open_order(working, broker) for working in run.blotter.listed()],
+            counts=run.counts(),
+            signal_ages=ages,
+            notices=list(self._notices),
+        )
+        status.write(status_path(self.journal.path))
 
     def write(self, kind: str, content: Any) -> None:
         """Write into the journal, at the time of now."""
@@ -452,6 +599,12 @@ class LiveRun(Run):
     def _step(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
         super()._step(bars, events)
         self.session.end_step(bars)
+
+    def counts(self) -> dict[str, int]:
+        """As any run's, and those of the feed."""
+        feed = self.session.feed
+        extra = feed.counts() if isinstance(feed, LiveDataFeed) else {}
+        return super().counts() | {name: count for name, count in extra.items() if count}
 
     def _run_hooks(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
         if not self.session.is_repeating():

@@ -35,6 +35,7 @@ _SECOND = 1_000_000
 _REASONS = {OrderType.MARKET: "open", OrderType.LIMIT: "limit", OrderType.STOP_LIMIT: "limit"}
 SCALED = "scaled: buying power"
 ADOPTED = "adopted"
+CLEARED = "cleared by the operator"
 
 
 class Fill(msgspec.Struct, frozen=True):
@@ -66,6 +67,7 @@ class LiveBroker(Broker):
         silence: Seconds after which an order that nothing was heard of is looked up.
         max_order_age: Seconds after which a decision that has not reached the broker is given up.
         cushion: Share by which purchases may cost more than at the last close.
+        shadow: The broker that stands in for this one in shadow mode.
 
     Raises:
         ConfigError: An option out of range.
@@ -82,6 +84,7 @@ class LiveBroker(Broker):
         silence: float = 30.0,
         max_order_age: float = 120.0,
         cushion: float = 0.01,
+        shadow: Broker | None = None,
     ) -> None:
         super().__init__()
         self.gateway = gateway
@@ -92,6 +95,7 @@ class LiveBroker(Broker):
         self.silence = _seconds("silence", silence)
         self.max_order_age = _seconds("max_order_age", max_order_age)
         self.cushion = _seconds("cushion", cushion)
+        self.shadow = shadow
         self.tickets = Tickets()
         self.now: Callable[[], int] = lambda: 0
         self.write: Callable[[str, Any], None] = lambda _kind, _content: None
@@ -110,6 +114,7 @@ class LiveBroker(Broker):
         self.executions: dict[str, Execution] = {}
         self.commands: list[tuple[str, Any]] = []
         self.is_up = False
+        self.rejections = 0  # that the broker gave in a row
         self.halted = ""
         self._positions: dict[int, float] = {}
         self._entries: dict[int, float] = {}
@@ -163,6 +168,10 @@ class LiveBroker(Broker):
             for order in self.watchers.pass_bar(bars):
                 self.submit_order(order)
         return []
+
+    def end(self, bars: Bars) -> News:
+        """What was executed after the last bars."""
+        return self.advance(bars)
 
     def cancel(self, order_id: int, reason: str = "canceled by the strategy") -> bool:
         """Ask for an order to be canceled; one that was not sent yet is canceled at once.
@@ -333,8 +342,11 @@ class LiveBroker(Broker):
         for report in answer.reports:
             self._report(report)
         if answer.is_taken is not False:
+            if action == "send" and answer.is_taken:
+                self.rejections = 0
             return
         if action == "send":
+            self.rejections += 1
             for one in (ticket, *(t for t in self.tickets if t.parent is ticket)):
                 self._over(one, OrderStatus.REJECTED, answer.reason)
         else:
@@ -377,6 +389,21 @@ class LiveBroker(Broker):
     def note_cash(self, kind: str, amount: float) -> None:
         """Money moved at the broker that no fill explains."""
         self.adjust_cash(kind, amount)
+
+    def note_clearance(self, what: str) -> None:
+        """What an operator wants gone: "entries", all "orders", or "positions" with all orders."""
+        decided, self.commands = self.commands, []
+        for working in self.blotter.listed():
+            is_exit = working.sign * self.position(working.code) < 0.0
+            if what == "entries" and (is_exit or working.order.reduce_only):
+                continue
+            self.cancel(working.order_id, CLEARED)
+        if what == "positions":
+            for asset_id, quantity in self.positions().items():
+                side = OrderSide.SELL if quantity > 0.0 else OrderSide.BUY
+                order = Order(asset_id, side, abs(quantity), reduce_only=True, role=CLEARED)
+                self._counter.take(order)
+        self.commands = decided
 
     def note_given_up(self, order_id: int, reason: str) -> None:
         """An order that never reached the broker is not sent any more."""

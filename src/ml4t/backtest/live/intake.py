@@ -34,6 +34,10 @@ class Steps(Protocol):
         """A step is about to be made on what has come."""
         ...
 
+    def finish(self) -> None:
+        """Nothing more will come."""
+        ...
+
 
 class IntakeFeed(DataFeed):
     """A feed with the past of its session in front of it.
@@ -92,6 +96,7 @@ class IntakeReader:
                 latest = now
                 self.steps.begin(block, self.reader)
                 yield block
+        self.steps.finish()
 
 
 def codes_of(reader: Reader, names: list[str]) -> dict[str, int]:

@@ -1,0 +1,60 @@
+"""What a journal holds beside bars, and what each entry does to a book that is made again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ml4t.backtest.live.words import Answer, Change, Request, VenueEvent
+
+if TYPE_CHECKING:
+    from ml4t.backtest.live.broker import LiveBroker
+    from ml4t.backtest.live.journal import Entry
+
+# By kind of entry: what it is, and whether its time matters.
+_NOTES: dict[str, tuple[Any, bool]] = {
+    "event": (VenueEvent, False),
+    "request": (tuple[int, Request], True),
+    "answer": (tuple[str, str, Answer], True),
+    "cancel": (str, True),
+    "change": (Change, True),
+    "cut": (tuple[int, float], False),
+    "given_up": (tuple[int, str], False),
+    "adoption": (tuple[str, float, float], True),
+    "cash": (tuple[str, float], False),
+    "clearance": (str, False),
+}
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """How a journal begins.
+
+    Args:
+        run_name: What the names of its orders begin with.
+        account: The broker's name for the account.
+        cash: Money in the account.
+        positions: Units that it holds, by `asset_id`.
+        prices: What a unit of each is worth.
+        version: Of the library.
+    """
+
+    run_name: str
+    account: str
+    cash: float
+    positions: dict[str, float]
+    prices: dict[str, float]
+    version: str
+
+
+def apply_entry(entry: Entry, broker: LiveBroker) -> None:
+    """What happened between two steps, once more."""
+    if entry.kind not in _NOTES:
+        return
+    kind, is_dated = _NOTES[entry.kind]
+    content = msgspec.msgpack.decode(entry.content, type=kind)
+    if entry.kind == "event":
+        broker.apply(content)
+        return
+    values = content if isinstance(content, tuple) else (content,)
+    getattr(broker, f"note_{entry.kind}")(*values, *([entry.at] if is_dated else []))
