@@ -60,7 +60,11 @@ def equity(
         found = benchmark if is_found else benchmarks.resolve(result, benchmark)
         name = f"{found.name} (benchmark)" if found.name in curves else found.name
         curves[name] = found.equity
-    return money.equity(curves, log=log, points=points)
+    figure = money.equity(curves, log=log, points=points)
+    if benchmark is not None:
+        meta = figure.layout.meta
+        figure.layout.meta = {**meta, "note": f"{meta['note']} {found.lacks}".strip()}
+    return figure
 
 
 def drawdown(result: BacktestResult, *, points: int = POINTS) -> Any:

@@ -641,7 +641,7 @@ class BacktestResult:
         Raises:
             ConfigError: Plotly is not installed, the folder does not exist, or `benchmark` is
                 none of these.
-            DataError: The benchmark does not reach into the run.
+            DataError: The benchmark does not reach into the run, or has several values at one time.
         """
         from ml4t.backtest.results.report import page
 

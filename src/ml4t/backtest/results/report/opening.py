@@ -185,7 +185,7 @@ def _relative(draft: Draft) -> str:
     own = draft.result.returns["return"].to_numpy()
     other = draft.benchmark.returns(draft.result)["return"].to_numpy()
     both = np.isfinite(own) & np.isfinite(other)
-    words = draft.benchmark.note
+    words = f"{draft.benchmark.note} {draft.benchmark.lacks}".strip()
     if both.sum() > 2 and own[both].std() > 0.0 and other[both].std() > 0.0:  # noqa: PLR2004
         matrix = np.cov(own[both], other[both])
         beta = float(matrix[0, 1] / matrix[1, 1])
