@@ -28,7 +28,9 @@ _OTHERS = tuple(
 
 @contextmanager
 def answered(*, full: bool = False) -> Iterator[None]:
-    """Turn errors of this library into a message and an exit code; others are bugs, and raised.
+    """Turn errors of this library and of files into a message and an exit code.
+
+    Others are bugs, and raised.
 
     Args:
         full: Show the whole traceback, too.
@@ -38,6 +40,11 @@ def answered(*, full: bool = False) -> Iterator[None]:
     except BacktestError as error:
         show(error, full=full)
         raise typer.Exit(exit_code(error)) from error
+    except OSError as error:  # a full disk, a folder that is not ours: no bug of anybody
+        if full:
+            raise
+        tell(f"Error: {error}.", "bold red")
+        raise typer.Exit(REFUSED) from error
     except KeyboardInterrupt as stop:
         tell("Interrupted.", "yellow")
         raise typer.Exit(INTERRUPTED) from stop

@@ -28,9 +28,13 @@ def check(path: str | os.PathLike[str]) -> None:
     style.plotly()
 
 
-def write(result: BacktestResult, path: str | os.PathLike[str]) -> None:
-    """Write the page of a run, and say where it is."""
-    _say(result.report(path))
+def write(result: BacktestResult, path: str | os.PathLike[str]) -> str:
+    """Write the page of a run.
+
+    Returns:
+        Where it is, in words.
+    """
+    return _where(result.report(path))
 
 
 def report(text: str, path: Path, *, store: str, benchmark: str | None, title: str | None) -> None:
@@ -55,4 +59,8 @@ def report_comparison(results: Mapping[str, BacktestResult], path: Path) -> None
 
 
 def _say(path: Path) -> None:
-    say(f"Report: {path}", "green")
+    say(_where(path), "green")
+
+
+def _where(path: Path) -> str:
+    return f"Report: {path}"
