@@ -53,6 +53,7 @@ file = "strategy.py"
 
 [broker]
 initial_cash = 100_000
+# like = "backtrader"  # "backtesting.py", "bt": their rules where nothing else is said
 # fill_at = "next_open"  # "next_close", or "close" to assume that one can
 # fractional = true
 # funding = "scale"  # or "reject"
@@ -85,6 +86,14 @@ bps = 2
 # [account]
 # kind = "margin"  # unleveraged, cash
 # initial = 0.5
+
+# How orders go through a bar: all at once, or one after another.
+# [matching]
+# kind = "one_by_one"
+
+# By default money is asked for when an order fills; with this, before it may trade at all.
+# [admission]
+# kind = "cash_at_submission"
 
 # [limits]
 # max_position_weight = 0.2
