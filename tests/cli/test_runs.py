@@ -40,13 +40,18 @@ def test_list_shows_the_runs(invoke: Invoke) -> None:
 
 
 def test_show_takes_an_id_its_beginning_a_name_and_a_folder(invoke: Invoke) -> None:
-    """All of them mean the same run."""
+    """All of them mean the same run; a copy outside the store knows nothing of trials."""
     (run_id,) = kept(invoke, 10)
     result = RunStore().load(run_id)
     result.save("elsewhere")
     texts = [run_id, run_id[:-3], "u10", "elsewhere", f"ml4t-runs/{run_id}"]
     pages = [invoke("runs", "show", text).stdout for text in texts]
+    copy = pages.pop(texts.index("elsewhere"))
+    assert copy.startswith(BacktestResult.load("elsewhere").summary())
+    assert "1 configuration of Hold in its store" not in copy
     assert all(page.startswith(result.summary()) for page in pages)
+    assert "1 configuration of Hold in its store" in pages[0]
+    pages.append(copy)
     assert all(result.fingerprint[:16] in page.splitlines()[-1] for page in pages)
     known = json.loads(invoke("runs", "show", "u10", "--json").stdout)
     assert known["settings"]["description"]["strategy"]["parameters"] == {"units": 10}

@@ -35,9 +35,11 @@ def find(text: str, store: str) -> tuple[str, BacktestResult]:
         DataError: Its folder is damaged.
     """
     folder = Path(text).expanduser()
-    if (folder / _MANIFEST).is_file():
+    if folder.is_dir() and folder.absolute().parent == RunStore(store).folder:
+        text = folder.name  # the store knows more of it than the folder: its trials
+    elif (folder / _MANIFEST).is_file():
         return folder.name or text, BacktestResult.load(folder)
-    if folder.is_dir():
+    elif folder.is_dir():
         raise ConfigError(f"The folder {text} holds no saved result.")
     runs = _store(store)
     run_id = runs.find(text)

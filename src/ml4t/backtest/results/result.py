@@ -34,7 +34,14 @@ class BacktestResult:
     Start with `summary()`; ask `explain(asset_id, at)` about a trade, or about the absence of
     one; keep the result with `save(folder)`. Every figure of `metrics` is defined in the module
     of that name.
+
+    Attributes:
+        tried: The family of a run that a `RunStore` keeps, and how many configurations of it had
+            been tried when the run was added or loaded; None outside a store. The summary and
+            the report say it.
     """
+
+    tried: tuple[str, int] | None = None
 
     def __init__(
         self, record: RunRecord, *, clock: Clock | None = None, strategy: type | None = None

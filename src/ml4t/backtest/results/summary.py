@@ -253,6 +253,14 @@ def trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
         yield "columns left out", f"{_some(left_out, 8)}; the strategy did not see them"
     per_year = f"{result.periods_per_year:g} ({result.periods_origin})"
     yield "periods per year", per_year
+    if result.tried is not None:
+        yield "trials", _trials(*result.tried)
+
+
+def _trials(family: str, n: int) -> str:
+    """Whoever shows the best of many has to say of how many."""
+    known = f"{count(n, 'configuration')} of {family} in its store"
+    return known if n == 1 else f"{known}; the best of several flatters"
 
 
 # Assumptions that most runs leave as they are, and what they are then.
