@@ -57,6 +57,18 @@ def test_show_takes_an_id_its_beginning_a_name_and_a_folder(invoke: Invoke) -> N
     assert known["settings"]["description"]["strategy"]["parameters"] == {"units": 10}
 
 
+def test_compare_says_that_runs_cover_different_times(invoke: Invoke) -> None:
+    """Of which settings know nothing: a file may have grown."""
+    (first,) = kept(invoke, 10)
+    invoke("run", "strategy.py", "--data", "prices.parquet", "--save", "--name", "late",
+           "--set", "data.start=2024-01-20")  # fmt: skip
+    lines = invoke("compare", first, "late").stdout.splitlines()
+    (period,) = [line for line in lines if line.startswith("period")]
+    assert "2024-01-01 to 2024-02-09" in period
+    assert "2024-01-20 to 2024-02-09" in period
+    assert not [line for line in lines if line.startswith("assets")]
+
+
 def test_compare_shows_what_differs(invoke: Invoke) -> None:
     """Settings that differ, and the figures of each."""
     names = kept(invoke, 10, 20)

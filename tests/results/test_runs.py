@@ -574,7 +574,7 @@ def test_a_lost_note_is_written_off(store: RunStore) -> None:
 def test_a_kept_run_says_how_many_were_tried(store: RunStore, tmp_path: Path) -> None:
     """In its summary and, marked, on its page; a run outside a store knows of none."""
     first = hold(1)
-    assert first.tried is None
+    assert hold(1).tried is None
     assert "trials" not in first.summary()
     run_id = store.add(first)
     assert first.tried == ("Hold", 1)

@@ -9,6 +9,7 @@ import msgspec
 
 from ml4t.backtest.cli.screen import as_text, say, say_page, show_table
 from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.results import summary
 from ml4t.backtest.results.result import BacktestResult
 from ml4t.backtest.results.runs import RunStore
 from ml4t.backtest.results.runs_tables import MAIN_FIGURES
@@ -71,7 +72,11 @@ def compare(texts: Sequence[str], *, store: str) -> dict[str, BacktestResult]:
     """
     found = [find(text, store) for text in texts]
     names = [name for name, _ in found]
-    settings = [_flat(_own_settings(result)) for _, result in found]
+    settings = [
+        {"period": summary.span(result), "assets": summary.some(sorted(result.record.asset_ids))}
+        | _flat(_own_settings(result))
+        for _, result in found
+    ]
     places = dict.fromkeys(place for flat in settings for place in flat)
     different = [p for p in places if len({as_text(flat.get(p)) for flat in settings}) > 1]
     if different:
