@@ -262,6 +262,19 @@ def test_a_short_curve_keeps_the_extremes_of_every_strip(
             assert (min(seen), max(seen)) == (min(known), max(known))
 
 
+def test_a_gap_does_not_take_the_points_of_what_is_beside_it() -> None:
+    """Two weeks of minutes with half a year between them are drawn as finely as without it."""
+    whole = pl.Series(np.arange(20_000) * 60_000_000)
+    half_a_year = 180 * 86_400_000_000
+    times = pl.concat([whole[:10_000], whole[10_000:] + half_a_year]).cast(pl.Datetime("us"))
+    values = np.random.default_rng(1).normal(size=20_000)
+    values[12_345] = -99.0
+    drawn, plain = curve(times, values, 100), curve(whole.cast(pl.Datetime("us")), values, 100)
+    assert plain.shown >= 390
+    assert 200 <= drawn.shown <= 400  # strips are halved until too many would hold values
+    assert drawn.y.min() == -99.0
+
+
 def test_a_long_curve_says_how_much_it_shows() -> None:
     """And keeps the one point that matters."""
     times = pl.Series(np.arange(50_000)).cast(pl.Datetime("us"))
