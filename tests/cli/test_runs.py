@@ -36,6 +36,8 @@ def test_list_shows_the_runs(invoke: Invoke) -> None:
         (first, 0.0038),
         (second, 0.0076),
     ]
+    assert [r["parameters"]["units"] for r in rows] == [10, 20]
+    assert rows[0]["versions"].keys() >= {"python", "polars"}
     assert "no runs of family 'x'" in invoke("runs", "list", "--family", "x").stdout
 
 

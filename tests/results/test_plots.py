@@ -75,8 +75,10 @@ def test_an_unknown_kind_or_option_is_refused(run: BacktestResult) -> None:
         run.plot("equity", benchmrak="A00")
     with pytest.raises(ConfigError, match=r"theme 'drak'. Did you mean 'dark'"):
         run.plot(theme="drak")
-    with pytest.raises(ConfigError, match="window must be at least 2"):
-        run.plot("rolling", window=1)
+    for window in (1, 2.5, len(run.returns) + 1):
+        with pytest.raises(ConfigError, match="window must be a whole number of sessions"):
+            run.plot("rolling", window=window)
+    assert run.plot("rolling", window=len(run.returns)).data
     with pytest.raises(ConfigError, match="most must be at least 1"):
         run.plot("assets", most=0)
     with pytest.raises(DataError, match="'ml_perd'"):

@@ -21,6 +21,7 @@ _MANIFEST = "manifest.json"
 _SHARES = frozenset(
     {"total_return", "cagr", "volatility", "max_drawdown", "exposure", "hit_rate", "time_in_market"}
 )
+_JSON = ("parameters", "versions")
 _LISTED = ("total_return", "sharpe", "max_drawdown", "trades")
 
 
@@ -132,7 +133,8 @@ def list_runs(*, store: str, family: str | None, as_json: bool) -> None:
         frame = frame.filter(frame["family"] == family)
     rows = frame.iter_rows(named=True)
     if as_json:
-        say(msgspec.json.format(msgspec.json.encode(list(rows)), indent=2).decode())
+        plain = [row | {name: _decoded(row[name]) for name in _JSON} for row in rows]
+        say(msgspec.json.format(msgspec.json.encode(plain), indent=2).decode())
         return
     if frame.is_empty():
         say("There are no runs." if family is None else f"There are no runs of family {family!r}.")
@@ -151,6 +153,11 @@ def list_runs(*, store: str, family: str | None, as_json: bool) -> None:
             for row in rows
         ],
     )
+
+
+def _decoded(text: str | None) -> Any:
+    """What a column of JSON holds, so that a reader need not parse twice."""
+    return None if text is None else msgspec.json.decode(text)
 
 
 def show_run(text: str, *, store: str, as_json: bool) -> None:

@@ -234,7 +234,7 @@ class RunStore:
                 f"{text!r} means {len(meant)} runs. Give more of the id: {', '.join(meant[:12])}"
                 f"{', ...' if len(meant) > 12 else '.'}"  # noqa: PLR2004  as many as others show
             )
-        known = [*found, *{entry.name for entry in found.values() if entry.name}]
+        known = dict.fromkeys([*found, *(e.name for e in found.values() if e.name)])
         raise ConfigError(
             f"The run store '{self.folder}' has no run {text!r}. {did_you_mean(text, known)}"
         )

@@ -83,7 +83,7 @@ def _strip(times: np.ndarray, strips: int) -> np.ndarray:
         found = since * strips // span
     else:
         found = np.minimum(since / (span / strips), strips - 1)
-    return found.astype(np.int64, copy=False)
+    return np.asarray(found, dtype=np.int64)
 
 
 def _strips(times: np.ndarray, buckets: int) -> int:

@@ -113,6 +113,7 @@ def _rows(result: BacktestResult) -> Iterator[tuple[str, list[str], bool]]:
         said = " ".join(lines)
         odd = label in _UNLESS_NONE and said != "none"
         odd = odd or (label == "trials" and result.tried is not None and result.tried[1] > 1)
+        odd = odd or (label == "orders" and said.startswith("0 placed"))
         lacking = label == "signals taken" and ("missing" in said or "no bar" in said)
         yield label, lines, bool(_LOUD.search(said)) or label in _AGAINST or odd or lacking
 
