@@ -410,8 +410,9 @@ class BacktestResult:
         Splits among `actions=` are no returns; dividends are not counted.
 
         Timestamps with fewer than three assets, or where all signals or all returns are equal,
-        are skipped. A market of one or two assets is judged over time: the rank correlation of
-        an asset's signals with its returns, of two assets their mean.
+        are skipped. A market of which never more than two assets have the signal at one time is
+        judged over time: the rank correlation of an asset's signals with its returns, of several
+        assets their mean, weighted by their bars.
 
         Returns of longer horizons overlap, so neighbouring values depend on each other. The
         standard error allows for it (Newey and West, with the lag of `intervals.overlap_lag`),
