@@ -260,3 +260,20 @@ def test_without_the_extra_it_says_how_to_install_it(missing: str) -> None:
     assert f"needs {missing}" in done.stderr
     assert "pip install 'ml4t-backtest[cli]'" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", [("run", "strategy.py", "--data"), ("check",)])
+def test_a_column_of_another_name_is_named_as_the_command_takes_it(
+    invoke: Invoke, command: tuple[str, ...]
+) -> None:
+    """What the library calls `columns={...}` is a field of [data]; what is said works."""
+    pl.read_parquet("prices.parquet").rename({"close": "clse"}).write_parquet("other.parquet")
+    found = invoke(*command, "other.parquet")
+    assert found.exit_code == 2
+    assert "Did you mean 'clse'" in found.stderr
+    assert "--set data.columns.close=NAME" in found.stderr
+    assert invoke(*command, "other.parquet", "--set", "data.columns.close=clse").exit_code == 0
+    pl.read_parquet("prices.parquet").drop("open", "high", "low").write_parquet("one.parquet")
+    found = invoke(*command, "one.parquet")
+    assert "--set data.price_column=NAME" in found.stderr
+    assert invoke(*command, "one.parquet", "--set", "data.price_column=close").exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from contextlib import contextmanager
@@ -23,6 +24,13 @@ _OURS = Path(ml4t.backtest.errors.__file__).parent
 # Not the whole prefix: people keep strategies in /usr/src/app, and beside an environment.
 _OTHERS = tuple(
     Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+# What the library calls an option of a feed is typed another way here.
+_FEED_OPTION = re.compile(r"\b(columns=\{|price_column=)")
+_FEED_HINT = (
+    "  Of prices, options are fields of [data]: --set data.columns.close=NAME, or "
+    "--set data.price_column=NAME where there is one price a bar."
 )
 
 
@@ -62,6 +70,8 @@ def show(error: BacktestError, *, full: bool = False) -> None:
     if full:
         screen.print(Text("".join(traceback.format_exception(error))), soft_wrap=True)
     screen.print(Text("Error: ", style="bold red") + Text(str(error)), soft_wrap=True)
+    if error.hook is None and _FEED_OPTION.search(str(error)):
+        screen.print(Text(_FEED_HINT), soft_wrap=True)
     facts = [("hook", error.hook), ("time", error.timestamp), ("asset", error.asset_id)]
     known = [f"{name} {value}" for name, value in facts if value is not None]
     if known:
