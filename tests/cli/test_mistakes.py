@@ -43,6 +43,9 @@ def refused(invoke: Invoke, *words: str) -> str:
         ((*RUN, "--set", "broker.initial_cash=-1"), "initial_cash must be a positive"),
         ((*RUN, "--set", "nonsense"), "write table.field=value"),
         ((*RUN, "--set", "a=b"), "write table.field=value"),
+        ((*RUN, "--set", "strategy.units=many"), "takes 'units' as int, not as str: 'many'"),
+        ((*RUN, "--set", "strategy.units=2.5"), "takes 'units' as int, not as float: 2.5"),
+        ((*RUN, "--set", "strategy.units=true"), "takes 'units' as int, not as bool: True"),
         ((*RUN, "--set", "strategy.unit=5"), "Hold has no parameter 'unit'. Did you mean 'units'?"),
         ((*RUN, "--set", "commission.rate=0.001"), "'percent'"),
         ((*RUN, "--set", "commission.kind=percnt"), "Did you mean 'percent'?"),
@@ -277,3 +280,17 @@ def test_a_column_of_another_name_is_named_as_the_command_takes_it(
     found = invoke(*command, "one.parquet")
     assert "--set data.price_column=NAME" in found.stderr
     assert invoke(*command, "one.parquet", "--set", "data.price_column=close").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [("float", "2"), ("int | None", "2"), ("'float | None'", "2.5"), ("int | str", "word"),
+     ("list", "2"), ("object", "word"), ("bool", "true")],
+)  # fmt: skip
+def test_what_an_annotation_allows_is_taken(invoke: Invoke, annotation: str, value: str) -> None:
+    """An integer for a float, and anything where the annotation is more than numbers."""
+    text = STRATEGY.replace("units: int = 10", f"units: {annotation} = None")
+    text = text.replace("self.units)", "10)")
+    Path("strategy.py").write_text(text, encoding="utf-8")
+    found = invoke(*RUN, "--set", f"strategy.units={value}")
+    assert found.exit_code == 0, found.output
