@@ -43,6 +43,9 @@ def refused(invoke: Invoke, *words: str) -> str:
         ((*RUN, "--set", "broker.initial_cash=-1"), "initial_cash must be a positive"),
         ((*RUN, "--set", "nonsense"), "write table.field=value"),
         ((*RUN, "--set", "a=b"), "write table.field=value"),
+        ((*RUN, "--set", "strategy.units=many"), "takes 'units' as int, not as str: 'many'"),
+        ((*RUN, "--set", "strategy.units=2.5"), "takes 'units' as int, not as float: 2.5"),
+        ((*RUN, "--set", "strategy.units=true"), "takes 'units' as int, not as bool: True"),
         ((*RUN, "--set", "strategy.unit=5"), "Hold has no parameter 'unit'. Did you mean 'units'?"),
         ((*RUN, "--set", "commission.rate=0.001"), "'percent'"),
         ((*RUN, "--set", "commission.kind=percnt"), "Did you mean 'percent'?"),
@@ -260,3 +263,34 @@ def test_without_the_extra_it_says_how_to_install_it(missing: str) -> None:
     assert f"needs {missing}" in done.stderr
     assert "pip install 'ml4t-backtest[cli]'" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", [("run", "strategy.py", "--data"), ("check",)])
+def test_a_column_of_another_name_is_named_as_the_command_takes_it(
+    invoke: Invoke, command: tuple[str, ...]
+) -> None:
+    """What the library calls `columns={...}` is a field of [data]; what is said works."""
+    pl.read_parquet("prices.parquet").rename({"close": "clse"}).write_parquet("other.parquet")
+    found = invoke(*command, "other.parquet")
+    assert found.exit_code == 2
+    assert "Did you mean 'clse'" in found.stderr
+    assert "--set data.columns.close=NAME" in found.stderr
+    assert invoke(*command, "other.parquet", "--set", "data.columns.close=clse").exit_code == 0
+    pl.read_parquet("prices.parquet").drop("open", "high", "low").write_parquet("one.parquet")
+    found = invoke(*command, "one.parquet")
+    assert "--set data.price_column=NAME" in found.stderr
+    assert invoke(*command, "one.parquet", "--set", "data.price_column=close").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [("float", "2"), ("int | None", "2"), ("'float | None'", "2.5"), ("int | str", "word"),
+     ("list", "2"), ("object", "word"), ("bool", "true")],
+)  # fmt: skip
+def test_what_an_annotation_allows_is_taken(invoke: Invoke, annotation: str, value: str) -> None:
+    """An integer for a float, and anything where the annotation is more than numbers."""
+    text = STRATEGY.replace("units: int = 10", f"units: {annotation} = None")
+    text = text.replace("self.units)", "10)")
+    Path("strategy.py").write_text(text, encoding="utf-8")
+    found = invoke(*RUN, "--set", f"strategy.units={value}")
+    assert found.exit_code == 0, found.output

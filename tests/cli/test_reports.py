@@ -36,6 +36,19 @@ def test_a_kept_run_and_a_comparison_have_pages(invoke: Invoke) -> None:
     assert all(run_id in text for run_id in RunStore().frame()["run_id"])
 
 
+def test_a_kept_run_is_compared_with_an_asset_or_the_universe(invoke: Invoke) -> None:
+    """As `result.report` does; what is neither is refused with what there is."""
+    invoke(*RUN, "--save", "--name", "mine")
+    for benchmark, words in (("BBB", "BBB at its prices"), ("equal_weight", "in equal parts")):
+        found = invoke("report", "mine", "-o", "page.html", "--benchmark", benchmark)
+        assert found.exit_code == 0, found.output
+        assert words in Path("page.html").read_text(encoding="utf-8")
+    found = invoke("report", "mine", "--benchmark", "BBX")
+    assert found.exit_code == 2
+    assert "Did you mean 'BBB'" in found.stderr
+    assert "has no run 'BBX'" in found.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [(*RUN, "--save", "--report", "no/such/page.html"), ("compare", "a", "b", "--report", "."),

@@ -36,20 +36,39 @@ def test_list_shows_the_runs(invoke: Invoke) -> None:
         (first, 0.0038),
         (second, 0.0076),
     ]
+    assert [r["parameters"]["units"] for r in rows] == [10, 20]
+    assert rows[0]["versions"].keys() >= {"python", "polars"}
     assert "no runs of family 'x'" in invoke("runs", "list", "--family", "x").stdout
 
 
 def test_show_takes_an_id_its_beginning_a_name_and_a_folder(invoke: Invoke) -> None:
-    """All of them mean the same run."""
+    """All of them mean the same run; a copy outside the store knows nothing of trials."""
     (run_id,) = kept(invoke, 10)
     result = RunStore().load(run_id)
     result.save("elsewhere")
     texts = [run_id, run_id[:-3], "u10", "elsewhere", f"ml4t-runs/{run_id}"]
     pages = [invoke("runs", "show", text).stdout for text in texts]
+    copy = pages.pop(texts.index("elsewhere"))
+    assert copy.startswith(BacktestResult.load("elsewhere").summary())
+    assert "1 configuration of Hold in its store" not in copy
     assert all(page.startswith(result.summary()) for page in pages)
+    assert "1 configuration of Hold in its store" in pages[0]
+    pages.append(copy)
     assert all(result.fingerprint[:16] in page.splitlines()[-1] for page in pages)
     known = json.loads(invoke("runs", "show", "u10", "--json").stdout)
     assert known["settings"]["description"]["strategy"]["parameters"] == {"units": 10}
+
+
+def test_compare_says_that_runs_cover_different_times(invoke: Invoke) -> None:
+    """Of which settings know nothing: a file may have grown."""
+    (first,) = kept(invoke, 10)
+    invoke("run", "strategy.py", "--data", "prices.parquet", "--save", "--name", "late",
+           "--set", "data.start=2024-01-20")  # fmt: skip
+    lines = invoke("compare", first, "late").stdout.splitlines()
+    (period,) = [line for line in lines if line.startswith("period")]
+    assert "2024-01-01 to 2024-02-09" in period
+    assert "2024-01-20 to 2024-02-09" in period
+    assert not [line for line in lines if line.startswith("assets")]
 
 
 def test_compare_shows_what_differs(invoke: Invoke) -> None:

@@ -15,6 +15,8 @@ from ml4t.backtest.results.report.benchmark import resolve
 from ml4t.backtest.testing.markets import random_market
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ml4t.backtest.types.bars import Bars
 
 
@@ -103,6 +105,43 @@ def test_what_is_no_benchmark_is_refused(run: BacktestResult) -> None:
         resolve(run, pl.DataFrame({"timestamp": [dt.date(2024, 1, 1)], "a": [1.0], "b": [2.0]}))
     with pytest.raises(DataError, match="no positive value within the run"):
         resolve(run, pl.DataFrame({"timestamp": [dt.date(2050, 1, 1)], "close": [1.0]}))
+
+
+def test_a_table_of_many_assets_is_refused(run: BacktestResult) -> None:
+    """Nobody can know which of them is meant; equal rows are one."""
+    market = run.market().select("timestamp", "asset_id", "close")
+    with pytest.raises(DataError, match=r"several values at .* choose one asset"):
+        resolve(run, market)
+    one = market.filter(pl.col("asset_id") == "A01")
+    twice = resolve(run, pl.concat([one, one]))
+    np.testing.assert_array_equal(twice.equity["equity"], resolve(run, one).equity["equity"])
+
+
+def test_what_a_benchmark_does_not_cover_is_said(run: BacktestResult, tmp_path: Path) -> None:
+    """A curve that is level because nothing is known must not pass for one that earned nothing."""
+    closes = run.market(["A01"], ["close"]).select("timestamp", "close")
+    part = closes[3:-5]
+    first, last = part["timestamp"][0], part["timestamp"][-1]
+    words = (
+        f"benchmark begins on {first}, 3 sessions after the run and ends on {last}, "
+        "5 sessions before the run: its curve is level there."
+    )
+    assert resolve(run, part).lacks == words
+    assert resolve(run, closes).lacks == ""
+    assert words in run.plot("equity", benchmark=part).layout.meta["note"]
+    page = run.report(tmp_path / "page.html", benchmark=part).read_text(encoding="utf-8")
+    assert page.count(words) == 3  # with the figures, under the curve, and in its own data
+
+
+def test_days_of_a_benchmark_are_those_of_its_own_zone() -> None:
+    """Midnight in Tokyo is the afternoon before in UTC; the close must not come a day early."""
+    market = random_market(assets=1, sessions=30, seed=3)
+    result = BacktestEngine(market, strategy=Half()).run()
+    days = result.equity["timestamp"].cast(pl.Datetime("us"))
+    values = pl.Series("close", [50.0 + i for i in range(len(days))])
+    given = pl.DataFrame([days.dt.replace_time_zone("Asia/Tokyo"), values])
+    expected = 100_000 * values.to_numpy() / 50.0
+    np.testing.assert_allclose(resolve(result, given).equity["equity"], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["A00", "equal_weight"])

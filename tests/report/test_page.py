@@ -235,6 +235,11 @@ def test_signals_that_nobody_traded_on_are_judged_all_the_same(tmp_path: Path) -
 def test_a_run_without_a_trade_has_a_page(tmp_path: Path) -> None:
     """That says so."""
     result = BacktestEngine(ten_bars(), strategy=Idle()).run()
+    assert '<div class="row loud"><dt>orders</dt><dd>0 placed</dd>' in (
+        result.report(tmp_path / "idle.html").read_text(encoding="utf-8")
+    )
+    with pytest.raises(DataError, match="No trade was opened"):
+        result.by_signal("ml_pred")
     reader = read(result.report(tmp_path / "report.html", benchmark="equal_weight"))
     known = {attrs["id"]: text for attrs, text in reader.all("section")}
     assert "the run had no trades" in known["trades"]

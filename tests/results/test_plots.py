@@ -75,8 +75,10 @@ def test_an_unknown_kind_or_option_is_refused(run: BacktestResult) -> None:
         run.plot("equity", benchmrak="A00")
     with pytest.raises(ConfigError, match=r"theme 'drak'. Did you mean 'dark'"):
         run.plot(theme="drak")
-    with pytest.raises(ConfigError, match="window must be at least 2"):
-        run.plot("rolling", window=1)
+    for window in (1, 2.5, len(run.returns) + 1):
+        with pytest.raises(ConfigError, match="window must be a whole number of sessions"):
+            run.plot("rolling", window=window)
+    assert run.plot("rolling", window=len(run.returns)).data
     with pytest.raises(ConfigError, match="most must be at least 1"):
         run.plot("assets", most=0)
     with pytest.raises(DataError, match="'ml_perd'"):
@@ -260,6 +262,19 @@ def test_a_short_curve_keeps_the_extremes_of_every_strip(
         if known:
             seen = [y[i] for i in left if not np.isnan(y[i])]
             assert (min(seen), max(seen)) == (min(known), max(known))
+
+
+def test_a_gap_does_not_take_the_points_of_what_is_beside_it() -> None:
+    """Two weeks of minutes with half a year between them are drawn as finely as without it."""
+    whole = pl.Series(np.arange(20_000) * 60_000_000)
+    half_a_year = 180 * 86_400_000_000
+    times = pl.concat([whole[:10_000], whole[10_000:] + half_a_year]).cast(pl.Datetime("us"))
+    values = np.random.default_rng(1).normal(size=20_000)
+    values[12_345] = -99.0
+    drawn, plain = curve(times, values, 100), curve(whole.cast(pl.Datetime("us")), values, 100)
+    assert plain.shown >= 390
+    assert 200 <= drawn.shown <= 400  # strips are halved until too many would hold values
+    assert drawn.y.min() == -99.0
 
 
 def test_a_long_curve_says_how_much_it_shows() -> None:

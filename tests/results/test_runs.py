@@ -568,6 +568,26 @@ def test_a_lost_note_is_written_off(store: RunStore) -> None:
     assert store.trials("Hold") == 1
 
 
+# What was tried, where a reader looks
+
+
+def test_a_kept_run_says_how_many_were_tried(store: RunStore, tmp_path: Path) -> None:
+    """In its summary and, marked, on its page; a run outside a store knows of none."""
+    first = hold(1)
+    assert hold(1).tried is None
+    assert "trials" not in first.summary()
+    run_id = store.add(first)
+    assert first.tried == ("Hold", 1)
+    assert "1 configuration of Hold in its store\n" in first.summary()
+    store.remove(store.add(hold(2)))
+    again = store.load(run_id)
+    assert again.tried == ("Hold", 2)
+    words = "2 configurations of Hold in its store; the best of several flatters"
+    assert words in again.summary()
+    page = again.report(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f'<div class="row loud"><dt>trials</dt><dd>{words}</dd></div>' in page
+
+
 # Places that cannot be written
 
 

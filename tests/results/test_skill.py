@@ -169,6 +169,23 @@ def test_a_signal_that_is_the_future_has_a_coefficient_of_one(assets: int, horiz
         assert [row["mean"], row["low"], row["high"]] == pytest.approx([truth] * 3)
 
 
+def test_assets_that_never_meet_are_judged_over_time() -> None:
+    """Four assets, of which never more than two have bars: no ranking, but a figure."""
+    market = random_market(4, 80, seed=4, information=0.3)
+    days = market["timestamp"].unique().sort()
+    is_early = pl.col("asset_id").is_in(["A00", "A01"])
+    market = market.filter(is_early == (pl.col("timestamp") < days[40]))
+    (row,) = run(market).information_coefficient("ml_pred", [1]).to_dicts()
+    assert row["kind"] == "over time"
+    assert row["timestamps"] == 2 * 39
+    by_asset: list[float] = []
+    for asset in ("A00", "A01", "A02", "A03"):
+        pairs = [pair for pair in pairs_of(market, "ml_pred", 1) if pair[1] == asset]
+        x, y = ranks([pair[2] for pair in pairs]), ranks([pair[3] for pair in pairs])
+        by_asset.append(correlation(x, y) or math.nan)
+    assert row["mean"] == pytest.approx(np.mean(by_asset))
+
+
 @pytest.mark.parametrize("assets", [1, 8])
 def test_the_interval_of_noise_covers_zero(assets: int) -> None:
     """In about 95 of 100 markets, also where returns overlap and signals last."""

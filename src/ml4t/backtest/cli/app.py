@@ -172,7 +172,12 @@ def report(
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
     ] = Path("report.html"),
     benchmark: Annotated[
-        str | None, typer.Option("--benchmark", metavar="RUN", help="A run to compare with.")
+        str | None,
+        typer.Option(
+            "--benchmark",
+            metavar="WHAT",
+            help="What to compare with: an asset of the run, equal_weight, or another run.",
+        ),
     ] = None,
     title: Annotated[str | None, typer.Option("--title", help="The heading.")] = None,
     store: Store = STORE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from contextlib import contextmanager
@@ -25,10 +26,19 @@ _OTHERS = tuple(
     Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 
+# What the library calls an option of a feed is typed another way here.
+_FEED_OPTION = re.compile(r"\b(columns=\{|price_column=)")
+_FEED_HINT = (
+    "  Of prices, options are fields of [data]: --set data.columns.close=NAME, or "
+    "--set data.price_column=NAME where there is one price a bar."
+)
+
 
 @contextmanager
 def answered(*, full: bool = False) -> Iterator[None]:
-    """Turn errors of this library into a message and an exit code; others are bugs, and raised.
+    """Turn errors of this library and of files into a message and an exit code.
+
+    Others are bugs, and raised.
 
     Args:
         full: Show the whole traceback, too.
@@ -38,6 +48,11 @@ def answered(*, full: bool = False) -> Iterator[None]:
     except BacktestError as error:
         show(error, full=full)
         raise typer.Exit(exit_code(error)) from error
+    except OSError as error:  # a full disk, a folder that is not ours: no bug of anybody
+        if full:
+            raise
+        tell(f"Error: {error}.", "bold red")
+        raise typer.Exit(REFUSED) from error
     except KeyboardInterrupt as stop:
         tell("Interrupted.", "yellow")
         raise typer.Exit(INTERRUPTED) from stop
@@ -55,6 +70,8 @@ def show(error: BacktestError, *, full: bool = False) -> None:
     if full:
         screen.print(Text("".join(traceback.format_exception(error))), soft_wrap=True)
     screen.print(Text("Error: ", style="bold red") + Text(str(error)), soft_wrap=True)
+    if error.hook is None and _FEED_OPTION.search(str(error)):
+        screen.print(Text(_FEED_HINT), soft_wrap=True)
     facts = [("hook", error.hook), ("time", error.timestamp), ("asset", error.asset_id)]
     known = [f"{name} {value}" for name, value in facts if value is not None]
     if known:

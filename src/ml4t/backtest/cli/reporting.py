@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from ml4t.backtest.cli.screen import say
 from ml4t.backtest.cli.showing import find
+from ml4t.backtest.errors import ConfigError, did_you_mean
 from ml4t.backtest.results.charts import style
 from ml4t.backtest.results.comparison import compare
 from ml4t.backtest.results.report import page
+from ml4t.backtest.results.report.benchmark import EQUAL_WEIGHT
 
 if TYPE_CHECKING:
     import os
@@ -28,9 +30,13 @@ def check(path: str | os.PathLike[str]) -> None:
     style.plotly()
 
 
-def write(result: BacktestResult, path: str | os.PathLike[str]) -> None:
-    """Write the page of a run, and say where it is."""
-    _say(result.report(path))
+def write(result: BacktestResult, path: str | os.PathLike[str]) -> str:
+    """Write the page of a run.
+
+    Returns:
+        Where it is, in words.
+    """
+    return _where(result.report(path))
 
 
 def report(text: str, path: Path, *, store: str, benchmark: str | None, title: str | None) -> None:
@@ -40,13 +46,26 @@ def report(text: str, path: Path, *, store: str, benchmark: str | None, title: s
         text: The run.
         path: The file.
         store: The folder of the run store.
-        benchmark: Another run, to compare with.
+        benchmark: What to compare with: an asset of the run, "equal_weight", or another run.
         title: The heading.
     """
     check(path)
     name, result = find(text, store)
-    other = None if benchmark is None else find(benchmark, store)[1]
+    other = None if benchmark is None else _other(benchmark, result, store)
     _say(result.report(path, benchmark=other, title=title or name))
+
+
+def _other(text: str, result: BacktestResult, store: str) -> str | BacktestResult:
+    """What a run is compared with; names of its own come first."""
+    if text == EQUAL_WEIGHT or text in result.record.asset_ids:
+        return text
+    try:
+        return find(text, store)[1]
+    except ConfigError as error:
+        raise ConfigError(
+            f"--benchmark takes an asset of the run, {EQUAL_WEIGHT}, or a run. Among assets: "
+            f"{did_you_mean(text, [*result.record.asset_ids, EQUAL_WEIGHT])} Among runs: {error}"
+        ) from error
 
 
 def report_comparison(results: Mapping[str, BacktestResult], path: Path) -> None:
@@ -55,4 +74,8 @@ def report_comparison(results: Mapping[str, BacktestResult], path: Path) -> None
 
 
 def _say(path: Path) -> None:
-    say(f"Report: {path}", "green")
+    say(_where(path), "green")
+
+
+def _where(path: Path) -> str:
+    return f"Report: {path}"

@@ -17,9 +17,12 @@ from ml4t.backtest.cli import failures, reporting
 from ml4t.backtest.cli.arguments import STORE
 from ml4t.backtest.cli.screen import console, say, say_page, tell
 from ml4t.backtest.errors import BacktestError
+from ml4t.backtest.results.places import check_writable
 from ml4t.backtest.results.runs import RunStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ml4t.backtest.description import RunDescription
     from ml4t.backtest.results.result import BacktestResult
 
@@ -56,13 +59,19 @@ def run(description: RunDescription, *, full: bool = False) -> None:
                 _interrupted(getattr(stop, "result", None), description)
                 raise typer.Exit(failures.INTERRUPTED) from stop
             stopper.end()
-            say_page(result.summary())
-            _keep(result, description)
+            kept: list[str] = []
+            try:  # before a word is printed: whoever reads may be gone after the first line
+                kept.extend(_keep(result, description))
+            finally:
+                say_page(result.summary())
+                for line in kept:
+                    say(line, "green")
 
 
 def _check_output(description: RunDescription) -> None:
     """What could not be kept or written after a long run is refused before it."""
-    store_of(description)
+    if store := store_of(description):
+        check_writable(store.folder)
     if description.output.report is not None:
         reporting.check(description.output.report)
 
@@ -151,12 +160,12 @@ class _Bar:
 # -- keeping -----------------------------------------------------------------------------------
 
 
-def _keep(result: BacktestResult, description: RunDescription) -> None:
-    """Save and report, when the description asks for it."""
+def _keep(result: BacktestResult, description: RunDescription) -> Iterator[str]:
+    """Save and report, when the description asks for it; what was done, in words."""
     if store := store_of(description):
-        say(f"Kept as {_add(result, description, store)} in {store.folder}.", "green")
+        yield f"Kept as {_add(result, description, store)} in {store.folder}."
     if description.output.report is not None:
-        reporting.write(result, description.output.report)
+        yield reporting.write(result, description.output.report)
 
 
 def store_of(description: RunDescription) -> RunStore | None:

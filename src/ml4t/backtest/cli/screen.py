@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -16,14 +17,26 @@ if TYPE_CHECKING:
 
 # What is piped into a file or another program is never wrapped.
 _PIPED_WIDTH = 10_000
+# 128 and the number of SIGPIPE.
+READER_GONE = 141
 # Values up to this length are never broken.
 _WORD = 24
 _NUMBER = re.compile(r"[+-]?[\d,]+(\.\d+)?(e[+-]?\d+)?%?")
 
 
+class _Console(Console):
+    """A console whose reader may leave early, as `head` does."""
+
+    def on_broken_pipe(self) -> None:
+        """End with the code that shells give to what a closed pipe ended, which is no failure."""
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+        raise SystemExit(READER_GONE)
+
+
 def console(*, stderr: bool = False) -> Console:
     """The output or the error stream, as it is now; rich honours NO_COLOR and dumb terminals."""
-    found = Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+    found = _Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
     if not found.is_terminal:
         found.width = _PIPED_WIDTH
     return found

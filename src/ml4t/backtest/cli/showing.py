@@ -9,6 +9,7 @@ import msgspec
 
 from ml4t.backtest.cli.screen import as_text, say, say_page, show_table
 from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.results import summary
 from ml4t.backtest.results.result import BacktestResult
 from ml4t.backtest.results.runs import RunStore
 from ml4t.backtest.results.runs_tables import MAIN_FIGURES
@@ -20,6 +21,7 @@ _MANIFEST = "manifest.json"
 _SHARES = frozenset(
     {"total_return", "cagr", "volatility", "max_drawdown", "exposure", "hit_rate", "time_in_market"}
 )
+_JSON = ("parameters", "versions")
 _LISTED = ("total_return", "sharpe", "max_drawdown", "trades")
 
 
@@ -35,9 +37,11 @@ def find(text: str, store: str) -> tuple[str, BacktestResult]:
         DataError: Its folder is damaged.
     """
     folder = Path(text).expanduser()
-    if (folder / _MANIFEST).is_file():
+    if folder.is_dir() and folder.absolute().parent == RunStore(store).folder:
+        text = folder.name  # the store knows more of it than the folder: its trials
+    elif (folder / _MANIFEST).is_file():
         return folder.name or text, BacktestResult.load(folder)
-    if folder.is_dir():
+    elif folder.is_dir():
         raise ConfigError(f"The folder {text} holds no saved result.")
     runs = _store(store)
     run_id = runs.find(text)
@@ -69,7 +73,11 @@ def compare(texts: Sequence[str], *, store: str) -> dict[str, BacktestResult]:
     """
     found = [find(text, store) for text in texts]
     names = [name for name, _ in found]
-    settings = [_flat(_own_settings(result)) for _, result in found]
+    settings = [
+        {"period": summary.span(result), "assets": summary.some(sorted(result.record.asset_ids))}
+        | _flat(_own_settings(result))
+        for _, result in found
+    ]
     places = dict.fromkeys(place for flat in settings for place in flat)
     different = [p for p in places if len({as_text(flat.get(p)) for flat in settings}) > 1]
     if different:
@@ -125,7 +133,8 @@ def list_runs(*, store: str, family: str | None, as_json: bool) -> None:
         frame = frame.filter(frame["family"] == family)
     rows = frame.iter_rows(named=True)
     if as_json:
-        say(msgspec.json.format(msgspec.json.encode(list(rows)), indent=2).decode())
+        plain = [row | {name: _decoded(row[name]) for name in _JSON} for row in rows]
+        say(msgspec.json.format(msgspec.json.encode(plain), indent=2).decode())
         return
     if frame.is_empty():
         say("There are no runs." if family is None else f"There are no runs of family {family!r}.")
@@ -144,6 +153,11 @@ def list_runs(*, store: str, family: str | None, as_json: bool) -> None:
             for row in rows
         ],
     )
+
+
+def _decoded(text: str | None) -> Any:
+    """What a column of JSON holds, so that a reader need not parse twice."""
+    return None if text is None else msgspec.json.decode(text)
 
 
 def show_run(text: str, *, store: str, as_json: bool) -> None:

@@ -87,9 +87,11 @@ bps = 2
 # kind = "margin"  # unleveraged, cash, overdraft
 # initial = 0.5
 
-# [matching]  # orders one after another, as other engines do
+# How orders go through a bar: all at once, or one after another.
+# [matching]
 # kind = "one_by_one"
 
+# By default money is asked for when an order fills; with this, before it may trade at all.
 # [admission]
 # kind = "cash_at_submission"
 

@@ -214,7 +214,9 @@ class RunDescription:
             DataError: A file is not there.
         """
         if not self.data.paths:
-            raise ConfigError("There is no data to run on: give it with --data, or [data] path.")
+            raise ConfigError(
+                "There is no data: name its file (behind --data for a run), or [data] path."
+            )
         return [self._feed(path) for path in self.data.paths]
 
     def clock_options(self) -> dict[str, Any]:

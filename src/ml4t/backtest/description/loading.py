@@ -131,6 +131,10 @@ def find_class(module: ModuleType, path: Path, class_name: str | None) -> type[S
     return next(iter(own.values()))
 
 
+# What an annotation stands for, and what may be given for it.
+_NUMBERS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,)}
+
+
 def _made(kind: type[Strategy], parameters: dict[str, Any]) -> Strategy:
     arguments, attributes = _sorted_parameters(kind, parameters)
     try:
@@ -176,4 +180,26 @@ def _sorted_parameters(
             f"{', '.join(f'strategy.{name}=...' for name in missing)} with --set, or in "
             "[strategy.parameters]."
         )
+    for parameter in taken:
+        if parameter.name in arguments:
+            _check_type(kind, parameter, arguments[parameter.name])
     return arguments, attributes
+
+
+def _check_type(kind: type[Strategy], parameter: inspect.Parameter, value: Any) -> None:
+    """Refuse a word for a number where the strategy says that it takes numbers alone.
+
+    Otherwise it would fail at some bar, as an error of the strategy. An annotation that is more
+    than numbers is left to the strategy.
+    """
+    annotation = parameter.annotation
+    named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    wanted = {part.strip() for part in named.split("|")}
+    if not wanted <= _NUMBERS.keys() | {"None"} or wanted == {"None"}:
+        return
+    allowed = {taken for name in wanted - {"None"} for taken in _NUMBERS[name]}
+    if type(value) not in allowed:
+        raise ConfigError(
+            f"{kind.__name__} takes {parameter.name!r} as {named}, not as "
+            f"{type(value).__name__}: {value!r}."
+        )

@@ -17,6 +17,8 @@ def by_signal(trades: pl.DataFrame, name: str, buckets: int) -> pl.DataFrame:
     if buckets < 1:
         raise ConfigError(f"buckets must be at least 1, not {buckets}.")
     known = [c.removeprefix(_PREFIX) for c in trades.columns if c.startswith(_PREFIX)]
+    if not known and trades.is_empty():
+        raise DataError(f"No trade was opened, so there is nothing to group by {name!r}.")
     if name not in known:
         raise DataError(f"There is no signal {name!r} on the trades. {did_you_mean(name, known)}")
     trades = trades.rename({f"{_PREFIX}{name}": "value"})

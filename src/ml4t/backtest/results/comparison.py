@@ -60,6 +60,14 @@ def _numbered(results: list[BacktestResult]) -> list[str]:
     ]
 
 
+def _correlation(mine: pl.DataFrame, other: pl.DataFrame) -> float | None:
+    """Of returns on the sessions that both have."""
+    values = mine.join(other, on="session").select("return", "return_right").drop_nans().to_numpy()
+    if len(values) < 3 or not (values.std(axis=0) > 0.0).all():  # noqa: PLR2004  two are a line
+        return None
+    return float(np.corrcoef(values, rowvar=False)[0, 1])
+
+
 class Comparison:
     """Results side by side; made by `compare`.
 
@@ -82,23 +90,14 @@ class Comparison:
         )
 
     def correlation(self) -> pl.DataFrame:
-        """Correlation of session returns, on the sessions that all have: `name`, and a column each.
+        """Correlation of session returns, on the sessions that two have: `name`, a column each.
 
         Null where fewer than three sessions are shared, or returns do not vary.
         """
-        joined = None
-        for i, result in enumerate(self.results.values()):
-            own = result.returns.select("session", pl.col("return").alias(str(i)))
-            joined = own if joined is None else joined.join(own, on="session", how="inner")
-        assert joined is not None
-        values = joined.drop("session").drop_nans().to_numpy()
-        n = len(self.results)
-        matrix = np.full((n, n), np.nan)
-        varies = values.std(axis=0) > 0.0 if len(values) > 2 else np.zeros(n, dtype=bool)  # noqa: PLR2004
-        matrix[np.ix_(varies, varies)] = np.corrcoef(values[:, varies], rowvar=False)
+        own = [result.returns.select("session", "return") for result in self.results.values()]
         columns = {
-            name: pl.Series(matrix[:, i], dtype=pl.Float64).fill_nan(None)
-            for i, name in enumerate(self.results)
+            name: pl.Series([_correlation(mine, other) for mine in own], dtype=pl.Float64)
+            for name, other in zip(self.results, own, strict=True)
         }
         return pl.DataFrame({"name": list(self.results), **columns})
 

@@ -12,6 +12,7 @@ import polars as pl
 import polars.selectors as cs
 
 from ml4t.backtest.errors import ConfigError, did_you_mean
+from ml4t.backtest.results.places import write_parquet
 
 if TYPE_CHECKING:
     import os
@@ -86,7 +87,7 @@ def csv(result: _Frames, folder: str | os.PathLike[str], *, overwrite: bool) -> 
 
 def parquet(result: _Frames, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
     """See `BacktestResult.export_parquet`."""
-    return _export(result, folder, ".parquet", lambda f, path: f.write_parquet(path), overwrite)
+    return _export(result, folder, ".parquet", write_parquet, overwrite)
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:

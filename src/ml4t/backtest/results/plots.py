@@ -60,7 +60,11 @@ def equity(
         found = benchmark if is_found else benchmarks.resolve(result, benchmark)
         name = f"{found.name} (benchmark)" if found.name in curves else found.name
         curves[name] = found.equity
-    return money.equity(curves, log=log, points=points)
+    figure = money.equity(curves, log=log, points=points)
+    if benchmark is not None:
+        meta = figure.layout.meta
+        figure.layout.meta = {**meta, "note": f"{meta['note']} {found.lacks}".strip()}
+    return figure
 
 
 def drawdown(result: BacktestResult, *, points: int = POINTS) -> Any:
@@ -80,10 +84,15 @@ def calendar(result: BacktestResult, *, years: int = 10) -> Any:
 
 def rolling(result: BacktestResult, *, window: int | None = None, points: int = POINTS) -> Any:
     """Sharpe ratio and volatility of the sessions before each."""
+    sessions = len(result.returns)
     if window is None:
-        window = max(2, min(WINDOW, len(result.returns) // 3))
-    if window < 2:  # noqa: PLR2004  a spread needs two
-        raise ConfigError(f"window must be at least 2 sessions, not {window}.")
+        window = max(2, min(WINDOW, sessions // 3))
+    elif window != int(window) or not 2 <= window <= sessions:  # noqa: PLR2004  a spread needs two
+        raise ConfigError(
+            f"window must be a whole number of sessions, at least 2 and at most the {sessions:,} "
+            f"of the run, not {window}."
+        )
+    window = int(window)
     frame = series.rolling(result.returns, window, result.periods_per_year)
     return money.rolling(frame, window=window, points=points)
 

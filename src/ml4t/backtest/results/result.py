@@ -34,7 +34,14 @@ class BacktestResult:
     Start with `summary()`; ask `explain(asset_id, at)` about a trade, or about the absence of
     one; keep the result with `save(folder)`. Every figure of `metrics` is defined in the module
     of that name.
+
+    Attributes:
+        tried: The family of a run that a `RunStore` keeps, and how many configurations of it had
+            been tried when the run was added or loaded; None outside a store. The summary and
+            the report say it.
     """
+
+    tried: tuple[str, int] | None = None
 
     def __init__(
         self, record: RunRecord, *, clock: Clock | None = None, strategy: type | None = None
@@ -403,8 +410,9 @@ class BacktestResult:
         Splits among `actions=` are no returns; dividends are not counted.
 
         Timestamps with fewer than three assets, or where all signals or all returns are equal,
-        are skipped. A market of one or two assets is judged over time: the rank correlation of
-        an asset's signals with its returns, of two assets their mean.
+        are skipped. A market of which never more than two assets have the signal at one time is
+        judged over time: the rank correlation of an asset's signals with its returns, of several
+        assets their mean, weighted by their bars.
 
         Returns of longer horizons overlap, so neighbouring values depend on each other. The
         standard error allows for it (Newey and West, with the lag of `intervals.overlap_lag`),
@@ -641,7 +649,7 @@ class BacktestResult:
         Raises:
             ConfigError: Plotly is not installed, the folder does not exist, or `benchmark` is
                 none of these.
-            DataError: The benchmark does not reach into the run.
+            DataError: The benchmark does not reach into the run, or has several values at one time.
         """
         from ml4t.backtest.results.report import page
 

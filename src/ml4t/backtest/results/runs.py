@@ -114,6 +114,7 @@ class RunStore:
             runs_entry.write(folder, note, code)
             final = self._settle(folder, result)
             self._tally.add(note)
+        result.tried = (note.family, self.trials(note.family))
         stamp = runs_entry.stamp_of(final)
         if stamp is not None:  # else it was removed already
             self._index.write([(stamp, runs_entry.read(final, prove=False))])
@@ -233,7 +234,7 @@ class RunStore:
                 f"{text!r} means {len(meant)} runs. Give more of the id: {', '.join(meant[:12])}"
                 f"{', ...' if len(meant) > 12 else '.'}"  # noqa: PLR2004  as many as others show
             )
-        known = [*found, *{entry.name for entry in found.values() if entry.name}]
+        known = dict.fromkeys([*found, *(e.name for e in found.values() if e.name)])
         raise ConfigError(
             f"The run store '{self.folder}' has no run {text!r}. {did_you_mean(text, known)}"
         )
@@ -254,7 +255,10 @@ class RunStore:
             raise ConfigError(f"Another process has removed the run {folder.name!r}.")
         if entry.problem is not None:
             raise DataError(entry.problem)
-        return BacktestResult.load(folder)
+        result = BacktestResult.load(folder)
+        if entry.note is not None:
+            result.tried = (entry.note.family, self.trials(entry.note.family))
+        return result
 
     def show(self, run_id: str) -> dict[str, Any]:
         """All that is known of a run without its frames.

@@ -49,7 +49,9 @@ def information_coefficient(
         _check_horizon(horizon)
     frame = _by_asset(market, signal=_number(market, name))
     known = frame.filter(pl.col("signal").is_not_null())
-    is_across = known["asset"].n_unique() >= LEAST_ASSETS
+    # Not how many assets there are: those of different years never meet.
+    together = known.group_by("timestamp").len()["len"]
+    is_across = bool((together >= LEAST_ASSETS).any())
     measure = _across if is_across else _over_time
     rows = [
         {

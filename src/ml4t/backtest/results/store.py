@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.errors import ConfigError, DataError
+from ml4t.backtest.results.places import write_parquet
 from ml4t.backtest.results.record import FRAMES, RunRecord, normalised
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _check_replaceable(folder: Path) -> None:
 
 def _write(frame: pl.DataFrame, folder: Path, name: str) -> _File:
     path = folder / f"{name}.parquet"
-    frame.write_parquet(path)
+    write_parquet(frame, path)
     return _File(rows=frame.height, sha256=_sha256(path))
 
 

@@ -250,9 +250,17 @@ def trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
         yield "corporate actions", _actions(result.record.counts)
     yield from _signal_rows(result)
     if left_out := _left_out(result):
-        yield "columns left out", f"{_some(left_out, 8)}; the strategy did not see them"
+        yield "columns left out", f"{some(left_out, 8)}; the strategy did not see them"
     per_year = f"{result.periods_per_year:g} ({result.periods_origin})"
     yield "periods per year", per_year
+    if result.tried is not None:
+        yield "trials", _trials(*result.tried)
+
+
+def _trials(family: str, n: int) -> str:
+    """Whoever shows the best of many has to say of how many."""
+    known = f"{count(n, 'configuration')} of {family} in its store"
+    return known if n == 1 else f"{known}; the best of several flatters"
 
 
 # Assumptions that most runs leave as they are, and what they are then.
@@ -309,7 +317,7 @@ def _account_rows(counts: Mapping[str, int], orders: pl.DataFrame) -> Iterator[t
 def _limits(result: BacktestResult) -> str:
     """The limits that were set, and whether a loss stopped the strategy."""
     limits = result.settings["limits"].items()
-    said = ", ".join(f"{k} {_some(v) if isinstance(v, list) else value_text(v)}" for k, v in limits)
+    said = ", ".join(f"{k} {some(v) if isinstance(v, list) else value_text(v)}" for k, v in limits)
     halts = result.record.counts.get("limit_halts", 0)
     if halts:
         lines = result.logs.filter(pl.col("message").str.starts_with("limit: halted"))
@@ -381,7 +389,7 @@ def _stale(result: BacktestResult) -> str:
     share = stale["share_of_equity"].abs().max()
     return (
         f"{count(stale['asset_id'].n_unique(), 'asset')} held without a bar for {long}: "
-        f"{_some(stale['asset_id'].unique(maintain_order=True).to_list())}; "
+        f"{some(stale['asset_id'].unique(maintain_order=True).to_list())}; "
         f"at most {percent(float(share))} of equity each"  # type: ignore[arg-type]
     )
 
@@ -399,7 +407,8 @@ def _actions(counts: Mapping[str, int]) -> str:
     return f"{counts['actions_applied']:,} took effect{outside}{doubt}"
 
 
-def _some(names: list[str], most: int = 5) -> str:
+def some(names: list[str], most: int = 5) -> str:
+    """The first names of a list, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -428,7 +437,7 @@ def _order_rows(result: BacktestResult) -> Iterator[tuple[str, str]]:
             yield f"  {name}", _reasons(found[name]) + _clipping(name, found[name])
     if len(found["left open"]):
         assets = found["left open"]["asset_id"].unique(maintain_order=True).to_list()
-        yield "  left open", f"at the end of the run: {_some(assets)}"
+        yield "  left open", f"at the end of the run: {some(assets)}"
 
 
 def _clipping(name: str, orders: pl.DataFrame) -> str:

@@ -7,6 +7,9 @@ import numpy as np
 import polars as pl
 
 BUCKETS = 1_000
+_EXACT = 2**63
+# A gap that is 2 ** 20 times as long as all the rest is as fine as anybody looks.
+_HALVINGS = 20
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -38,7 +41,9 @@ class Curve(msgspec.Struct, frozen=True):
         )
 
 
-def m4(times: np.ndarray, values: np.ndarray, buckets: int = BUCKETS) -> np.ndarray:
+def m4(
+    times: np.ndarray, values: np.ndarray, buckets: int = BUCKETS, strips: int | None = None
+) -> np.ndarray:
     """Positions of the first, lowest, highest and last value of each strip of time.
 
     A line through them covers the same pixels as one through all points, on a screen not wider
@@ -47,10 +52,12 @@ def m4(times: np.ndarray, values: np.ndarray, buckets: int = BUCKETS) -> np.ndar
     Args:
         times: int64, increasing.
         values: As many; NaN is never an extreme.
-        buckets: Strips of equal length.
+        buckets: How many strips may hold values.
+        strips: How many there are, of equal length; as many by default.
 
     Returns:
-        Increasing positions, at most four a strip; all of them when there are not more than that.
+        Increasing positions, at most four a strip that holds any; all of them when there are not
+        more than that.
 
     Source:
         U. Jugel, Z. Jerzak, G. Hackenbroich, V. Markl, 2014, M4: A Visualization-Oriented Time
@@ -59,7 +66,7 @@ def m4(times: np.ndarray, values: np.ndarray, buckets: int = BUCKETS) -> np.ndar
     n = len(times)
     if n <= 4 * buckets:
         return np.arange(n)
-    strip = (times - times[0]) * buckets // (times[-1] - times[0] + 1)
+    strip = _strip(times, buckets if strips is None else strips)
     starts = np.flatnonzero(np.diff(strip, prepend=-1))
     sizes = np.diff(starts, append=n)
     kept = [starts, starts + sizes - 1]
@@ -69,15 +76,41 @@ def m4(times: np.ndarray, values: np.ndarray, buckets: int = BUCKETS) -> np.ndar
     return np.unique(np.concatenate(kept))
 
 
+def _strip(times: np.ndarray, strips: int) -> np.ndarray:
+    """Which strip each time lies in."""
+    since, span = times - times[0], int(times[-1] - times[0]) + 1
+    if span * strips < _EXACT:
+        found = since * strips // span
+    else:
+        found = np.minimum(since / (span / strips), strips - 1)
+    return np.asarray(found, dtype=np.int64)
+
+
+def _strips(times: np.ndarray, buckets: int) -> int:
+    """How many strips there must be, so that as many as may hold values do.
+
+    Half a year between two weeks of minutes leaves most strips empty, and would leave the minutes
+    a handful of points.
+    """
+    strips = buckets
+    for _ in range(_HALVINGS):
+        if np.count_nonzero(np.diff(_strip(times, 2 * strips))) >= buckets:
+            break
+        strips *= 2
+    return strips
+
+
 def curve(times: pl.Series, values: np.ndarray, buckets: int = BUCKETS) -> Curve:
     """A curve of at most four points a strip.
 
     Args:
         times: Increasing; dates or datetimes.
         values: As many numbers.
-        buckets: Strips of equal length.
+        buckets: How many strips of equal length may hold values.
     """
-    kept = m4(times.to_physical().cast(pl.Int64).to_numpy(), values, buckets)
+    physical = times.to_physical().cast(pl.Int64).to_numpy()
+    strips = _strips(physical, buckets) if len(times) > 4 * buckets else buckets
+    kept = m4(physical, values, buckets, strips)
     return Curve(x=time_labels(times.gather(kept)), y=values[kept], of=len(times))
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
 from ml4t.backtest.results import skill
-from ml4t.backtest.results.summary import span, strategy
+from ml4t.backtest.results.summary import count, span, strategy
 
 if TYPE_CHECKING:
     from ml4t.backtest.results.result import BacktestResult
@@ -25,11 +25,13 @@ class Benchmark(msgspec.Struct, frozen=True):
         name: What to call it.
         equity: timestamp (those of the run), equity.
         note: What it leaves out.
+        lacks: Which part of the run it says nothing of; empty when it has all of it.
     """
 
     name: str
     equity: pl.DataFrame
     note: str
+    lacks: str = ""
 
     def returns(self, result: BacktestResult) -> pl.DataFrame:
         """Returns of the run's sessions: session, equity, return."""
@@ -53,7 +55,7 @@ def resolve(result: BacktestResult, benchmark: Any) -> Benchmark:
 
     Raises:
         ConfigError: It is none of these.
-        DataError: It does not reach into the run.
+        DataError: It does not reach into the run, or has several values at one time.
     """
     from ml4t.backtest.results.result import BacktestResult
 
@@ -133,6 +135,7 @@ def _fitted(result: BacktestResult, name: str, frame: pl.DataFrame, note: str) -
     """
     own = result.record.equity.select("timestamp", "session")
     curve = frame.filter(pl.col("equity").is_finite()).sort("timestamp")
+    _check_single(name, curve)
     if _is_daily(curve["timestamp"]) or _is_daily(own["timestamp"]):
         values = _by_day(own, curve)
     else:
@@ -143,7 +146,33 @@ def _fitted(result: BacktestResult, name: str, frame: pl.DataFrame, note: str) -
             f"The benchmark {name!r} has no positive value within the run, {span(result)}."
         )
     equity = pl.Series("equity", filled / filled[0] * result.initial_cash)
-    return Benchmark(name=name, equity=own.select("timestamp", equity), note=note)
+    lacks = _uncovered(name, own["session"], curve["timestamp"])
+    return Benchmark(name, own.select("timestamp", equity), note, lacks)
+
+
+def _check_single(name: str, curve: pl.DataFrame) -> None:
+    """Refuse several values at one time: a table of many assets is no curve."""
+    repeated = curve.unique().filter(pl.col("timestamp").is_duplicated()).sort("timestamp")
+    if repeated.height:
+        at = repeated["timestamp"][0]
+        values = repeated.filter(pl.col("timestamp") == at)["equity"].sort().head(2).to_list()
+        raise DataError(
+            f"The benchmark {name!r} has several values at {at}, such as {values[0]:g} and "
+            f"{values[1]:g}. Give one row a time: choose one asset of a table that has many."
+        )
+
+
+def _uncovered(name: str, sessions: pl.Series, times: pl.Series) -> str:
+    """What part of the run the benchmark says nothing of; it is level there."""
+    known = sessions.unique().sort()
+    begins, ends = times.dt.date()[0], times.dt.date()[-1]
+    early, late = (known < begins).sum(), (known > ends).sum()
+    said = []
+    if early:
+        said.append(f"begins on {begins}, {count(early, 'session')} after the run")
+    if late:
+        said.append(f"ends on {ends}, {count(late, 'session')} before the run")
+    return f"{name} {' and '.join(said)}: its curve is level there." if said else ""
 
 
 def _is_daily(times: pl.Series) -> bool:
@@ -153,7 +182,7 @@ def _is_daily(times: pl.Series) -> bool:
 
 
 def _by_day(own: pl.DataFrame, curve: pl.DataFrame) -> pl.Series:
-    days = curve.group_by(pl.col("timestamp").cast(pl.Date).alias("session")).agg(
+    days = curve.group_by(pl.col("timestamp").dt.date().alias("session")).agg(
         pl.col("equity").last()
     )
     joined = own.select("session").join_asof(

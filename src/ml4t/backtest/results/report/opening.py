@@ -112,6 +112,8 @@ def _rows(result: BacktestResult) -> Iterator[tuple[str, list[str], bool]]:
     for label, lines in trust_rows(result):
         said = " ".join(lines)
         odd = label in _UNLESS_NONE and said != "none"
+        odd = odd or (label == "trials" and result.tried is not None and result.tried[1] > 1)
+        odd = odd or (label == "orders" and said.startswith("0 placed"))
         lacking = label == "signals taken" and ("missing" in said or "no bar" in said)
         yield label, lines, bool(_LOUD.search(said)) or label in _AGAINST or odd or lacking
 
@@ -185,7 +187,7 @@ def _relative(draft: Draft) -> str:
     own = draft.result.returns["return"].to_numpy()
     other = draft.benchmark.returns(draft.result)["return"].to_numpy()
     both = np.isfinite(own) & np.isfinite(other)
-    words = draft.benchmark.note
+    words = f"{draft.benchmark.note} {draft.benchmark.lacks}".strip()
     if both.sum() > 2 and own[both].std() > 0.0 and other[both].std() > 0.0:  # noqa: PLR2004
         matrix = np.cov(own[both], other[both])
         beta = float(matrix[0, 1] / matrix[1, 1])

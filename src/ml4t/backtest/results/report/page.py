@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.results import summary
 from ml4t.backtest.results.charts import style
+from ml4t.backtest.results.places import check_writable
 from ml4t.backtest.results.report import benchmark as benchmarks
 from ml4t.backtest.results.report import money, opening, prices, signals, trades
 from ml4t.backtest.results.report.draft import Draft
@@ -55,13 +56,14 @@ def checked(path: str | os.PathLike[str]) -> Path:
     """The absolute path of a page that can be written there.
 
     Raises:
-        ConfigError: It is a folder, or lies in none.
+        ConfigError: It is a folder, or lies in none, or in one that cannot be written.
     """
     target = Path(path).expanduser().absolute()
     if target.is_dir():
         raise ConfigError(f"{target} is a folder. Name a file, such as {target / 'report.html'}.")
     if not target.parent.is_dir():
         raise ConfigError(f"The folder {target.parent} does not exist. Create it first.")
+    check_writable(target.parent)
     return target
 
 

@@ -12,9 +12,11 @@ from ml4t.backtest.results.report.html import Column, number, paragraph, table, 
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Hashable
     from pathlib import Path
 
     from ml4t.backtest.results.comparison import Comparison
+    from ml4t.backtest.results.result import BacktestResult
 
 
 def write(comparison: Comparison, path: str | os.PathLike[str], *, title: str | None) -> Path:
@@ -44,13 +46,33 @@ def _names(comparison: Comparison, *, is_number: bool) -> list[Column]:
 
 def _trust(comparison: Comparison) -> Section:
     """The rows of all runs; those that differ are what to look at."""
-    known = [dict(opening.trust_rows(result)) for result in comparison.results.values()]
+    results = list(comparison.results.values())
+    grounds = [_ground(result) for result in results]
+    known = [
+        {label: [shown] for label, (_, shown) in ground.items()} | dict(opening.trust_rows(result))
+        for ground, result in zip(grounds, results, strict=True)
+    ]
     labels = list(dict.fromkeys(label for rows in known for label in rows))
     rows = [[label, *(" ".join(run.get(label, ["\u2013"])) for run in known)] for label in labels]
     columns = [Column("Assumption", is_number=False), *_names(comparison, is_number=False)]
     words = paragraph("Runs that assume different things do not compare; look here first.")
+    odd = [label for label in grounds[0] if len({ground[label][0] for ground in grounds}) > 1]
+    if odd:
+        words += paragraph(f"Different here: {', '.join(odd)}.", "alarm")
     body = words + table("How far to trust them", columns, rows, "wrapped")
     return Section("trust", "How far to trust them", "Trust", body)
+
+
+def _ground(result: BacktestResult) -> dict[str, tuple[Hashable, str]]:
+    """What two runs must share before a difference of their figures means anything: also shown."""
+    period, assets = summary.span(result), sorted(result.record.asset_ids)
+    currency = str(result.settings.get("currency", "\u2013"))
+    return {
+        "period": (period, period),
+        "assets": (tuple(assets), f"{len(assets):,}: {summary.some(assets)}"),
+        "currency": (currency, currency),
+        "money at the start": (result.initial_cash, summary.money(result.initial_cash)),
+    }
 
 
 def _figures(comparison: Comparison) -> Section:
@@ -71,6 +93,10 @@ def _equity(comparison: Comparison, draft: Draft) -> Section:
 
 def _correlation(comparison: Comparison) -> Section:
     columns = [Column("Returns of", is_number=False), *_names(comparison, is_number=True)]
-    rows = [[str(name), *map(number, cells)] for name, *cells in comparison.correlation().rows()]
-    body = table("Correlation of session returns", columns, rows)
+    rows = [
+        [str(name), *(number(cell) or "n/a" for cell in cells)]
+        for name, *cells in comparison.correlation().rows()
+    ]
+    words = paragraph("On the sessions that two runs share; none where these are fewer than three.")
+    body = words + table("Correlation of session returns", columns, rows)
     return Section("correlation", "Correlation of session returns", "Correlation", body)
