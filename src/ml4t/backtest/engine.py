@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.clock import Clock
@@ -19,6 +19,7 @@ from ml4t.backtest.simulation.broker import SimulationBroker
 from ml4t.backtest.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Mapping
     from datetime import date, datetime, timedelta
 
@@ -151,6 +152,81 @@ class BacktestEngine:
         """
         with _spared_collector():
             return Run(self).run()
+
+    def run_live(
+        self,
+        mode: Literal["shadow", "paper", "live"] = "paper",
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        warmup: Any = None,
+        wait_for_signals: float | None = None,
+        reconcile: Literal["halt", "adopt"] = "halt",
+        confirm: str | None = None,
+        max_data_age: float | None = None,
+        max_clock_skew: float | None = 5.0,
+        max_rejections: int = 10,
+        audit_every: float = 300.0,
+        on_stop: Literal["keep", "cancel", "flatten"] = "keep",
+        alert: Callable[[str], None] | None = None,
+        time: Any = None,
+    ) -> BacktestResult:
+        """Run the strategy on what happens from now on, until it is stopped.
+
+        The same steps as `run`, on the same strategy class. Everything that comes in, is decided
+        and is sent is written to a journal first. A session that was stopped or killed goes on
+        where it was when it is started again with the same journal: its steps are made again, the
+        broker is asked what became of every order, and what cannot be explained halts it.
+
+        An interrupt (Ctrl-C) or SIGTERM ends the session after the present step.
+
+        Args:
+            mode: "shadow" trades in a simulation on live bars; "paper" sends orders to a broker's
+                paper account, "live" to a real one.
+            journal: The file; by default one for the strategy and mode under `ml4t-live`.
+            warmup: Bars of before, as a feed or a table: hooks run on them, orders are refused.
+            wait_for_signals: Seconds for which bars wait for their predictions.
+            reconcile: What to do about positions that no fill explains: "halt" takes no orders
+                until they are, and does not begin with them; "adopt" takes them over.
+            confirm: In mode "live", the name of the account.
+            max_data_age: Seconds after which bars are too old to order on; two bars and the
+                feed's grace time when left out.
+            max_clock_skew: Seconds by which this machine's clock may differ from the broker's.
+            max_rejections: Orders in a row that the broker may refuse before the session halts.
+            audit_every: Seconds between two comparisons with the broker.
+            on_stop: What becomes of open orders when the session ends: "keep" or "cancel" them, or
+                "flatten", which closes all positions, too.
+            alert: Called with a line of text when an operator should look.
+            time: What time it is (`live.timing`), for rehearsals at other speeds.
+
+        Returns:
+            What happened since the journal began.
+
+        Raises:
+            LiveError: The session cannot begin, or cannot go on.
+            StrategyError: A hook raised; `error.result` holds what had happened until then.
+        """
+        from ml4t.backtest.session import open_session
+
+        session = open_session(
+            self,
+            mode,
+            journal=journal,
+            warmup=warmup,
+            wait_for_signals=wait_for_signals,
+            reconcile=reconcile,
+            confirm=confirm,
+            max_data_age=max_data_age,
+            max_clock_skew=max_clock_skew,
+            max_rejections=max_rejections,
+            audit_every=audit_every,
+            on_stop=on_stop,
+            alert=alert,
+            time=time,
+        )
+        try:
+            return session.run()
+        finally:
+            session.journal.close()
 
 
 def _checked_strategy(strategy: Any) -> Strategy:

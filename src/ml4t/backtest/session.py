@@ -12,23 +12,28 @@ import threading
 from collections import deque
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ml4t.backtest._version import __version__
+from ml4t.backtest.data.frames import as_feed
+from ml4t.backtest.data.times import read_duration
 from ml4t.backtest.errors import (
     ConfigError,
     ConnectionLost,
     JournalError,
     LiveError,
     ReconcileError,
+    did_you_mean,
 )
 from ml4t.backtest.live.blocks import BarsRecord, block_of, record_of
 from ml4t.backtest.live.broker import LiveBroker
 from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.live.inbox import Inbox
 from ml4t.backtest.live.intake import IntakeFeed, codes_of
+from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.killswitch import Command, KillSwitch
 from ml4t.backtest.live.lock import AccountLock
 from ml4t.backtest.live.reconcile import catch_up, compare
@@ -37,6 +42,7 @@ from ml4t.backtest.live.status import Status, open_order, status_path
 from ml4t.backtest.live.timing import WallTime
 from ml4t.backtest.live.words import Link
 from ml4t.backtest.run import Run
+from ml4t.backtest.simulation.broker import SimulationBroker
 from ml4t.backtest.strategy.strategy import Strategy
 from ml4t.backtest.types.order import Order
 
@@ -47,7 +53,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.data.feed import DataFeed, Reader
     from ml4t.backtest.engine import BacktestEngine
     from ml4t.backtest.live.inbox import Message
-    from ml4t.backtest.live.journal import Entry, Journal
+    from ml4t.backtest.live.journal import Entry
     from ml4t.backtest.live.timing import TimeSource
     from ml4t.backtest.live.words import Standing, VenueEvent
     from ml4t.backtest.results.result import BacktestResult
@@ -56,6 +62,9 @@ if TYPE_CHECKING:
 _SECOND = 1_000_000
 _PATIENCE = 30 * _SECOND  # for open orders to end when a session does
 _LOG = logging.getLogger("ml4t.backtest.live")
+_MODES = ("shadow", "paper", "live")
+_POLICIES = ("halt", "adopt")
+_ENDINGS = ("keep", "cancel", "flatten")
 WARMUP = "warm-up: no orders are sent"
 
 
@@ -77,6 +86,7 @@ class Session:
             closes positions, too.
         time: What time it is.
         alert: Called with a line of text when something needs a look.
+        confirm: In mode "live" the account's name, so that nobody trades real money by accident.
         is_replay: Make the steps of the journal again, and nothing else.
     """
 
@@ -95,9 +105,11 @@ class Session:
         on_stop: str = "keep",
         time: TimeSource | None = None,
         alert: Callable[[str], None] | None = None,
+        confirm: str | None = None,
         is_replay: bool = False,
     ) -> None:
         self.journal = journal
+        self.confirm = confirm
         self.mode = mode
         self.time = WallTime() if time is None else time
         self.inbox = Inbox()
@@ -195,6 +207,7 @@ class Session:
             return
         standing = broker.gateway.connect(self.inbox)
         self._lock = AccountLock(f"{broker.gateway.name} {standing.account}")
+        self._check_confirmation(standing)
         self._check_clock(standing)
         if self.opening is None:
             self.opening = self._new_opening(standing)
@@ -211,6 +224,13 @@ class Session:
         if self.broker is not None and self.opening is not None:
             self.broker.run_name = self.opening.run_name
             self.broker.since = self.time.now()
+
+    def _check_confirmation(self, standing: Standing) -> None:
+        if self.mode == "live" and self.confirm != standing.account:
+            raise LiveError(
+                f"mode='live' trades real money in account {standing.account!r}: say so with "
+                f"confirm={standing.account!r}."
+            )
 
     def _check_clock(self, standing: Standing) -> None:
         if self.max_clock_skew is None or not standing.at:
@@ -638,3 +658,80 @@ def _order_of(entry: dict[str, Any]) -> Order:
 
 def _overrides(strategy: Strategy, name: str) -> bool:
     return getattr(type(strategy), name, None) is not getattr(Strategy, name, None)
+
+
+def open_session(
+    engine: BacktestEngine,
+    mode: str,
+    *,
+    journal: str | os.PathLike[str] | None,
+    warmup: Any,
+    wait_for_signals: float | None,
+    max_data_age: float | None,
+    **options: Any,
+) -> Session:
+    """The session of an engine, with everything checked that can be before it begins.
+
+    Args:
+        engine: What to run.
+        mode: "shadow", "paper" or "live".
+        journal: The file; a name of its own under `ml4t-live` when left out.
+        warmup: What a feed is made of, or None.
+        wait_for_signals: Seconds for which bars wait for their predictions.
+        max_data_age: As `Session`; None is two bars.
+        options: As `Session`.
+
+    Raises:
+        ConfigError: Options that contradict each other, or the broker.
+        JournalError: The journal cannot be used.
+    """
+    for name, allowed in (("reconcile", _POLICIES), ("on_stop", _ENDINGS)):
+        if options[name] not in allowed:
+            raise ConfigError(
+                f"{name} must be one of {', '.join(map(repr, allowed))}, not {options[name]!r}. "
+                f"{did_you_mean(str(options[name]), allowed)}"
+            )
+    engine = _in_mode(engine, mode)
+    feed = _only_feed(engine)
+    if isinstance(feed, LiveDataFeed):
+        feed.wait_for_signals = wait_for_signals
+        if max_data_age is None:
+            length = read_duration(feed.bar_duration or feed.vendor_bar, "bar_duration") / _SECOND
+            max_data_age = 2.0 * length + feed.grace_seconds
+    elif wait_for_signals is not None:
+        raise ConfigError("wait_for_signals= is for live feeds; this one has its signals already.")
+    strategy = type(engine.strategy).__name__
+    path = Path("ml4t-live") / f"{strategy}-{mode}.journal" if journal is None else Path(journal)
+    opened = Journal(path, {"strategy": strategy, "mode": mode})
+    past = None if warmup is None else as_feed(warmup)
+    return Session(
+        engine, opened, mode=mode, warmup=past, max_data_age=max_data_age, **options
+    )  # fmt: skip
+
+
+def _in_mode(engine: BacktestEngine, mode: str) -> BacktestEngine:
+    """The engine with the broker that the mode trades with."""
+    broker = engine.broker
+    if mode not in _MODES:
+        raise ConfigError(
+            f"mode must be one of {', '.join(map(repr, _MODES))}, not {mode!r}. "
+            f"{did_you_mean(str(mode), _MODES)}"
+        )
+    if mode == "shadow":
+        if isinstance(broker, LiveBroker):
+            engine = copy.copy(engine)
+            engine.broker = broker.shadow or SimulationBroker(
+                commission=broker.commission,
+                instruments=broker.instruments.values(),
+                fractional=broker.default_lot == 0.0,
+            )
+        return engine
+    if not isinstance(broker, LiveBroker):
+        raise ConfigError(
+            f"mode={mode!r} sends orders to a broker, and {type(broker).__name__} is a simulation: "
+            "pass broker=AlpacaBroker(...), or mode='shadow' to trade on paper of your own."
+        )
+    if broker.gateway.is_paper != (mode == "paper"):
+        kind = "paper money" if broker.gateway.is_paper else "real money"
+        raise ConfigError(f"mode={mode!r}, but {broker.gateway.name} is set up for {kind}.")
+    return engine
