@@ -37,6 +37,7 @@ from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.killswitch import Command, KillSwitch
 from ml4t.backtest.live.lock import AccountLock
 from ml4t.backtest.live.reconcile import catch_up, compare
+from ml4t.backtest.live.recorded import RecordedGateway
 from ml4t.backtest.live.records import Opening, apply_entry
 from ml4t.backtest.live.status import Status, open_order, status_path
 from ml4t.backtest.live.timing import WallTime
@@ -290,6 +291,8 @@ class Session:
                 record = msgspec.msgpack.decode(entry.content, type=BarsRecord)
                 self._refuse(record.refusal)
                 self._commands = self._commands_of(entry)
+                if self.broker is not None and isinstance(self.broker.gateway, RecordedGateway):
+                    self.broker.gateway.expect(self._commands)
                 yield block_of(record, codes_of(reader, record.asset_ids))
             elif entry.kind == "state":
                 self._state = msgspec.msgpack.decode(entry.content)

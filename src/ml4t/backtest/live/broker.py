@@ -152,7 +152,10 @@ class LiveBroker(Broker):
         if not self.is_running:
             raise ConfigError("A live broker takes orders in a session only, from a hook.")
         self.commands.append(("submit", order))
-        obstacle = self.halted or self._obstacle(order)
+        obstacle = self._obstacle(order)
+        if obstacle:
+            self.commands.append(("refused", obstacle))
+        obstacle = self.halted or obstacle
         if obstacle:
             order, code, reason = self.blotter.check(order)
             return self.blotter.reject(order, reason or obstacle, code)
