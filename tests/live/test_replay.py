@@ -53,7 +53,7 @@ def test_worse_fills_are_the_difference(tmp_path: Path) -> None:
     """A venue that takes a cent a share."""
     world = World(tmp_path, market(40))
     fill = world.venue.fill
-    world.venue.fill = lambda name, q, price: fill(  # type: ignore[method-assign]
+    world.venue.fill = lambda name, q, price: fill(  # type: ignore[method-assign, assignment]
         name, q, price + 0.01 * world.venue.orders[name].sign
     )
     world.run(Threshold())
