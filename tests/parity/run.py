@@ -26,6 +26,7 @@ import run_peers  # type: ignore[import-not-found]  # a script beside the benchm
 from ml4t.backtest.simulation.profiles import PROFILES  # noqa: E402
 from tests.parity.harness import ENGINES, Scenario, Verdict, compare, interpreter  # noqa: E402
 from tests.parity.scenarios import SCENARIOS  # noqa: E402
+from tests.parity.staying import Staying  # noqa: E402
 
 PAGE = ROOT / "docs" / "parity.md"
 DATA = Path(os.environ.get("ML4T_SHARED", ROOT.parent / "shared")) / "data"
@@ -67,19 +68,20 @@ class Played:
 def play(engines: list[str], names: list[str]) -> list[Played]:
     """All scenarios that these engines can do."""
     played = []
-    for name in names:
-        scenario = SCENARIOS[name]
-        able = [engine for engine in scenario.engines if engine in engines]
-        if not able:
-            continue
-        stage = scenario.staged(DATA)
-        for engine in able:
-            began = perf_counter()
-            with tempfile.TemporaryDirectory() as folder:
-                verdict = compare(stage, engine, Path(folder))
-            played.append(Played(scenario, engine, verdict))
-            took = perf_counter() - began
-            say(f"{engine}, {name}: {verdict.problem or word(played[-1])} ({took:.1f} s)")
+    with Staying() as staying:
+        for name in names:
+            scenario = SCENARIOS[name]
+            able = [engine for engine in scenario.engines if engine in engines]
+            if not able:
+                continue
+            stage = scenario.staged(DATA)
+            for engine in able:
+                began = perf_counter()
+                with tempfile.TemporaryDirectory() as folder:
+                    verdict = compare(stage, engine, Path(folder), staying.theirs)
+                played.append(Played(scenario, engine, verdict))
+                took = perf_counter() - began
+                say(f"{engine}, {name}: {verdict.problem or word(played[-1])} ({took:.1f} s)")
     return played
 
 
