@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import run_peers  # type: ignore[import-not-found]  # a script beside the benchmarks  # noqa: E402
 
 from ml4t.backtest.simulation.profiles import PROFILES  # noqa: E402
-from tests.parity.harness import ENGINES, Scenario, Verdict, compare, interpreter  # noqa: E402
+from tests.parity.harness import ENGINES, Known, Scenario, Verdict, compare, interpreter  # noqa: E402
 from tests.parity.scenarios import SCENARIOS  # noqa: E402
 from tests.parity.staying import Staying  # noqa: E402
 
@@ -121,11 +121,16 @@ def page(played: list[Played]) -> str:
         ]
         lines += ["", "What differs, and why:", ""]
         lines += [
-            f"- **{one.scenario.name}** ({known.whose}{' †' if known.cure else ''}): {known.cause}"
+            f"- **{one.scenario.name}** ({known.whose}{mark(known)}): {known.cause}"
             for one in own
             if (known := one.scenario.known.get(engine)) is not None
         ]
     return "\n".join([*lines, ""])
+
+
+def mark(known: Known) -> str:
+    """Where a rule is shown to be all of the cause, to the last digit."""
+    return " †" if known.cure and known.quantities is None else ""
 
 
 def say(text: str) -> None:

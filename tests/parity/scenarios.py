@@ -94,15 +94,15 @@ FLIPPED_COSTS = Known(
 CUT = ("vectorbt", "pybroker")
 CUT_BY_DIVISION = Known(
     "ours",
-    "Rounding of what is cut: theirs divides the cash by the price with its fee (`buy_nb`), ours "
-    "looks for the largest share that is paid for by halving (`simulation/fitting.py`); the "
-    "quantities agree to a relative 1e-9.",
+    "Rounding, of what is cut most of all: theirs divides the cash by the price with its fee "
+    "(`buy_nb`), ours looks for the largest share that is paid for by halving "
+    "(`simulation/fitting.py`); the quantities agree to a relative 1e-9.",
     quantities=1e-9,
 )
 CUT_TO_DIGITS = Known(
     "theirs",
     "What is cut is cut to nine digits behind the point (`_SHARES_EPSILON`), and sums are decimal; "
-    "ours uses all there is. With their digits, too, the quantities agree to a relative 1e-9.",
+    "ours uses all there is. Without that rule, the quantities agree to a relative 1e-9.",
     quantities=1e-9,
     cure="fine fractions",
 )

@@ -26,9 +26,7 @@ class Staying:
 
     def __exit__(self, *_: object) -> None:
         for process, errors in self._open.values():
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait()
+            process.communicate()  # ends what it reads, and closes both pipes
             errors.close()
 
     def theirs(self, stage: Stage, engine: str, folder: Path) -> Answer:

@@ -184,6 +184,16 @@ def test_a_cover_may_have_to_be_paid(paid: Any, funding: Any, expected: float) -
     assert (found.equity["cash"][-1] < 0.0) is not paid
 
 
+def test_a_cover_that_is_filled_whole_or_not_at_all_is_not_cut() -> None:
+    """There is money for six of ten."""
+    bars = market_of_bars([(100,) * 4] * 3 + [(200,) * 4] * 3)
+    plan = {0: [lambda s: s.sell("A", 10)], 3: [lambda s: s.buy("A", 10, time_in_force="fok")]}
+    account = OverdraftAccount(covers_are_paid=True)
+    found = run(plan, bars, account=account, initial_cash=200.0)
+    assert statuses(found) == ["filled", "canceled"]
+    assert found.orders["reason"][1] == "fill or kill: 6 of 10 could be filled"
+
+
 def test_the_overdraft_pays_for_covers_too() -> None:
     """500 more than there is: at 50, ten units."""
     bars = market_of_bars([(100,) * 4] * 3 + [(200,) * 4] * 3)

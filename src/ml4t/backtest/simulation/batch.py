@@ -140,9 +140,10 @@ class BatchSettlement:
         if units:
             self._trade(candidate, units)
         working = candidate.working
-        status = OrderStatus.CANCELED if working.filled else OrderStatus.REJECTED
-        self.blotter.end(working, status, SCALED)
-        self.clipped += 1
+        if working.order_id in self.blotter.open:
+            status = OrderStatus.CANCELED if working.filled else OrderStatus.REJECTED
+            self.blotter.end(working, status, SCALED)
+            self.clipped += 1
         return True
 
     def _measure(self, candidate: Candidate) -> None:
