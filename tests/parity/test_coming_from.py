@@ -35,6 +35,7 @@ prices = pandas.DataFrame({{name.title(): column for name, column in bars.items(
     [
         ("backtrader", "coming-from-backtrader.md", BACKTRADER),
         ("backtesting.py", "coming-from-backtesting-py.md", BACKTESTING),
+        ("vectorbt", "coming-from-vectorbt.md", BACKTESTING),
     ],
 )
 def test_the_other_engine_gives_the_result_on_the_page(

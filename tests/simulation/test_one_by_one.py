@@ -175,3 +175,12 @@ def test_what_does_not_go_together_is_refused(options: Any, text: str) -> None:
     """A class instead of an object; two that would decide the same."""
     with pytest.raises(ConfigError, match=text):
         SimulationBroker(**options)
+
+
+def test_assets_may_have_their_turns_by_name() -> None:
+    """One after another for the money: A before B, whoever was sent first."""
+    bars = ten_bars().vstack(ten_bars("B")).sort("timestamp", "asset_id")
+    plan = {1: [lambda s: s.buy("B", 10), lambda s: s.buy("A", 10), lambda s: s.buy("A", 5)]}
+    for first, names in (("submitted", ["B", "A", "A"]), ("asset", ["A", "A", "B"])):
+        matching = OneByOne(first=first)  # type: ignore[arg-type]
+        assert run(plan, bars, matching=matching).fills["asset_id"].to_list() == names

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.admission import CashAtSubmission
     from ml4t.backtest.simulation.broker import SimulationBroker
     from ml4t.backtest.simulation.cash_account import CashAccount
+    from ml4t.backtest.simulation.collateral_account import CollateralAccount
     from ml4t.backtest.simulation.commission import (
         NoCommission,
         PercentCommission,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.fees import SideFee
     from ml4t.backtest.simulation.financing import BorrowFee, Interest
     from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
+    from ml4t.backtest.simulation.in_rounds import InRounds
     from ml4t.backtest.simulation.legs import EachLeg
     from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity, VolumeParticipation
     from ml4t.backtest.simulation.margin_account import MarginAccount
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.slippage import (
         BasisPointSlippage,
         FixedSlippage,
+        MarketOnly,
         NoSlippage,
         OpeningOnly,
         WithinBar,
@@ -89,6 +92,7 @@ __all__ = [
     "CashAccount",
     "CashAtSubmission",
     "Clock",
+    "CollateralAccount",
     "ConfigError",
     "Context",
     "DataError",
@@ -97,11 +101,13 @@ __all__ = [
     "FillEvent",
     "FixedSlippage",
     "HalfSpreadSlippage",
+    "InRounds",
     "Instrument",
     "Interest",
     "LiveDataFeed",
     "MarginAccount",
     "MarketEvent",
+    "MarketOnly",
     "NoCommission",
     "NoSlippage",
     "OneByOne",
@@ -155,6 +161,7 @@ _HOMES = {
     "CashAccount": "simulation.cash_account",
     "CashAtSubmission": "simulation.admission",
     "Clock": "clock",
+    "CollateralAccount": "simulation.collateral_account",
     "ConfigError": "errors",
     "Context": "data.context",
     "DataError": "errors",
@@ -163,11 +170,13 @@ _HOMES = {
     "FillEvent": "types.events",
     "FixedSlippage": "simulation.slippage",
     "HalfSpreadSlippage": "simulation.spread",
+    "InRounds": "simulation.in_rounds",
     "Instrument": "types.instrument",
     "Interest": "simulation.financing",
     "LiveDataFeed": "live.feed",
     "MarginAccount": "simulation.margin_account",
     "MarketEvent": "types.bars",
+    "MarketOnly": "simulation.slippage",
     "NoCommission": "simulation.commission",
     "NoSlippage": "simulation.slippage",
     "OneByOne": "simulation.one_by_one",

@@ -32,6 +32,7 @@ _LENT_NAMES = {"rates": "interest", "borrow": "borrow fee"}
 _CENT = 0.01
 _FILL_AT = {
     "next_open": "at the open of the asset's next bar",
+    "next_middle": "halfway between high and low of the asset's next bar",
     "next_close": "at the close of the asset's next bar",
     "close": "AT THE SAME CLOSE THE DECISION WAS MADE ON; assumes one can trade there",
 }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.broker.watchers import Watchers
     from ml4t.backtest.simulation.trading import BarTrading, Live
 
-_FIRST = ("submitted", "protective")
+_FIRST = ("submitted", "protective", "asset")
 _BEGIN = ("at_once", "after_market", "next_bar")
 _TRAIL = ("range", "close")
 _MARKET = OrderType.MARKET
@@ -32,7 +32,8 @@ class OneByOne:
 
     Args:
         first: "submitted": in order of submission. "protective": stops and market orders that
-            may only reduce a position go before all others, the latest of them first.
+            may only reduce a position go before all others, the latest of them first. "asset":
+            by the name of the asset, and then in order of submission.
         exits_begin: When orders that wait for an entry (brackets, rules over positions) begin to
             work: "at_once", in the bar of the entry and after all other orders; "after_market",
             likewise, but only if the entry was a market order; or with the "next_bar".
@@ -49,7 +50,7 @@ class OneByOne:
     def __init__(
         self,
         *,
-        first: Literal["submitted", "protective"] = "submitted",
+        first: Literal["submitted", "protective", "asset"] = "submitted",
         exits_begin: Literal["at_once", "after_market", "next_bar"] = "at_once",
         trail_by: Literal["range", "close"] = "range",
     ) -> None:
@@ -114,6 +115,8 @@ class OneByOne:
         """The orders as their turns come."""
         if self.first == "submitted":
             return live
+        if self.first == "asset":
+            return sorted(live, key=lambda pair: (pair[0].order.asset_id, pair[0].order_id))
         return sorted(live, key=lambda pair: _turn(pair[0]))
 
     def _begins(self, entry: Working) -> bool:

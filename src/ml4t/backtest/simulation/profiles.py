@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.errors import ConfigError, did_you_mean
 from ml4t.backtest.simulation.admission import CashAtSubmission
+from ml4t.backtest.simulation.collateral_account import CollateralAccount
+from ml4t.backtest.simulation.in_rounds import InRounds
 from ml4t.backtest.simulation.one_by_one import OneByOne
 from ml4t.backtest.simulation.overdraft_account import OverdraftAccount
 
@@ -104,12 +106,61 @@ def bt() -> dict[str, Any]:
     }
 
 
+def vectorbt() -> dict[str, Any]:
+    """The rules of vectorbt's `Portfolio.from_orders` and `from_signals` as they come.
+
+    An order fills in the row it stands in, at the close (`execute_order_nb`, price `inf`):
+    `fill_at="close"`. With shared cash the columns have their turns from left to right
+    (`simulate_from_orders_nb`, `build_call_seq_nb`): `OneByOne(first="asset")`. What the cash does
+    not pay for, fee included, is cut, and a purchase that closes a short likewise (`buy_nb`):
+    `funding="scale"`. `sell_nb` asks for nothing without `lock_cash`, and nothing ends at zero:
+    `OverdraftAccount(covers_are_paid=True)`.
+
+    Stops and targets are looked for from the next row on, stop first, at the open when it is
+    beyond (`get_stop_price_nb`), which is what `OneByOne` does. They get no slippage
+    (`stop_exit_price="stoplimit"`): give one as `MarketOnly(BasisPointSlippage(...))`.
+    """
+    return {
+        "initial_cash": 100.0,
+        "fill_at": "close",
+        "funding": "scale",
+        "fractional": True,
+        "account": OverdraftAccount(covers_are_paid=True),
+        "matching": OneByOne(first="asset", exits_begin="next_bar"),
+    }
+
+
+def pybroker() -> dict[str, Any]:
+    """The rules of pybroker as it comes.
+
+    Orders fill in the next bar of their symbol, at (low + high) / 2, rounded to cents
+    (`PriceScope.fetch`): `fill_at="next_middle"` and `decimals=2`. A limit is compared with that
+    price (`Portfolio.buy`). Stops come first, then covers, sales, purchases, and limits that are
+    tried again (`BacktestMixin.backtest_executions`); a stop fills at its level or, if that lies
+    outside the bar, at the bar's end (`Portfolio._trigger_profit_or_loss_stop`): `InRounds`.
+
+    What the cash does not pay for is cut, fees left out (`Portfolio._clamp_shares`), and shorts
+    keep their price of entry as collateral (`_post_collateral`, `_release_collateral`):
+    `funding="scale"` on a `CollateralAccount`.
+    """
+    return {
+        "initial_cash": 100_000.0,
+        "fill_at": "next_middle",
+        "funding": "scale",
+        "fractional": False,
+        "account": CollateralAccount(commission_counts=False, ends_at_zero=False),
+        "matching": InRounds(decimals=2),
+    }
+
+
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile("backtesting.py", "0.6.6", backtesting_py),
         Profile("backtrader", "1.9.78.123", backtrader),
         Profile("bt", "1.4.1", bt),
+        Profile("vectorbt", "1.2.0", vectorbt),
+        Profile("pybroker", "2.0.2", pybroker),
     )
 }
 """The profiles by the names of their engines."""
