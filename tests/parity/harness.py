@@ -25,12 +25,16 @@ from ml4t.backtest import (
     Bars,
     BasisPointSlippage,
     EachLeg,
+    NoCommission,
+    NoSlippage,
     OpeningOnly,
     Order,
     PercentCommission,
     PerShareCommission,
     SimulationBroker,
     Strategy,
+    VolumeParticipation,
+    VolumeShareSlippage,
     WithinBar,
 )
 from tests.conftest import ROOT
@@ -38,6 +42,7 @@ from tests.parity.playbook import Playbook, View
 
 HERE = Path(__file__).parent
 ENGINES = {"backtrader": "backtrader", "backtesting.py": "backtesting", "bt": "bt"}
+ENGINES |= {"zipline": "zipline"}
 """The engines with a profile, and how their environments and runners are called."""
 
 RELATIVE = 1e-8
@@ -82,8 +87,10 @@ class Scenario:
         is_recorded: The market needs the folder.
         cash: At the start.
         commission: `{"kind": "percent", "rate"}`, `{"kind": "per_share", "per_share", "minimum"}`.
-        slippage: `{"rate"}`, a fraction of the price.
+        slippage: `{"rate"}`, a fraction of the price, or `{"impact"}` of a whole bar's volume;
+            with `{"share"}`, how much of a bar's volume can be had, for engines that ask.
         fractional: Quantities need not be whole.
+        as_shipped: Costs and limits are the engine's own, where it has any.
         engines: Those that can do it.
         known: By engine, in which way they are known to differ.
     """
@@ -97,6 +104,7 @@ class Scenario:
     commission: dict[str, Any] | None = None
     slippage: dict[str, Any] | None = None
     fractional: bool = False
+    as_shipped: bool = False
     engines: tuple[str, ...] = tuple(ENGINES)
     known: dict[str, Known] = field(default_factory=dict)
 
@@ -118,7 +126,7 @@ class Stage:
 
     def terms(self) -> dict[str, Any]:
         """All but the bars, for a runner."""
-        names = ("cash", "commission", "slippage", "fractional")
+        names = ("cash", "commission", "slippage", "fractional", "as_shipped")
         terms = {name: getattr(self.scenario, name) for name in names}
         return terms | {"plan": self.plan, "cure": self.cure}
 
@@ -247,6 +255,9 @@ def broker_for(scenario: Scenario, engine: str) -> SimulationBroker:
     options: dict[str, Any] = {"initial_cash": scenario.cash}
     if scenario.fractional:
         options["fractional"] = True
+    if engine == "zipline":
+        options |= zipline_costs(scenario)
+        return SimulationBroker.like(engine, **options)
     terms = scenario.commission
     if terms is not None and terms["kind"] == "percent":
         options["commission"] = PercentCommission(terms["rate"])
@@ -257,6 +268,29 @@ def broker_for(scenario: Scenario, engine: str) -> SimulationBroker:
         wrap = {"backtrader": WithinBar, "backtesting.py": OpeningOnly}[engine]
         options["slippage"] = wrap(BasisPointSlippage(scenario.slippage["rate"] * 10_000.0))
     return SimulationBroker.like(engine, **options)
+
+
+def zipline_costs(scenario: Scenario) -> dict[str, Any]:
+    """What replaces the costs that zipline comes with, as its runner does."""
+    if scenario.as_shipped:
+        return {}
+    terms, slippage = scenario.commission, scenario.slippage
+    options: dict[str, Any] = {
+        "commission": NoCommission(),
+        "slippage": NoSlippage(),
+        "liquidity": VolumeParticipation(1.0),
+    }
+    if terms is not None and terms["kind"] == "percent":
+        options["commission"] = PercentCommission(terms["rate"])
+    elif terms is not None:
+        options["commission"] = PerShareCommission(terms["per_share"], terms["minimum"])
+    if slippage is not None:
+        options["liquidity"] = VolumeParticipation(slippage.get("share", 1.0))
+    if slippage is not None and "impact" in slippage:
+        options["slippage"] = VolumeShareSlippage(slippage["impact"])
+    elif slippage is not None:
+        options["slippage"] = BasisPointSlippage(slippage["rate"] * 10_000.0)
+    return options
 
 
 def ours(stage: Stage, engine: str) -> Answer:

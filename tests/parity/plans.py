@@ -98,6 +98,13 @@ def with_holes(bars: pl.DataFrame, seed: int, share: float = 0.15) -> pl.DataFra
     return bars.filter(kept & (late >= first))
 
 
+def thin(bars: pl.DataFrame, seed: int, quiet: float = 0.0) -> pl.DataFrame:
+    """So little is traded that orders do not fit into a bar, and in a share of them nothing."""
+    rng = np.random.default_rng(seed)
+    volume = np.where(rng.random(bars.height) < quiet, 0.0, rng.integers(20, 400, bars.height))
+    return bars.with_columns(volume=pl.Series(volume, dtype=pl.Float64))
+
+
 # -- plans -----------------------------------------------------------------------------------
 
 

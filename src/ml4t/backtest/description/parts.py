@@ -253,6 +253,7 @@ class Queue(Part, frozen=True, tag="one_by_one"):
     first: Literal["submitted", "protective"] = "submitted"
     exits_begin: Literal["at_once", "after_market", "next_bar"] = "at_once"
     trail_by: Literal["range", "close"] = "range"
+    judged_by: Literal["bar", "close"] = "bar"
 
 
 class CashFirst(Part, frozen=True, tag="cash_at_submission"):

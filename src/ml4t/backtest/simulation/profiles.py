@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.errors import ConfigError, did_you_mean
 from ml4t.backtest.simulation.admission import CashAtSubmission
+from ml4t.backtest.simulation.commission import PerShareCommission
+from ml4t.backtest.simulation.liquidity import VolumeParticipation
 from ml4t.backtest.simulation.one_by_one import OneByOne
 from ml4t.backtest.simulation.overdraft_account import OverdraftAccount
+from ml4t.backtest.simulation.slippage import BasisPointSlippage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,12 +107,40 @@ def bt() -> dict[str, Any]:
     }
 
 
+def zipline() -> dict[str, Any]:
+    """The rules of zipline on daily bars as it comes.
+
+    The close of a session is all that its orders see: it triggers them, and they fill at it, in
+    the session after the decision (`SlippageModel.simulate`, `Order.check_order_triggers`):
+    `fill_at="next_close"` and `judged_by="close"`. `FixedBasisPointsSlippage` moves every fill by
+    five basis points and takes no more than a tenth of the bar's volume; what does not fit stays
+    open. The commission is a tenth of a cent a share, of the order as a whole
+    (`calculate_per_unit_commission`).
+
+    Units are whole (`TradingAlgorithm.round_order`). Nothing asks whether there is cash
+    (`Ledger.process_transaction`), a short sale brings it, and nothing ends a run whose equity is
+    gone: `OverdraftAccount(math.inf)`.
+    """
+    return {
+        "initial_cash": 100_000.0,
+        "fill_at": "next_close",
+        "funding": "reject",
+        "fractional": False,
+        "commission": PerShareCommission(0.001),
+        "slippage": BasisPointSlippage(5.0),
+        "liquidity": VolumeParticipation(0.1),
+        "account": OverdraftAccount(math.inf),
+        "matching": OneByOne(exits_begin="next_bar", judged_by="close"),
+    }
+
+
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile("backtesting.py", "0.6.6", backtesting_py),
         Profile("backtrader", "1.9.78.123", backtrader),
         Profile("bt", "1.4.1", bt),
+        Profile("zipline", "3.2.1", zipline),
     )
 }
 """The profiles by the names of their engines."""

@@ -174,7 +174,7 @@ class BarTrading:
             if working.type is _MARKET:
                 reason = working.order.role or "open"
                 candidates.append(Candidate(working, row, opens[row], reason))
-            elif self._has_purpose(working) and (match := match_open(working, opens[row])):
+            elif self.has_purpose(working) and (match := match_open(working, opens[row])):
                 candidates.append(self.candidate(working, row, match))
         if candidates:
             self._tell_of_bar(candidates)
@@ -274,7 +274,7 @@ class BarTrading:
         self.prices, self.rows, self.marks = self.chunk, None, self.chunk.open
         self.born.clear()
 
-    def _has_purpose(self, working: Working) -> bool:
+    def has_purpose(self, working: Working) -> bool:
         """Whether a fill could do anything: what may only reduce needs something to reduce."""
         if not working.order.reduce_only:
             return True
@@ -330,7 +330,7 @@ class BarTrading:
         prices, through = self.prices, self.through
         touched = []
         for working, row in resting:
-            if not self._has_purpose(working):
+            if not self.has_purpose(working):
                 continue
             # A protective stop behind an entry at this open may already be passed by it.
             match = match_open(working, prices.opens[row]) or match_inside(
@@ -437,7 +437,7 @@ class BarTrading:
                 if working.filled:
                     text = text.replace("not filled", "the rest was not filled")
                 self.blotter.end(working, OrderStatus.CANCELED, text)
-            elif is_market(working) and not self._has_purpose(working):
+            elif is_market(working) and not self.has_purpose(working):
                 self.blotter.end(working, OrderStatus.CANCELED, "nothing to reduce")
 
     def is_open(self, working: Working) -> bool:
