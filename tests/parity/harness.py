@@ -25,6 +25,7 @@ from ml4t.backtest import (
     Bars,
     BasisPointSlippage,
     EachLeg,
+    FixedSlippage,
     NoCommission,
     NoSlippage,
     OpeningOnly,
@@ -42,7 +43,7 @@ from tests.parity.playbook import Playbook, View
 
 HERE = Path(__file__).parent
 ENGINES = {"backtrader": "backtrader", "backtesting.py": "backtesting", "bt": "bt"}
-ENGINES |= {"zipline": "zipline"}
+ENGINES |= {"nautilus": "nautilus", "zipline": "zipline"}
 """The engines with a profile, and how their environments and runners are called."""
 
 RELATIVE = 1e-8
@@ -88,8 +89,10 @@ class Scenario:
         cash: At the start.
         commission: `{"kind": "percent", "rate"}`, `{"kind": "per_share", "per_share", "minimum"}`.
         slippage: `{"rate"}`, a fraction of the price, or `{"impact"}` of a whole bar's volume;
-            with `{"share"}`, how much of a bar's volume can be had, for engines that ask.
+            with `{"share"}`, how much of a bar's volume can be had, for engines that ask;
+            `{"decimals"}`, one tick, for those that know ticks only.
         fractional: Quantities need not be whole.
+        decimals: Of money, where an engine rounds it; None for so many that it does not matter.
         as_shipped: Costs and limits are the engine's own, where it has any.
         engines: Those that can do it.
         known: By engine, in which way they are known to differ.
@@ -104,6 +107,7 @@ class Scenario:
     commission: dict[str, Any] | None = None
     slippage: dict[str, Any] | None = None
     fractional: bool = False
+    decimals: int | None = None
     as_shipped: bool = False
     engines: tuple[str, ...] = tuple(ENGINES)
     known: dict[str, Known] = field(default_factory=dict)
@@ -126,7 +130,7 @@ class Stage:
 
     def terms(self) -> dict[str, Any]:
         """All but the bars, for a runner."""
-        names = ("cash", "commission", "slippage", "fractional", "as_shipped")
+        names = ("cash", "commission", "slippage", "fractional", "decimals", "as_shipped")
         terms = {name: getattr(self.scenario, name) for name in names}
         return terms | {"plan": self.plan, "cure": self.cure}
 
@@ -255,8 +259,8 @@ def broker_for(scenario: Scenario, engine: str) -> SimulationBroker:
     options: dict[str, Any] = {"initial_cash": scenario.cash}
     if scenario.fractional:
         options["fractional"] = True
-    if engine == "zipline":
-        options |= zipline_costs(scenario)
+    if engine in COSTS:
+        options |= COSTS[engine](scenario)
         return SimulationBroker.like(engine, **options)
     terms = scenario.commission
     if terms is not None and terms["kind"] == "percent":
@@ -291,6 +295,22 @@ def zipline_costs(scenario: Scenario) -> dict[str, Any]:
     elif slippage is not None:
         options["slippage"] = BasisPointSlippage(slippage["rate"] * 10_000.0)
     return options
+
+
+def nautilus_costs(scenario: Scenario) -> dict[str, Any]:
+    """As its runner sets them: commission on each fill, and a tick."""
+    terms, slippage = scenario.commission, scenario.slippage
+    options: dict[str, Any] = {}
+    if terms is not None and terms["kind"] == "percent":
+        options["commission"] = PercentCommission(terms["rate"])
+    elif terms is not None:
+        options["commission"] = PerShareCommission(terms["per_share"], terms["minimum"])
+    if slippage is not None:
+        options["slippage"] = FixedSlippage(10.0 ** -slippage["decimals"])
+    return options
+
+
+COSTS = {"nautilus": nautilus_costs, "zipline": zipline_costs}
 
 
 def ours(stage: Stage, engine: str) -> Answer:

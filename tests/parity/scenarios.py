@@ -386,7 +386,8 @@ DIFFER = (
 )  # fmt: skip
 
 PLAIN = ("market", "limit", "stop", "stop_limit")
-LATER = ("zipline",)
+LATER = ("nautilus", "zipline")
+TRAILING = ("market", "limit", "stop", "trailing_stop")
 
 
 def thin(assets: int, sessions: int, seed: int, quiet: float = 0.0) -> Any:
@@ -535,7 +536,53 @@ OF_ZIPLINE = (
     ),
 )  # fmt: skip
 
+OF_NAUTILUS = (
+    Scenario(
+        "trailing-stops", "trailing stops among other orders", rough(4, 500, 11),
+        kinds(9, TRAILING, dated=False), engines=("nautilus",),
+    ),
+    Scenario(
+        "trailing-on-shares", "the same on recorded prices", five,
+        kinds(4, TRAILING, dated=False), is_recorded=True, commission=PERCENT,
+        engines=("nautilus",),
+    ),
+    Scenario(
+        "market-tick", "market and stop orders with a tick of slippage", rough(4, 300, 1),
+        kinds(1, ("market", "stop"), dated=False), slippage={"decimals": 2},
+        commission=PERCENT, engines=("nautilus",),
+    ),
+    Scenario(
+        "limit-tick", "limit orders with a tick of slippage", rough(4, 300, 1),
+        kinds(1, ("limit", "stop_limit"), dated=False), slippage={"decimals": 2},
+        engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "The tick of slippage is put on top of the limit "
+            "(`OrderMatchingEngine.apply_fills`), so a limit order pays more than its limit. "
+            "Ours never does.",
+        )},
+    ),
+    Scenario(
+        "money-in-cents", "commission in percent, in money of two decimals", five, LONG_SHORT,
+        is_recorded=True, commission=PERCENT, decimals=2, engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "Commission, profits and balances are rounded to the decimals of the currency, two "
+            "for dollars (`Money`). Ours rounds nothing. The other runs are in a currency of "
+            "twelve decimals.",
+            parts=("fills", "bars", "trades"),
+            cure="fine money",
+        )},
+    ),
+)  # fmt: skip
+
 JOINED = {
+    "nautilus": (
+        *("threshold-long", "threshold-long-short", "per-share-minimum", "fractions", "rotation"),
+        *("brackets", "brackets-limit", "missing-bars", "one-orders", "one-orders-on-shares"),
+        *("one-several-orders", "one-brackets", "one-brackets-limit", "cancel-at-once", "ruin"),
+        *("day-order", "stop-limit-gap", "stop-limit-through-limit"),
+    ),
     "zipline": (
         *("threshold-long", "threshold-long-short", "per-share-minimum", "rotation"),
         *("missing-bars", "one-orders-on-shares", "one-several-orders", "cancel-at-once", "ruin"),
@@ -554,7 +601,7 @@ SCENARIOS = {
     scenario.name: joined(scenario)
     for scenario in (
         *(*EVERYWHERE, *SEVERAL_ASSETS, *ONE_ASSET, *OF_BT, *DIFFER),
-        *(*PLAIN_ORDERS, *OF_ZIPLINE),
+        *(*PLAIN_ORDERS, *OF_NAUTILUS, *OF_ZIPLINE),
     )
 }
 QUICK = "threshold-rough"

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.fees import SideFee
     from ml4t.backtest.simulation.financing import BorrowFee, Interest
     from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
+    from ml4t.backtest.simulation.four_prices import FourPrices
     from ml4t.backtest.simulation.legs import EachLeg
     from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity, VolumeParticipation
     from ml4t.backtest.simulation.margin_account import MarginAccount
@@ -94,6 +95,7 @@ __all__ = [
     "EachLeg",
     "FillEvent",
     "FixedSlippage",
+    "FourPrices",
     "HalfSpreadSlippage",
     "Instrument",
     "Interest",
@@ -158,6 +160,7 @@ _HOMES = {
     "EachLeg": "simulation.legs",
     "FillEvent": "types.events",
     "FixedSlippage": "simulation.slippage",
+    "FourPrices": "simulation.four_prices",
     "HalfSpreadSlippage": "simulation.spread",
     "Instrument": "types.instrument",
     "Interest": "simulation.financing",

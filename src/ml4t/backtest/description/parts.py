@@ -22,6 +22,7 @@ from ml4t.backtest.simulation.commission import (
     PerShareCommission,
 )
 from ml4t.backtest.simulation.fees import SideFee
+from ml4t.backtest.simulation.four_prices import FourPrices
 from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
 from ml4t.backtest.simulation.legs import EachLeg
 from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity, VolumeParticipation
@@ -256,6 +257,12 @@ class Queue(Part, frozen=True, tag="one_by_one"):
     judged_by: Literal["bar", "close"] = "bar"
 
 
+class Ticks(Part, frozen=True, tag="four_prices"):
+    """`FourPrices`."""
+
+    path: Literal["ohlc", "olhc"] = "ohlc"
+
+
 class CashFirst(Part, frozen=True, tag="cash_at_submission"):
     """`CashAtSubmission`."""
 
@@ -289,6 +296,7 @@ _MAKERS: dict[type[Part], Any] = {
     Margin: MarginAccount,
     Overdraft: OverdraftAccount,
     Queue: OneByOne,
+    Ticks: FourPrices,
     CashFirst: CashAtSubmission,
 }
 
@@ -318,7 +326,7 @@ SLIPPAGES = (
 )
 LIQUIDITIES = (Unlimited, Participation)
 ACCOUNTS = (Unleveraged, Cash, Margin, Overdraft)
-MATCHINGS = (Queue,)
+MATCHINGS = (Queue, Ticks)
 ADMISSIONS = (CashFirst,)
 
 

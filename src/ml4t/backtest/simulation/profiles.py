@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ml4t.backtest.errors import ConfigError, did_you_mean
 from ml4t.backtest.simulation.admission import CashAtSubmission
 from ml4t.backtest.simulation.commission import PerShareCommission
+from ml4t.backtest.simulation.four_prices import FourPrices
 from ml4t.backtest.simulation.liquidity import VolumeParticipation
 from ml4t.backtest.simulation.one_by_one import OneByOne
 from ml4t.backtest.simulation.overdraft_account import OverdraftAccount
@@ -107,6 +108,28 @@ def bt() -> dict[str, Any]:
     }
 
 
+def nautilus() -> dict[str, Any]:
+    """The rules of nautilus_trader on bars of last prices, with an account for margin.
+
+    A strategy that is told of a bar deals at its close (`OrderMatchingEngine.process_order`):
+    `fill_at="close"`. A bar is taken for trades at its open, high, low and close
+    (`_process_trade_ticks_from_bar`), and what they reach fills at its own level: `FourPrices()`.
+
+    Orders are not asked for money there (`RiskEngine._check_orders_risk`), and nothing ends a run
+    whose equity is gone: `OverdraftAccount(math.inf)`. Units are whole, as an `Equity` has them.
+    There are no costs until some are set; `FillModel(prob_slippage=1.0)` is a `FixedSlippage` of
+    one tick.
+    """
+    return {
+        "initial_cash": 100_000.0,
+        "fill_at": "close",
+        "funding": "reject",
+        "fractional": False,
+        "account": OverdraftAccount(math.inf),
+        "matching": FourPrices(),
+    }
+
+
 def zipline() -> dict[str, Any]:
     """The rules of zipline on daily bars as it comes.
 
@@ -140,6 +163,7 @@ PROFILES = {
         Profile("backtesting.py", "0.6.6", backtesting_py),
         Profile("backtrader", "1.9.78.123", backtrader),
         Profile("bt", "1.4.1", bt),
+        Profile("nautilus", "1.221.0", nautilus),
         Profile("zipline", "3.2.1", zipline),
     )
 }
