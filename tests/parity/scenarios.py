@@ -538,13 +538,13 @@ OF_ZIPLINE = (
 
 OF_NAUTILUS = (
     Scenario(
-        "trailing-stops", "trailing stops among other orders", rough(4, 500, 11),
-        kinds(9, TRAILING, dated=False), engines=("nautilus",),
+        "trailing-stops", "trailing stops and market orders", rough(4, 500, 11),
+        kinds(9, ("market", "trailing_stop"), often=0.1, dated=False), engines=("nautilus",),
     ),
     Scenario(
         "trailing-on-shares", "the same on recorded prices", five,
-        kinds(4, TRAILING, dated=False), is_recorded=True, commission=PERCENT,
-        engines=("nautilus",),
+        kinds(4, ("market", "trailing_stop"), often=0.1, dated=False), is_recorded=True,
+        commission=PERCENT, engines=("nautilus",),
     ),
     Scenario(
         "market-tick", "market and stop orders with a tick of slippage", rough(4, 300, 1),

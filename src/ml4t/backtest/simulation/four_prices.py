@@ -107,14 +107,16 @@ class FourPrices:
     ) -> list[Live]:
         """One price, and the orders of one asset; what began to work at it."""
         price = column[row]
+        left = {1.0: price, -1.0: price}  # for each side, where the fills before have left it
         joined: list[Live] = []
         for working, _ in sorted(orders, key=_level):
             if not trading.is_open(working) or not trading.has_purpose(working):
                 continue
-            match = _match(working, price)
+            seen, waited = left[working.sign], working.triggered
+            match = _match(working, seen, price)
             if match is not None:
-                _fill(trading, working, row, match)
-                joined += self._joined(trading, column)
+                left[working.sign] = _left(working, seen, match[0], waited=waited)
+                joined += self._fill(trading, working, column, row, match)
         for working, _ in orders:
             if working.type.is_trailing and not working.triggered and trading.is_open(working):
                 move_trail(working, price, price)
@@ -136,12 +138,38 @@ class FourPrices:
         price, sign, limit = column[row], working.sign, working.limit
         if not trading.is_open(working):
             return
-        if working.stop is not None:
+        if not trading.has_purpose(working):
+            _refuse(trading, working, "there is nothing to reduce")
+        elif working.stop is not None:
             if sign * price >= sign * working.stop:
-                text = f"the price of {price:g} has passed its stop of {working.stop:g}"
-                trading.blotter.end(working, OrderStatus.REJECTED, text)
-        elif limit is not None and sign * price <= sign * limit and trading.has_purpose(working):
-            _fill(trading, working, row, (price, "limit"))
+                text = f"the price of {price:g} has passed the stop of {working.stop:g}"
+                _refuse(trading, working, text)
+        elif limit is not None and sign * price <= sign * limit:
+            self._fill(trading, working, column, row, (price, "limit"))
+
+    def _fill(
+        self,
+        trading: BarTrading,
+        working: Working,
+        column: Sequence[float],
+        row: int,
+        match: Match,
+    ) -> list[Live]:
+        """An order trades; what that sets to work."""
+        candidate = trading.candidate(working, row, match)
+        trading.settlement.settle([candidate], trading.marks)
+        joined = self._joined(trading, column)
+        trading.protect([candidate])
+        return joined
+
+
+def _refuse(trading: BarTrading, working: Working, reason: str) -> None:
+    """End an order, and what it shares a group with: a target goes with its stop."""
+    blotter, group = trading.blotter, working.order.oco
+    blotter.end(working, OrderStatus.REJECTED, reason)
+    for other in blotter.working(working.code) if group else ():
+        if other.order.oco == group and trading.is_open(other):
+            blotter.end(other, OrderStatus.REJECTED, reason)
 
 
 def _level(pair: Live) -> tuple[bool, float]:
@@ -153,19 +181,20 @@ def _level(pair: Live) -> tuple[bool, float]:
     return working.sign < 0.0, -working.sign * level
 
 
-def _match(working: Working, price: float) -> Match | None:
-    """What an order does at a price."""
+def _match(working: Working, seen: float, price: float) -> Match | None:
+    """What an order does at a price, which it sees where the fills before it have left it."""
     sign, stop, limit = working.sign, working.stop, working.limit
+    worst = max(sign * seen, sign * price)
     if stop is not None and not working.triggered:
-        if sign * price < sign * stop:
+        if sign * seen < sign * stop:
             return None
         if limit is None:
             return stop, "stop"
         working.triggered = True
-        return (stop, "stop_limit") if sign * price <= sign * limit else None
+        return (stop, "stop_limit") if worst <= sign * limit else None
     if limit is None:
         return price, "stop"  # what is left of one
-    if sign * price > sign * limit:
+    if worst > sign * limit:
         return None
     if stop is None:
         return limit, "limit"
@@ -173,7 +202,10 @@ def _match(working: Working, price: float) -> Match | None:
     return sign * max(sign * price, min(sign * limit, sign * stop)), "stop_limit"
 
 
-def _fill(trading: BarTrading, working: Working, row: int, match: Match) -> None:
-    candidate = trading.candidate(working, row, match)
-    trading.settlement.settle([candidate], trading.marks)
-    trading.protect([candidate])
+def _left(working: Working, seen: float, price: float, *, waited: bool) -> float:
+    """Where a fill leaves the price for the orders behind it on its side."""
+    sign, limit = working.sign, working.limit
+    if limit is None or working.stop is None:
+        return price
+    # A stop-limit that has just been triggered takes what there is up to its limit.
+    return sign * max(sign * seen, sign * price) if waited else limit
