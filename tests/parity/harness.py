@@ -30,6 +30,7 @@ from ml4t.backtest import (
     NoSlippage,
     OpeningOnly,
     Order,
+    OverdraftAccount,
     PercentCommission,
     PerShareCommission,
     SimulationBroker,
@@ -93,6 +94,7 @@ class Scenario:
             `{"decimals"}`, one tick, for those that know ticks only.
         fractional: Quantities need not be whole.
         decimals: Of money, where an engine rounds it; None for so many that it does not matter.
+        is_cash: The account is one without margin, where an engine has several.
         as_shipped: Costs and limits are the engine's own, where it has any.
         engines: Those that can do it.
         known: By engine, in which way they are known to differ.
@@ -108,6 +110,7 @@ class Scenario:
     slippage: dict[str, Any] | None = None
     fractional: bool = False
     decimals: int | None = None
+    is_cash: bool = False
     as_shipped: bool = False
     engines: tuple[str, ...] = tuple(ENGINES)
     known: dict[str, Known] = field(default_factory=dict)
@@ -130,8 +133,9 @@ class Stage:
 
     def terms(self) -> dict[str, Any]:
         """All but the bars, for a runner."""
-        names = ("cash", "commission", "slippage", "fractional", "decimals", "as_shipped")
-        terms = {name: getattr(self.scenario, name) for name in names}
+        names = ("cash", "commission", "slippage", "fractional")
+        special = ("decimals", "is_cash", "as_shipped")
+        terms = {name: getattr(self.scenario, name) for name in (*names, *special)}
         return terms | {"plan": self.plan, "cure": self.cure}
 
 
@@ -305,6 +309,8 @@ def nautilus_costs(scenario: Scenario) -> dict[str, Any]:
         options["commission"] = PercentCommission(terms["rate"])
     elif terms is not None:
         options["commission"] = PerShareCommission(terms["per_share"], terms["minimum"])
+    if scenario.is_cash:
+        options["account"] = OverdraftAccount()
     if slippage is not None:
         options["slippage"] = FixedSlippage(10.0 ** -slippage["decimals"])
     return options

@@ -260,3 +260,9 @@ def by_hand(*orders: dict[str, Any]) -> dict[str, Any]:
         for i, order in enumerate(orders, 1)
     ]
     return {"kind": "orders", "orders": named}
+
+
+def trails_by_last(bars: pl.DataFrame, seed: int, often: float) -> dict[str, Any]:
+    """Trailing stops that follow what an engine calls the last price."""
+    plan = orders_of_all_kinds(bars, seed, ("trailing_stop",), often=often, dated=False)
+    return {**plan, "orders": [{**order, "by_last": True} for order in plan["orders"]]}

@@ -117,6 +117,13 @@ SEVERAL_ASSETS = (
         "fractions", "fractional units, long and short", five,
         {**LONG_SHORT, "fractional": True}, is_recorded=True, commission=PERCENT,
         fractional=True, engines=MANY,
+        known={"nautilus": Known(
+            "theirs",
+            "Quantities have as many decimals as the instrument, here six, where differences of "
+            "floating-point numbers have sixteen digits; they agree to a relative 1e-9.",
+            parts=("fills", "bars", "orders"),
+            quantities=1e-9,
+        )},
     ),
     Scenario(
         "rotation", "25 of 110 shares every 21 sessions, as orders", crowd, ROTATION,
@@ -532,6 +539,10 @@ OF_ZIPLINE = (
             "With `EODCancel`, daily bars cancel the first of an asset's orders if there are "
             "several, and none if there is one (`SimulationBlotter.execute_daily_cancel_policy`). "
             "Ours ends both with their session.",
+        ), "nautilus": Known(
+            "theirs",
+            "Day orders do not end with the day: `OrderMatchingEngine.iterate` knows orders with "
+            "a time (`GTD`) only. Ours ends them with their session.",
         )},
     ),
 )  # fmt: skip
@@ -543,7 +554,7 @@ OF_NAUTILUS = (
     ),
     Scenario(
         "trailing-on-shares", "the same on recorded prices", five,
-        kinds(4, ("market", "trailing_stop"), often=0.1, dated=False), is_recorded=True,
+        kinds(5, ("market", "trailing_stop"), often=0.03, dated=False), is_recorded=True,
         commission=PERCENT, engines=("nautilus",),
     ),
     Scenario(
@@ -560,6 +571,65 @@ OF_NAUTILUS = (
             "The tick of slippage is put on top of the limit "
             "(`OrderMatchingEngine.apply_fills`), so a limit order pays more than its limit. "
             "Ours never does.",
+        )},
+    ),
+    Scenario(
+        "cash-account", "long-only on an account without margin", five,
+        {**THRESHOLD, "share": 0.15}, is_recorded=True, commission=PERCENT, is_cash=True,
+        engines=("nautilus",),
+    ),
+    Scenario(
+        "cash-account-too-little", "a purchase beyond the cash, without margin", ten,
+        by_hand({"bar": 1}, {"bar": 3, "quantity": 200.0}, {"bar": 5, "side": "sell"}),
+        cash=10_000.0, is_cash=True, engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "Market orders are not asked for cash where there are only bars "
+            "(`RiskEngine._check_orders_risk`); the balance below zero that the fill would leave "
+            "(`CashAccount.update_balances`) ends the run, without an error. Ours rejects the "
+            "order and goes on.",
+        )},
+    ),
+    Scenario(
+        "dated-orders", "orders that are good till a date", rough(4, 500, 11), kinds(9, PLAIN),
+        engines=("nautilus",),
+    ),
+    Scenario(
+        "trailing-by-last", "trailing stops that follow the last price", rough(4, 500, 11),
+        partial(plans.trails_by_last, seed=9, often=0.1),
+        engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "By default (`TriggerType.DEFAULT`) a trailing stop follows the price before the one "
+            "of now: `OrderMatchingEngine.iterate` moves it before the last price is set. With "
+            "`TriggerType.BID_ASK`, as in the other runs, it follows the price of now, as ours.",
+            cure="no delay",
+        )},
+    ),
+    Scenario(
+        "trailing-among-orders", "trailing stops among other orders", rough(4, 500, 11),
+        kinds(9, TRAILING, dated=False), engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "Orders are sorted by level when one is added (`MatchingCore.sort_bid_orders`), not "
+            "when a trailing stop moves, and it follows the price at which a stop before it has "
+            "filled. Ours sorts by the levels of now, and follows the price of the bar.",
+        )},
+    ),
+    Scenario(
+        "price-left-behind", "a market order at the close, after a stop has filled there",
+        hand((100, 101, 99, 100), (100, 101, 94, 94), (94, 95, 93, 94), (94, 95, 93, 94)),
+        by_hand(
+            {"bar": 0, "quantity": 20.0},
+            {"bar": 0, "side": "sell", "type": "stop", "stop": 95.0},
+            {"bar": 1, "side": "sell"},
+        ),
+        engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "A stop that fills at the last price of a bar leaves the market at its level "
+            "(`OrderMatchingEngine.determine_market_price_and_volume`), where the next market "
+            "order fills instead of at the close. Ours fills it at the close.",
         )},
     ),
     Scenario(
@@ -581,7 +651,7 @@ JOINED = {
         *("threshold-long", "threshold-long-short", "per-share-minimum", "fractions", "rotation"),
         *("brackets", "brackets-limit", "missing-bars", "one-orders", "one-orders-on-shares"),
         *("one-several-orders", "one-brackets", "one-brackets-limit", "cancel-at-once", "ruin"),
-        *("day-order", "stop-limit-gap", "stop-limit-through-limit"),
+        *("day-order", "stop-limit-through-limit", "end-of-day"),
     ),
     "zipline": (
         *("threshold-long", "threshold-long-short", "per-share-minimum", "rotation"),

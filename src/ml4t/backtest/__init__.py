@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     )
     from ml4t.backtest.simulation.fees import SideFee
     from ml4t.backtest.simulation.financing import BorrowFee, Interest
-    from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
     from ml4t.backtest.simulation.four_prices import FourPrices
+    from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
     from ml4t.backtest.simulation.legs import EachLeg
     from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity, VolumeParticipation
     from ml4t.backtest.simulation.margin_account import MarginAccount

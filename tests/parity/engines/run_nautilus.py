@@ -1,8 +1,8 @@
 """nautilus_trader on bars from outside: decisions when the last bar of a timestamp has come.
 
-The account is one for margin, whose balance leaves positions out: the money that is compared is
-the balance less what open positions have cost. Prices and money have twelve decimals, so that
-rounding hides nothing.
+The account is one for margin unless the scenario says otherwise. Its balance leaves positions
+out: the money that is compared is the balance less what open positions have cost. Prices and money
+have twelve decimals unless the scenario says otherwise, so that rounding hides nothing.
 """
 
 # mypy: ignore-errors
@@ -137,7 +137,11 @@ class Player(Strategy):
         cash, equity, held = balance, balance, {}
         for position in self.cache.positions_open():
             held[position.instrument_id.symbol.value] = float(position.signed_decimal_qty())
-            cash -= position.signed_qty * position.avg_px_open
+            paid = position.signed_qty * position.avg_px_open
+            if self.question.scenario["is_cash"]:
+                equity += paid
+            else:
+                cash -= paid
             equity += self.portfolio.unrealized_pnl(position.instrument_id).as_double()
         return cash, equity, held
 
@@ -199,6 +203,10 @@ class Player(Strategy):
     def single(self, decision, words):
         make, price, kind = self.order_factory, self.market.price, decision["type"]
         kept = {"time_in_force": TimeInForce.DAY} if decision.get("day") else {}
+        if "until" in decision:
+            number = [str(time)[:10] for time in self.question.times].index(decision["until"])
+            end = START + pd.Timedelta(days=number, hours=18)
+            kept = {"time_in_force": TimeInForce.GTD, "expire_time": end}
         if kind == "trailing_stop":
             amount, percent = decision.get("trail_amount"), decision.get("trail_percent")
             way = TrailingOffsetType.PRICE if percent is None else TrailingOffsetType.BASIS_POINTS
@@ -210,7 +218,9 @@ class Player(Strategy):
                 trigger_type=TriggerType.DEFAULT if by_last else TriggerType.BID_ASK,
             )
         if kind == "stop_limit":
-            return make.stop_limit(*words, price(decision["limit"]), price(decision["stop"]), **kept)
+            return make.stop_limit(
+                *words, price(decision["limit"]), price(decision["stop"]), **kept
+            )
         if kind == "stop":
             return make.stop_market(*words, price(decision["stop"]), **kept)
         if kind == "limit":
@@ -248,15 +258,16 @@ def engine_of(market):
     terms, more = scenario["commission"], {}
     if terms is not None and terms["kind"] == "per_share":
         more["fee_model"] = PerShare(terms, market.currency)
+    if not scenario["is_cash"]:
+        more["default_leverage"] = Decimal(1)
     if scenario["slippage"] is not None:
         more["fill_model"] = FillModel(prob_slippage=1.0)
     engine.add_venue(
         venue=VENUE,
         oms_type=OmsType.NETTING,
-        account_type=AccountType.MARGIN,
+        account_type=AccountType.CASH if scenario["is_cash"] else AccountType.MARGIN,
         base_currency=market.currency,
         starting_balances=[Money(scenario["cash"], market.currency)],
-        default_leverage=Decimal(1),
         **more,
     )
     for instrument in market.instruments.values():

@@ -261,6 +261,7 @@ class Ticks(Part, frozen=True, tag="four_prices"):
     """`FourPrices`."""
 
     path: Literal["ohlc", "olhc"] = "ohlc"
+    gaps: Literal["price", "level"] = "price"
 
 
 class CashFirst(Part, frozen=True, tag="cash_at_submission"):

@@ -113,7 +113,9 @@ def nautilus() -> dict[str, Any]:
 
     A strategy that is told of a bar deals at its close (`OrderMatchingEngine.process_order`):
     `fill_at="close"`. A bar is taken for trades at its open, high, low and close
-    (`_process_trade_ticks_from_bar`), and what they reach fills at its own level: `FourPrices()`.
+    (`_process_trade_ticks_from_bar`), and what they reach fills at its own level, even where the
+    open has jumped over it (`determine_market_price_and_volume`, `fill_limit_order`):
+    `FourPrices(gaps="level")`.
 
     Orders are not asked for money there (`RiskEngine._check_orders_risk`), and nothing ends a run
     whose equity is gone: `OverdraftAccount(math.inf)`. Units are whole, as an `Equity` has them.
@@ -126,7 +128,7 @@ def nautilus() -> dict[str, Any]:
         "funding": "reject",
         "fractional": False,
         "account": OverdraftAccount(math.inf),
-        "matching": FourPrices(),
+        "matching": FourPrices(gaps="level"),
     }
 
 
