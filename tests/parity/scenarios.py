@@ -651,7 +651,7 @@ JOINED = {
         *("threshold-long", "threshold-long-short", "per-share-minimum", "fractions", "rotation"),
         *("brackets", "brackets-limit", "missing-bars", "one-orders", "one-orders-on-shares"),
         *("one-several-orders", "one-brackets", "one-brackets-limit", "cancel-at-once", "ruin"),
-        *("day-order", "stop-limit-through-limit", "end-of-day"),
+        *("day-order", "stop-limit-through-limit", "overlapping-brackets", "end-of-day"),
     ),
     "zipline": (
         *("threshold-long", "threshold-long-short", "per-share-minimum", "rotation"),

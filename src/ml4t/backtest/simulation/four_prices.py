@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.broker.blotter import Working
     from ml4t.backtest.broker.watchers import Watchers
+    from ml4t.backtest.simulation.holdings import Marks
     from ml4t.backtest.simulation.matching import Match
     from ml4t.backtest.simulation.trading import BarTrading, Live
 
@@ -88,14 +89,14 @@ class FourPrices:
             if pair[0].type is _MARKET or pair[0].time_in_force is TimeInForce.OPG:
                 trading.at_open([pair])
         columns = [getattr(trading.chunk, name) for name in PATHS[self.path]]
-        joined = _Moment(trading, columns[0]).joined()
+        joined = _Moment(trading, columns[0], trading.marks).joined()
         tried = [*live, *joined]
         by_row: dict[int, list[Live]] = {}
         for pair in [*resting, *joined]:
             by_row.setdefault(pair[1], []).append(pair)
         for row, of_asset in by_row.items():
             for column in columns:
-                moment = _Moment(trading, column)
+                moment = _Moment(trading, column, trading.marks)
                 jumps = self.gaps if column is columns[0] else ""
                 joined = moment.see(of_asset, row, jumps)
                 of_asset.extend(pair for pair in joined if pair[1] == row)
@@ -108,13 +109,9 @@ class FourPrices:
     def at_close(self, trading: BarTrading, live: list[Live]) -> None:
         """Trade orders at the close they were decided on."""
         trading.blotter.links.activated.clear()
-        moment = _Moment(trading, trading.chunk.closes, " at close")
+        moment = _Moment(trading, trading.chunk.closes, trading.chunk.close, " at close")
         for working, row in live:
-            if working.type is _MARKET:
-                trading.at_close([(working, row)])
-            else:
-                moment.arrive(working, row)
-            moment.joined()
+            moment.arrive(working, row)
 
 
 class _Moment:
@@ -123,12 +120,16 @@ class _Moment:
     Args:
         trading: The bar's trading.
         column: The prices by row.
-        where: What the reasons of its fills end with.
+        marks: What holdings are worth.
+        where: What the reasons of orders end with that fill when they come.
     """
 
-    def __init__(self, trading: BarTrading, column: Sequence[float], where: str = "") -> None:
+    def __init__(
+        self, trading: BarTrading, column: Sequence[float], marks: Marks, where: str = ""
+    ) -> None:
         self.trading = trading
         self.column = column
+        self.marks = marks
         self.where = where
 
     def see(self, orders: list[Live], row: int, jumps: str) -> list[Live]:
@@ -164,11 +165,14 @@ class _Moment:
         return [pair for pair in joined if self.trading.is_open(pair[0])]
 
     def arrive(self, working: Working, row: int) -> None:
-        """An order comes: a stop that is passed is refused, a limit within reach fills."""
+        """An order comes: a stop that is passed is refused, what the price satisfies fills."""
         price, sign, limit = self.column[row], working.sign, working.limit
         if not self.trading.is_open(working):
             return
-        if not self.trading.has_purpose(working):
+        if working.type is _MARKET:
+            role = working.order.role
+            self.fill(working, row, (price, "close"), self.where if role else "")
+        elif not self.trading.has_purpose(working):
             self._refuse(working, "there is nothing to reduce")
         elif working.stop is not None:
             if sign * price >= sign * working.stop:
@@ -182,7 +186,7 @@ class _Moment:
         trading = self.trading
         candidate = trading.candidate(working, row, match)
         candidate.reason += where
-        trading.settlement.settle([candidate], trading.marks)
+        trading.settlement.settle([candidate], self.marks)
         joined = self.joined()
         trading.protect([candidate])
         return joined
