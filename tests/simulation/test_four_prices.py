@@ -112,7 +112,7 @@ def test_a_stop_limit_fills_at_its_stop_when_the_price_is_within_its_limit() -> 
 
 
 def test_what_stop_limits_leave_behind() -> None:
-    """One that is triggered takes what there is up to its limit, one that waited up to its price."""
+    """One that is triggered leaves its limit, one that waited the price it has filled at."""
     two = {
         0: [
             lambda s: s.buy("A", 1, stop_price=105, limit_price=109),
