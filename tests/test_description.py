@@ -218,6 +218,7 @@ PARTS = [
         {"kind": "one_by_one", "exits_begin": "next_bar"},
         library.OneByOne(exits_begin="next_bar"),
     ),
+    ("matching", {"kind": "four_prices", "path": "olhc"}, library.FourPrices(path="olhc")),
     ("admission", {"kind": "cash_at_submission"}, library.CashAtSubmission()),
 ]  # fmt: skip
 

@@ -48,3 +48,21 @@ class TestLikePybroker(BrokerContract):
     def make_broker(self) -> Broker:
         """With money for the exam."""
         return SimulationBroker.like("pybroker", initial_cash=20_000)
+
+
+class TestLikeNautilus(BrokerContract):
+    """At the close, four prices to a bar."""
+
+    fills_at_decision = True
+
+    def make_broker(self) -> Broker:
+        """With money for the exam."""
+        return SimulationBroker.like("nautilus", initial_cash=20_000)
+
+
+class TestLikeZipline(BrokerContract):
+    """The close of the next bar, and its volume."""
+
+    def make_broker(self) -> Broker:
+        """With money for the exam."""
+        return SimulationBroker.like("zipline", initial_cash=20_000)

@@ -25,13 +25,19 @@ from ml4t.backtest import (
     Bars,
     BasisPointSlippage,
     EachLeg,
+    FixedSlippage,
     MarketOnly,
+    NoCommission,
+    NoSlippage,
     OpeningOnly,
     Order,
+    OverdraftAccount,
     PercentCommission,
     PerShareCommission,
     SimulationBroker,
     Strategy,
+    VolumeParticipation,
+    VolumeShareSlippage,
     WithinBar,
 )
 from tests.conftest import ROOT
@@ -40,6 +46,7 @@ from tests.parity.playbook import Playbook, View
 HERE = Path(__file__).parent
 ENGINES = {"backtrader": "backtrader", "backtesting.py": "backtesting", "bt": "bt"}
 ENGINES |= {"vectorbt": "vectorbt", "pybroker": "pybroker"}
+ENGINES |= {"nautilus": "nautilus", "zipline": "zipline"}
 """The engines with a profile, and how their environments and runners are called."""
 
 RELATIVE = 1e-8
@@ -90,8 +97,13 @@ class Scenario:
         is_recorded: The market needs the folder.
         cash: At the start.
         commission: `{"kind": "percent", "rate"}`, `{"kind": "per_share", "per_share", "minimum"}`.
-        slippage: `{"rate"}`, a fraction of the price.
+        slippage: `{"rate"}`, a fraction of the price, or `{"impact"}` of a whole bar's volume;
+            with `{"share"}`, how much of a bar's volume can be had, for engines that ask;
+            `{"decimals"}`, one tick, for those that know ticks only.
         fractional: Quantities need not be whole.
+        decimals: Of money, where an engine rounds it; None for so many that it does not matter.
+        is_cash: The account is one without margin, where an engine has several.
+        as_shipped: Costs and limits are the engine's own, where it has any.
         engines: Those that can do it.
         known: By engine, in which way they are known to differ.
     """
@@ -105,6 +117,9 @@ class Scenario:
     commission: dict[str, Any] | None = None
     slippage: dict[str, Any] | None = None
     fractional: bool = False
+    decimals: int | None = None
+    is_cash: bool = False
+    as_shipped: bool = False
     engines: tuple[str, ...] = tuple(ENGINES)
     known: dict[str, Known] = field(default_factory=dict)
 
@@ -127,7 +142,8 @@ class Stage:
     def terms(self) -> dict[str, Any]:
         """All but the bars, for a runner."""
         names = ("cash", "commission", "slippage", "fractional")
-        terms = {name: getattr(self.scenario, name) for name in names}
+        special = ("decimals", "is_cash", "as_shipped")
+        terms = {name: getattr(self.scenario, name) for name in (*names, *special)}
         return terms | {"plan": self.plan, "cure": self.cure}
 
 
@@ -278,6 +294,9 @@ def broker_for(scenario: Scenario, engine: str) -> SimulationBroker:
         options["fractional"] = True
     elif engine == "vectorbt":  # `size_granularity=1`, where its own choice is any fraction
         options["fractional"] = False
+    if engine in COSTS:
+        options |= COSTS[engine](scenario)
+        return SimulationBroker.like(engine, **options)
     terms = scenario.commission
     if terms is not None and terms["kind"] == "percent":
         options["commission"] = PercentCommission(terms["rate"])
@@ -291,6 +310,47 @@ def broker_for(scenario: Scenario, engine: str) -> SimulationBroker:
         plain = BasisPointSlippage(scenario.slippage["rate"] * 10_000.0)
         options["slippage"] = plain if wrap is None else wrap(plain)
     return SimulationBroker.like(engine, **options)
+
+
+def zipline_costs(scenario: Scenario) -> dict[str, Any]:
+    """What replaces the costs that zipline comes with, as its runner does."""
+    if scenario.as_shipped:
+        return {}
+    terms, slippage = scenario.commission, scenario.slippage
+    options: dict[str, Any] = {
+        "commission": NoCommission(),
+        "slippage": NoSlippage(),
+        "liquidity": VolumeParticipation(1.0),
+    }
+    if terms is not None and terms["kind"] == "percent":
+        options["commission"] = PercentCommission(terms["rate"])
+    elif terms is not None:
+        options["commission"] = PerShareCommission(terms["per_share"], terms["minimum"])
+    if slippage is not None:
+        options["liquidity"] = VolumeParticipation(slippage.get("share", 1.0))
+    if slippage is not None and "impact" in slippage:
+        options["slippage"] = VolumeShareSlippage(slippage["impact"])
+    elif slippage is not None:
+        options["slippage"] = BasisPointSlippage(slippage["rate"] * 10_000.0)
+    return options
+
+
+def nautilus_costs(scenario: Scenario) -> dict[str, Any]:
+    """As its runner sets them: commission on each fill, and a tick."""
+    terms, slippage = scenario.commission, scenario.slippage
+    options: dict[str, Any] = {}
+    if terms is not None and terms["kind"] == "percent":
+        options["commission"] = PercentCommission(terms["rate"])
+    elif terms is not None:
+        options["commission"] = PerShareCommission(terms["per_share"], terms["minimum"])
+    if scenario.is_cash:
+        options["account"] = OverdraftAccount()
+    if slippage is not None:
+        options["slippage"] = FixedSlippage(10.0 ** -slippage["decimals"])
+    return options
+
+
+COSTS = {"nautilus": nautilus_costs, "zipline": zipline_costs}
 
 
 def ours(stage: Stage, engine: str) -> Answer:

@@ -98,6 +98,13 @@ def with_holes(bars: pl.DataFrame, seed: int, share: float = 0.15) -> pl.DataFra
     return bars.filter(kept & (late >= first))
 
 
+def thin(bars: pl.DataFrame, seed: int, quiet: float = 0.0) -> pl.DataFrame:
+    """So little is traded that orders do not fit into a bar, and in a share of them nothing."""
+    rng = np.random.default_rng(seed)
+    volume = np.where(rng.random(bars.height) < quiet, 0.0, rng.integers(20, 400, bars.height))
+    return bars.with_columns(volume=pl.Series(volume, dtype=pl.Float64))
+
+
 # -- plans -----------------------------------------------------------------------------------
 
 
@@ -287,3 +294,9 @@ def by_hand(*orders: dict[str, Any]) -> dict[str, Any]:
         for i, order in enumerate(orders, 1)
     ]
     return {"kind": "orders", "orders": named}
+
+
+def trails_by_last(bars: pl.DataFrame, seed: int, often: float) -> dict[str, Any]:
+    """Trailing stops that follow what an engine calls the last price."""
+    plan = orders_of_all_kinds(bars, seed, ("trailing_stop",), often=often, dated=False)
+    return {**plan, "orders": [{**order, "by_last": True} for order in plan["orders"]]}

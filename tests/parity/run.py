@@ -45,6 +45,7 @@ commission and order; cash, equity and positions after each bar; closed trades; 
 order ended.
 Quantities must be equal to the bit, prices and money to a relative 1e-8.
 bt has neither orders nor trades, so there the rest is compared.
+zipline keeps no trades.
 
 Without any difference: {equal} of {runs} runs, with {fills:,} fills.
 The others differ in a way that is understood, and are listed with the cause: a rule of theirs \

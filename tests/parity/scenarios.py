@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,17 @@ SEVERAL_ASSETS = (
         "fractions", "fractional units, long and short", five,
         {**LONG_SHORT, "fractional": True}, is_recorded=True, commission=PERCENT,
         fractional=True, engines=MANY,
-        known={"vectorbt": CUT_BY_DIVISION, "pybroker": CUT_TO_DIGITS},
+        known={
+            "vectorbt": CUT_BY_DIVISION,
+            "pybroker": CUT_TO_DIGITS,
+            "nautilus": Known(
+                "theirs",
+                "Quantities have as many decimals as the instrument, here six, where differences "
+                "of floating-point numbers have sixteen digits; they agree to a relative 1e-9.",
+                parts=("fills", "bars", "orders"),
+                quantities=1e-9,
+            ),
+        },
     ),
     Scenario(
         "rotation", "25 of 110 shares every 21 sessions, as orders", crowd, ROTATION,
@@ -580,9 +591,287 @@ OF_CUT = (
     ),
 )  # fmt: skip
 
+PLAIN = ("market", "limit", "stop", "stop_limit")
+LATER = ("nautilus", "zipline")
+TRAILING = ("market", "limit", "stop", "trailing_stop")
+
+
+def thin(assets: int, sessions: int, seed: int, quiet: float = 0.0) -> Any:
+    """Makes a market in which little is traded, and at times nothing; see `plans.thin`."""
+    return lambda _folder: plans.thin(plans.rough(assets, sessions, seed), seed, quiet)
+
+
+PLAIN_ORDERS = (
+    Scenario(
+        "plain-orders", "market, limit, stop and stop-limit orders, without a date",
+        rough(4, 500, 11), kinds(9, PLAIN, dated=False), engines=LATER,
+    ),
+    Scenario(
+        "plain-orders-on-shares", "the same on recorded prices", five,
+        kinds(7, PLAIN, dated=False, often=0.1), is_recorded=True, commission=PERCENT,
+        engines=LATER,
+    ),
+    Scenario(
+        "plain-several-orders", "three of them on one asset at a time", rough(2, 300, 8),
+        kinds(5, PLAIN, each=3, dated=False), commission=PER_SHARE, engines=LATER,
+    ),
+    Scenario(
+        "plain-missing-bars", "the same, late assets, missing bars", holes,
+        kinds(1, PLAIN, dated=False), engines=LATER,
+    ),
+    Scenario(
+        "plain-overdrawn", "purchases and shorts far beyond the cash, which nobody checks",
+        rough(4, 300, 3), partial(plans.too_much, seed=1), cash=10_000.0, commission=PERCENT,
+        engines=LATER,
+    ),
+)  # fmt: skip
+
+OF_ZIPLINE = (
+    Scenario(
+        "fractions-cut", "fractional units where they must be whole", five,
+        {**LONG_SHORT, "fractional": True}, is_recorded=True, commission=PERCENT,
+        engines=("zipline",),
+        known={"zipline": Known(
+            "ours",
+            "An order that was cut to whole units ends as canceled, for the fraction that is "
+            "left of it; theirs never had it (`TradingAlgorithm.round_order`). Fills and money "
+            "agree.",
+            parts=("orders",),
+        )},
+    ),
+    Scenario(
+        "as-shipped", "costs as zipline comes, long and short", five, LONG_SHORT,
+        is_recorded=True, as_shipped=True, engines=("zipline",),
+    ),
+    Scenario(
+        "thin-as-shipped", "the same where there is little volume, or none",
+        thin(4, 300, 7, 0.1), kinds(3, ("market",), dated=False), as_shipped=True,
+        engines=("zipline",),
+    ),
+    Scenario(
+        "thin-minimum", "commission with a minimum on orders that fill in parts",
+        thin(4, 400, 8), kinds(4, ("market", "stop"), often=0.1, dated=False), commission=PER_SHARE,
+        slippage={"rate": 0.001, "share": 0.1}, engines=("zipline",),
+    ),
+    Scenario(
+        "volume-share", "impact by the share of the volume, long and short", five, LONG_SHORT,
+        is_recorded=True, commission=PERCENT, slippage={"impact": 0.1, "share": 0.025},
+        engines=("zipline",),
+    ),
+    Scenario(
+        "market-slippage", "market and stop orders with slippage", rough(4, 300, 1),
+        kinds(1, ("market", "stop"), dated=False), slippage={"rate": 0.002}, commission=PERCENT,
+        engines=("zipline",),
+    ),
+    Scenario(
+        "limit-slippage", "limit orders with slippage", rough(4, 300, 1),
+        kinds(1, ("limit", "stop_limit"), dated=False), slippage={"rate": 0.002},
+        engines=("zipline",),
+        known={"zipline": Known(
+            "theirs",
+            "A limit order pays more than its limit: `FixedBasisPointsSlippage.process_order` "
+            "does not look at it. Ours stays at the limit.",
+            cure="limits kept",
+        )},
+    ),
+    Scenario(
+        "thin-limits", "limit orders where there is little volume", thin(4, 300, 7),
+        kinds(3, ("limit",), dated=False), slippage={"rate": 0.0, "share": 0.1},
+        engines=("zipline",),
+        known={"zipline": Known(
+            "theirs",
+            "A limit order that was met once is not asked again (`Order.check_order_triggers`): "
+            "what did not fit into the volume fills at any price later on. Ours looks at the "
+            "limit each time.",
+            cure="limits asked again",
+        )},
+    ),
+    Scenario(
+        "thin-several-orders", "three orders on one asset where there is little volume",
+        thin(2, 300, 9), kinds(5, ("market",), each=3, dated=False),
+        slippage={"impact": 0.1, "share": 0.1}, engines=("zipline",),
+        known={"zipline": Known(
+            "ours",
+            "The impact of a fill is that of its own share of the volume; theirs counts what "
+            "orders before it took from the same bar (`VolumeShareSlippage.process_order`).",
+        )},
+    ),
+    Scenario(
+        "stop-without-volume", "a stop that is passed in a bar without volume",
+        thin(4, 400, 7, 0.1), kinds(3, ("stop",), often=0.1, dated=False), engines=("zipline",),
+        known={"zipline": Known(
+            "theirs",
+            "Bars without volume are not looked at (`SlippageModel.simulate`), so a stop is not "
+            "triggered by their prices. Ours is, and fills with the next volume.",
+            cure="prices without volume count",
+        )},
+    ),
+    Scenario(
+        "levels-on-the-tick", "limits and stops that a close meets to the cent", five,
+        kinds(4, PLAIN, dated=False), is_recorded=True, commission=PERCENT, engines=("zipline",),
+        known={"zipline": Known(
+            "theirs",
+            "Limits and stops are rounded to the tick as a multiple of 0.01 in floating point "
+            "(`asymmetric_round_price`): 57.30 becomes 57.300000000000004, which a close of "
+            "57.30 does not reach. Ours takes the level as it is given.",
+            cure="levels as given",
+        )},
+    ),
+    Scenario(
+        "weights-rounded", "25 of 110 shares every 21 sessions, as weights", crowd,
+        {**ROTATION, "as_weights": True}, is_recorded=True, cash=1e6, commission=PERCENT,
+        engines=("zipline",),
+        known={"zipline": Known(
+            "ours",
+            "`order_target_percent` rounds what is to be traded toward zero, so a position that "
+            "is cut keeps up to a unit more; ours rounds the target down.",
+            cure="targets rounded",
+        )},
+    ),
+    Scenario(
+        "end-of-day", "two day orders that are not met on their day",
+        hand((100, 101, 99, 100), (100, 101, 99, 100), (100, 101, 99, 100), (100, 101, 97, 97)),
+        by_hand(*[{"bar": 0, "type": "limit", "limit": 98.0, "day": True}] * 2),
+        engines=("zipline",),
+        known={"zipline": Known(
+            "theirs",
+            "With `EODCancel`, daily bars cancel the first of an asset's orders if there are "
+            "several, and none if there is one (`SimulationBlotter.execute_daily_cancel_policy`). "
+            "Ours ends both with their session.",
+        ), "nautilus": Known(
+            "theirs",
+            "Day orders do not end with the day: `OrderMatchingEngine.iterate` knows orders with "
+            "a time (`GTD`) only. Ours ends them with their session.",
+        )},
+    ),
+)  # fmt: skip
+
+OF_NAUTILUS = (
+    Scenario(
+        "trailing-stops", "trailing stops and market orders", rough(4, 500, 11),
+        kinds(9, ("market", "trailing_stop"), often=0.1, dated=False), engines=("nautilus",),
+    ),
+    Scenario(
+        "trailing-on-shares", "the same on recorded prices", five,
+        kinds(5, ("market", "trailing_stop"), often=0.03, dated=False), is_recorded=True,
+        commission=PERCENT, engines=("nautilus",),
+    ),
+    Scenario(
+        "market-tick", "market and stop orders with a tick of slippage", rough(4, 300, 1),
+        kinds(1, ("market", "stop"), dated=False), slippage={"decimals": 2},
+        commission=PERCENT, engines=("nautilus",),
+    ),
+    Scenario(
+        "limit-tick", "limit orders with a tick of slippage", rough(4, 300, 1),
+        kinds(1, ("limit", "stop_limit"), dated=False), slippage={"decimals": 2},
+        engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "The tick of slippage is put on top of the limit "
+            "(`OrderMatchingEngine.apply_fills`), so a limit order pays more than its limit. "
+            "Ours never does.",
+        )},
+    ),
+    Scenario(
+        "cash-account", "long-only on an account without margin", five,
+        {**THRESHOLD, "share": 0.15}, is_recorded=True, commission=PERCENT, is_cash=True,
+        engines=("nautilus",),
+    ),
+    Scenario(
+        "cash-account-too-little", "a purchase beyond the cash, without margin", ten,
+        by_hand({"bar": 1}, {"bar": 3, "quantity": 200.0}, {"bar": 5, "side": "sell"}),
+        cash=10_000.0, is_cash=True, engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "Market orders are not asked for cash where there are only bars "
+            "(`RiskEngine._check_orders_risk`); the balance below zero that the fill would leave "
+            "(`CashAccount.update_balances`) ends the run, without an error. Ours rejects the "
+            "order and goes on.",
+        )},
+    ),
+    Scenario(
+        "dated-orders", "orders that are good till a date", rough(4, 500, 11), kinds(9, PLAIN),
+        engines=("nautilus",),
+    ),
+    Scenario(
+        "trailing-by-last", "trailing stops that follow the last price", rough(4, 500, 11),
+        partial(plans.trails_by_last, seed=9, often=0.1),
+        engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "By default (`TriggerType.DEFAULT`) a trailing stop follows the price before the one "
+            "of now: `OrderMatchingEngine.iterate` moves it before the last price is set. With "
+            "`TriggerType.BID_ASK`, as in the other runs, it follows the price of now, as ours.",
+            cure="no delay",
+        )},
+    ),
+    Scenario(
+        "trailing-among-orders", "trailing stops among other orders", rough(4, 500, 11),
+        kinds(9, TRAILING, dated=False), engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "Orders are sorted by level when one is added (`MatchingCore.sort_bid_orders`), not "
+            "when a trailing stop moves, and it follows the price at which a stop before it has "
+            "filled. Ours sorts by the levels of now, and follows the price of the bar.",
+        )},
+    ),
+    Scenario(
+        "price-left-behind", "a market order at the close, after a stop has filled there",
+        hand((100, 101, 99, 100), (100, 101, 94, 94), (94, 95, 93, 94), (94, 95, 93, 94)),
+        by_hand(
+            {"bar": 0, "quantity": 20.0},
+            {"bar": 0, "side": "sell", "type": "stop", "stop": 95.0},
+            {"bar": 1, "side": "sell"},
+        ),
+        engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "A stop that fills at the last price of a bar leaves the market at its level "
+            "(`OrderMatchingEngine.determine_market_price_and_volume`), where the next market "
+            "order fills instead of at the close. Ours fills it at the close.",
+        )},
+    ),
+    Scenario(
+        "money-in-cents", "commission in percent, in money of two decimals", five, LONG_SHORT,
+        is_recorded=True, commission=PERCENT, decimals=2, engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "Commission, profits and balances are rounded to the decimals of the currency, two "
+            "for dollars (`Money`). Ours rounds nothing. The other runs are in a currency of "
+            "twelve decimals.",
+            parts=("fills", "bars", "trades"),
+            cure="fine money",
+        )},
+    ),
+)  # fmt: skip
+
+JOINED = {
+    "nautilus": (
+        *("threshold-long", "threshold-long-short", "per-share-minimum", "fractions", "rotation"),
+        *("brackets", "brackets-limit", "missing-bars", "one-orders", "one-orders-on-shares"),
+        *("one-several-orders", "one-brackets", "one-brackets-limit", "cancel-at-once", "ruin"),
+        *("day-order", "stop-limit-through-limit", "overlapping-brackets", "end-of-day"),
+    ),
+    "zipline": (
+        *("threshold-long", "threshold-long-short", "per-share-minimum", "rotation"),
+        *("missing-bars", "one-orders-on-shares", "one-several-orders", "cancel-at-once", "ruin"),
+    ),
+}
+"""Engines that play scenarios of the tables above, too."""
+
+
+def joined(scenario: Scenario) -> Scenario:
+    """A scenario with the engines that join in."""
+    more = tuple(engine for engine, names in JOINED.items() if scenario.name in names)
+    return replace(scenario, engines=(*scenario.engines, *more))
+
+
 SCENARIOS = {
-    scenario.name: scenario
-    for scenario in (*EVERYWHERE, *SEVERAL_ASSETS, *ONE_ASSET, *OF_BT, *OF_CUT, *DIFFER)
+    scenario.name: joined(scenario)
+    for scenario in (
+        *(*EVERYWHERE, *SEVERAL_ASSETS, *ONE_ASSET, *OF_BT, *OF_CUT, *DIFFER),
+        *(*PLAIN_ORDERS, *OF_NAUTILUS, *OF_ZIPLINE),
+    )
 }
 QUICK = "threshold-rough"
 """The scenario that the default suite plays with every engine that is there."""

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from ml4t.backtest.simulation.fees import SideFee
     from ml4t.backtest.simulation.financing import BorrowFee, Interest
+    from ml4t.backtest.simulation.four_prices import FourPrices
     from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
     from ml4t.backtest.simulation.in_rounds import InRounds
     from ml4t.backtest.simulation.legs import EachLeg
@@ -100,6 +101,7 @@ __all__ = [
     "EachLeg",
     "FillEvent",
     "FixedSlippage",
+    "FourPrices",
     "HalfSpreadSlippage",
     "InRounds",
     "Instrument",
@@ -169,6 +171,7 @@ _HOMES = {
     "EachLeg": "simulation.legs",
     "FillEvent": "types.events",
     "FixedSlippage": "simulation.slippage",
+    "FourPrices": "simulation.four_prices",
     "HalfSpreadSlippage": "simulation.spread",
     "InRounds": "simulation.in_rounds",
     "Instrument": "types.instrument",

@@ -23,6 +23,7 @@ from ml4t.backtest.simulation.commission import (
     PerShareCommission,
 )
 from ml4t.backtest.simulation.fees import SideFee
+from ml4t.backtest.simulation.four_prices import FourPrices
 from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
 from ml4t.backtest.simulation.in_rounds import InRounds
 from ml4t.backtest.simulation.legs import EachLeg
@@ -270,6 +271,14 @@ class Queue(Part, frozen=True, tag="one_by_one"):
     first: Literal["submitted", "protective", "asset"] = "submitted"
     exits_begin: Literal["at_once", "after_market", "next_bar"] = "at_once"
     trail_by: Literal["range", "close"] = "range"
+    judged_by: Literal["bar", "close"] = "bar"
+
+
+class Ticks(Part, frozen=True, tag="four_prices"):
+    """`FourPrices`."""
+
+    path: Literal["ohlc", "olhc"] = "ohlc"
+    gaps: Literal["price", "level"] = "price"
 
 
 class Rounds(Part, frozen=True, tag="in_rounds"):
@@ -314,6 +323,7 @@ _MAKERS: dict[type[Part], Any] = {
     Collateral: CollateralAccount,
     Queue: OneByOne,
     Rounds: InRounds,
+    Ticks: FourPrices,
     CashFirst: CashAtSubmission,
 }
 
@@ -344,7 +354,7 @@ SLIPPAGES = (
 )
 LIQUIDITIES = (Unlimited, Participation)
 ACCOUNTS = (Unleveraged, Cash, Margin, Overdraft, Collateral)
-MATCHINGS = (Queue, Rounds)
+MATCHINGS = (Queue, Rounds, Ticks)
 ADMISSIONS = (CashFirst,)
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.admission import CashAtSubmission
     from ml4t.backtest.simulation.commission import Commission
+    from ml4t.backtest.simulation.four_prices import FourPrices
     from ml4t.backtest.simulation.in_rounds import InRounds
     from ml4t.backtest.simulation.liquidity import Liquidity
     from ml4t.backtest.simulation.one_by_one import OneByOne
@@ -97,9 +98,9 @@ class SimulationBroker(Broker):
         stale_after: Sessions without a bar after which a held asset counts as stale.
         on_vanish: What to do with a stale holding: keep its "mark", "close" it at its last
             close, or close it at a price given as a number.
-        matching: `OneByOne(...)` to try orders one after another, `InRounds(...)` to do so at
-            one price of the bar; left out, a bar is gone
-            through by its moments, exits before entries, entries funded together.
+        matching: `OneByOne(...)` to try orders one after another, `InRounds(...)` to do so at one
+            price of the bar, `FourPrices(...)` to take a bar for four trades; left out, a bar is
+            gone through by its moments, exits before entries, entries funded together.
         admission: `CashAtSubmission(...)` to refuse what cash would not pay for where it was
             decided; left out, affordability is judged when an order fills.
 
@@ -132,7 +133,7 @@ class SimulationBroker(Broker):
         close_at_end: bool = False,
         stale_after: int = 5,
         on_vanish: Literal["mark", "close"] | float = "mark",
-        matching: OneByOne | InRounds | None = None,
+        matching: OneByOne | InRounds | FourPrices | None = None,
         admission: CashAtSubmission | None = None,
     ) -> None:
         super().__init__()
@@ -180,7 +181,8 @@ class SimulationBroker(Broker):
         What is proven, against which version, and what differs is in the page about parity.
 
         Args:
-            engine: "backtesting.py", "backtrader", "bt", "pybroker" or "vectorbt".
+            engine: "backtesting.py", "backtrader", "bt", "nautilus", "pybroker", "vectorbt" or
+                "zipline".
             overrides: Options of this class, instead of the profile's.
 
         Raises:
@@ -362,10 +364,11 @@ class SimulationBroker(Broker):
         if self.admission is not None:
             self._admit(bars)
         trading = self._trading(bars)
+        now = self.blotter.now_us if getattr(self.matching, "on_arrival", False) else None
         live = [
             (w, row)
             for w, row in trading.tradable(at_once=True)
-            if is_market(w) and w.time_in_force not in _AUCTIONS
+            if (is_market(w) or w.decided_at == now) and w.time_in_force not in _AUCTIONS
         ]
         try:
             if self.matching is None:
