@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from ml4t.backtest.limits.limits import RiskLimits
+    from ml4t.backtest.live.alpaca.feed import AlpacaStreamFeed
     from ml4t.backtest.live.buffer import SignalBuffer
     from ml4t.backtest.live.feed import LiveDataFeed
     from ml4t.backtest.results.comparison import compare
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Account",
+    "AlpacaStreamFeed",
     "BacktestEngine",
     "BacktestError",
     "BacktestResult",
@@ -151,6 +153,7 @@ __all__ = [
 
 _HOMES = {
     "Account": "simulation.account",
+    "AlpacaStreamFeed": "live.alpaca.feed",
     "BacktestEngine": "engine",
     "BacktestError": "errors",
     "BacktestResult": "results.result",

@@ -180,9 +180,10 @@ class LiveReader:
             case Connected():
                 self._connect(now)
             case Lost(reason):
-                self._counts["disconnects"] += 1
+                if not self._is_lost:  # else an attempt to get it back has failed
+                    self._counts["disconnects"] += 1
+                    self._tell(FeedLost(self._name, reason))
                 self._is_lost = True
-                self._tell(FeedLost(self._name, reason))
             case Refused(reason):
                 self._tell(FeedLost(self._name, reason, is_final=True))
                 raise DataError(f"{self._name}: {reason}")
