@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import polars as pl
-
 from alpaca.common.exceptions import APIError
 from alpaca.data.historical import CryptoHistoricalDataClient, StockHistoricalDataClient
 from alpaca.data.live import CryptoDataStream, StockDataStream

@@ -231,6 +231,23 @@ def test_a_replacement_of_a_partly_filled_order_works_it_all_again() -> None:
     assert venue.accounts.held("AAPL") == 14
 
 
+def test_of_a_leg_the_prices_alone_can_be_replaced() -> None:
+    """The other leg, and the order that both belong to, know the new one."""
+    venue = Venue(market(), cash=1_000)
+    venue.step()
+    head = venue.desk.submit(asked(order_class=OrderClass.BRACKET, take_profit=20, stop_loss=9))
+    stop, target = head.legs
+    for changes in ({"qty": 4.0}, {"time_in_force": "day"}):
+        with pytest.raises(RefusedError, match="of bracket orders stays"):
+            venue.desk.replace(stop, **changes)
+    new = venue.desk.replace(stop, stop_price=10.6, qty=10)
+    assert (new.status, new.qty) == ("held", 10)
+    assert venue.register.find(head.id).legs == (new.id, target)
+    venue.step(3)  # in at 11; the low of the next bars is 11.5 and 10.5
+    assert venue.register.find(new.id).filled_avg_price == 10.6
+    assert venue.register.find(target).status == "canceled"
+
+
 def test_a_time_in_force_can_be_replaced() -> None:
     """The order is a new one in the simulation too."""
     venue = Venue(market(), cash=1_000)

@@ -226,7 +226,8 @@ class OrderDesk:
         """Put a new order in the place of an open one.
 
         What is not named stays as it was asked. So does the quantity: of an order that has filled
-        in part, a new one works the whole quantity again unless it says how much.
+        in part, a new one works the whole quantity again unless it says how much. Of orders that
+        belong to others the prices alone can change.
 
         Args:
             order_id: Of the old one.
@@ -282,9 +283,9 @@ class OrderDesk:
         if trail is not None:
             name = "trail_percent" if asked.trail_percent is not None else "trail_price"
             fields[name] = trail / 100.0 if name == "trail_percent" else trail
+        if old.parent is not None or old.legs:
+            asked = self._changed_link(old, asked, fields, time_in_force)
         if time_in_force is not None and time_in_force != asked.time_in_force:
-            if old.parent is not None or old.legs:
-                raise RefusedError("unprocessable", "time_in_force of linked orders stays")
             fields["time_in_force"] = time_in_force
         for name in ("limit_price", "stop_price"):
             if name in fields and getattr(asked, name) is None:
@@ -295,6 +296,19 @@ class OrderDesk:
         if asked.notional is not None and "qty" in fields:
             raise RefusedError("unprocessable", "notional orders have no qty")
         return structs.replace(asked, **fields)
+
+    def _changed_link(
+        self, old: Ticket, asked: Asked, fields: dict[str, Any], time_in_force: str | None
+    ) -> Asked:
+        """Of orders that belong together prices alone can change; each works what it has left."""
+        names = [name for name in ("qty",) if fields.get(name, old.qty) != old.qty]
+        names += ["time_in_force"] if time_in_force not in (None, asked.time_in_force) else []
+        if names:
+            text = f"{names[0]} of {asked.order_class} orders stays"
+            raise RefusedError("unprocessable", text)
+        fields.pop("qty", None)
+        assert asked.qty is not None
+        return structs.replace(asked, qty=asked.qty - old.filled_qty)
 
     def _put_in_place(self, old: Ticket, asked: Asked) -> int:
         """Change the order of the simulation.
@@ -315,7 +329,7 @@ class OrderDesk:
             for name, ours in names.items()
             if getattr(asked, name) != getattr(old.asked, name)
         }
-        if asked.qty is not None:
+        if asked.qty is not None and not (old.parent or old.legs):
             changes["quantity"] = before.filled + asked.qty
         try:
             broker.replace(old.number, **changes)
@@ -327,9 +341,6 @@ class OrderDesk:
         """Legs and siblings know an order by its new id."""
         for leg in self.register.legs_of(new):
             leg.parent = new.id
-            working = self.market.blotter.get(leg.number)
-            if working is not None and leg.qty is not None:
-                leg.qty = working.order.quantity
         if new.parent is not None:
             head = self.register.tickets[new.parent]
             head.legs = tuple(new.id if leg == old.id else leg for leg in head.legs)
