@@ -491,6 +491,25 @@ def test_crypto_has_its_own_addresses(stage: Any) -> None:
     assert shot["BTC/USD"].latest_trade.price == 11
 
 
+def test_positions_in_coins_lose_their_slash(stage: Any) -> None:
+    """As at the real one: orders say BTC/USD, positions BTCUSD, which is what closes them."""
+    server = stage.serve(market(assets=["BTC/USD"]), cash=1_000)
+    client = trading_client(server)
+    server.step()
+    order = client.submit_order(buy(0.5, symbol="BTC/USD"))
+    assert (order.symbol, order.asset_class.value) == ("BTC/USD", "crypto")
+    assert refused(client.submit_order, buy(1, symbol="BTC/USD", time_in_force="day"))[0] == 422
+    assert refused(client.submit_order, buy(1, symbol="BTC/USD", side="sell"))[0] == 422
+    server.step()
+    (found,) = client.get_all_positions()
+    assert (found.symbol, found.qty) == ("BTCUSD", "0.5")
+    assert found.asset_id != client.get_asset("BTC/USD").id
+    assert refused(client.get_open_position, "BTC/USD")[:2] == (404, 40410000)
+    assert client.get_open_position(found.asset_id) == found
+    assert client.close_position("BTCUSD").time_in_force.value == "gtc"
+    assert refused(client.get_watchlists) == (404, 40410000, "endpoint not found.")
+
+
 def test_data_calls_say_what_they_miss(stage: Any) -> None:
     """As any other."""
     client = trading_client(stage.serve())

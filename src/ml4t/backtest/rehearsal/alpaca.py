@@ -149,7 +149,7 @@ class TradingApi:
             self.venue.desk.cancel_all()
         answers = []
         for holding in self.venue.accounts.holdings():
-            answer: words.Json = {"symbol": holding.symbol}
+            answer: words.Json = {"symbol": words.compact(holding.symbol)}
             try:
                 ticket = self._close(holding.symbol)
                 answer |= {"order_id": ticket.id, "status": 200, "body": self._order(ticket)}
@@ -187,6 +187,8 @@ class TradingApi:
         return words.position_json(accounts.holding(symbol), self.register, is_crypto=is_crypto)
 
     def _held(self, ask: Ask) -> str:
+        if "/" in ask.path["symbol"]:  # as the real one, which takes BTCUSD here alone
+            raise RefusedError("missing", "endpoint not found.")
         symbol = self._symbol(ask)
         if not self.venue.accounts.held(symbol):
             raise RefusedError("missing", "position does not exist")
@@ -197,7 +199,8 @@ class TradingApi:
         given = ask.path["symbol"]
         known = self.venue.accounts.symbols
         for symbol in known:
-            if given in (symbol, symbol.replace("/", ""), self.register.identify("asset", symbol)):
+            names = (symbol, words.compact(symbol))
+            if given in names or given in [self.register.identify("asset", n) for n in names]:
                 return symbol
         raise RefusedError("missing", f"asset not found for {given}. {did_you_mean(given, known)}")
 

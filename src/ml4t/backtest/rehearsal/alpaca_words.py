@@ -49,6 +49,11 @@ def money(value: float) -> str:
     return number(value) or "0"
 
 
+def compact(symbol: str) -> str:
+    """The name of a coin in positions: BTCUSD for BTC/USD."""
+    return symbol.replace("/", "")
+
+
 # -- orders ----------------------------------------------------------------------------------
 
 
@@ -264,13 +269,14 @@ def configurations_json(venue: Venue) -> Json:
 
 
 def position_json(holding: Holding, register: Register, *, is_crypto: bool) -> Json:
-    """A position."""
+    """A position; that of a coin is named without the slash, as nowhere else."""
+    symbol = compact(holding.symbol)
     value, cost, before = holding.value, holding.cost, holding.price_before
     day = holding.qty * (holding.price - before) * holding.multiplier
     base = abs(holding.qty * before * holding.multiplier)
     return {
-        "asset_id": register.identify("asset", holding.symbol),
-        "symbol": holding.symbol,
+        "asset_id": register.identify("asset", symbol),
+        "symbol": symbol,
         "exchange": _exchange(is_crypto=is_crypto),
         "asset_class": _class(is_crypto=is_crypto),
         "asset_marginable": not is_crypto,

@@ -78,7 +78,11 @@ class OrderDesk:
         oco = f"oco {len(self.register.tickets)}" if asked.order_class is OrderClass.OCO else ""
         working = self._hand_in(asked, self._order(asked, oco=oco))
         ticket = self.register.add(asked, now, working.order_id)
-        ticket.legs = tuple(leg.id for leg in self._legs(asked, ticket, working, oco, now))
+        try:
+            ticket.legs = tuple(leg.id for leg in self._legs(asked, ticket, working, oco, now))
+        except RefusedError:
+            self._reject(ticket)
+            raise
         taken = structs.replace(ticket)
         self.market.take_changes()  # nothing but that they were taken
         if self.faults.take("reject-order", **order_facts(ticket)):

@@ -270,7 +270,7 @@ class RehearsalServer:
         from ml4t.backtest.rehearsal.alpaca import TradingApi
         from ml4t.backtest.rehearsal.alpaca_data import DataApi
         from ml4t.backtest.rehearsal.control import Control
-        from ml4t.backtest.rehearsal.replies import Counter
+        from ml4t.backtest.rehearsal.replies import Counter, no_such_call
         from ml4t.backtest.rehearsal.streams import DataStream, TradeStream
 
         venue, keys = self.venue, self._keys
@@ -287,7 +287,8 @@ class RehearsalServer:
                 WebSocketRoute("/stream", self._trades.serve),
                 WebSocketRoute("/v2/{feed}", self._shares.serve),
                 WebSocketRoute("/v1beta3/crypto/{place}", self._crypto.serve),
-            ]
+            ],
+            exception_handlers={404: no_such_call, 405: no_such_call},
         )
 
     def _main(self, listener: socket.socket) -> None:
