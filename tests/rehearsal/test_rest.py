@@ -320,6 +320,24 @@ REFUSALS: list[tuple[dict[str, Any], int, str]] = [
     ({"extended_hours": True}, 422, "DAY limit"),
     ({"order_class": "brackets"}, 422, "order_class"),
     ({"order_class": "bracket", "stop_loss": {"stop_price": 9}}, 422, "take 2 of"),
+    (
+        {
+            "order_class": "bracket",
+            "stop_loss": {"stop_price": 9},
+            "take_profit": {"limit_price": 10},
+        },
+        422,
+        "above base_price (10)",
+    ),
+    (
+        {
+            "order_class": "bracket",
+            "stop_loss": {"stop_price": 11},
+            "take_profit": {"limit_price": 12},
+        },
+        422,
+        "below base_price (10)",
+    ),
     ({"client_order_id": "taken"}, 422, "must be unique"),
     ({"client_order_id": "x" * 129}, 422, "128"),
     ({"qty": "many"}, 422, "not a number"),

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from ml4t.backtest.errors import did_you_mean
+from ml4t.backtest.rehearsal import alpaca_requests as requests
 from ml4t.backtest.rehearsal import alpaca_words as words
 from ml4t.backtest.rehearsal.replies import refusal
 from ml4t.backtest.rehearsal.tickets import Asked, RefusedError
@@ -68,7 +69,7 @@ class TradingApi:
 
     def submit(self, ask: Ask) -> Answer:
         """A new order."""
-        asked = words.asked_from(ask.body)
+        asked = requests.asked_from(ask.body)
         return 200, self._order(self.venue.desk.submit(asked))
 
     def list_orders(self, ask: Ask) -> Answer:
@@ -105,7 +106,7 @@ class TradingApi:
 
     def replace(self, ask: Ask) -> Answer:
         """A new order in the place of an old one."""
-        changes = words.replacement_from(ask.body)
+        changes = requests.replacement_from(ask.body)
         return 200, self._order(self.venue.desk.replace(ask.path["order_id"], **changes))
 
     def cancel(self, ask: Ask) -> Answer:
