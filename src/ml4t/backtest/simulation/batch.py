@@ -112,7 +112,10 @@ class BatchSettlement:
         """
         entries: list[Candidate] = []
         groups: set[str] = set()
+        is_linked = self.blotter.links.is_used
         for candidate in candidates:
+            if is_linked and not candidate.working.status.is_open:
+                continue  # one before it has ended it
             self._measure(candidate)
             if candidate.exit and candidate.working.sign > 0.0 and self._is_cut_short(candidate):
                 continue
