@@ -78,7 +78,7 @@ class AlpacaServer:
         self._thread.join(10)
         self._rest.join(10)
 
-    def addresses(self, path: str = "/v2/iex") -> dict[str, str]:
+    def addresses(self, path: str = "/v2/iex") -> dict[str, Any]:
         """Options of a feed."""
         return {
             "stream_url": f"ws://127.0.0.1:{self._port}{path}",

@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from ml4t.backtest.live.timing import ScaledTime
 from tests.live.alpaca_server import KEY, SECRET, AlpacaServer, past, wire
 from tests.live.scripted import MINUTE, NINE, row
 
-SPEED = 60.0  # a minute a second
+FAST = 60.0  # a minute a second
 
 
 @pytest.fixture
@@ -34,10 +34,13 @@ def server() -> Iterator[AlpacaServer]:
 class Session:
     """A feed that is walked by hand, and what it told the session."""
 
-    def __init__(self, server: AlpacaServer, *symbols: str, **options: Any) -> None:
+    def __init__(
+        self, server: AlpacaServer, *symbols: str, speed: float = 1.0, **options: Any
+    ) -> None:
         given = {"api_key": KEY, "secret_key": SECRET, **server.addresses(), **options}
         self.feed = AlpacaStreamFeed(symbols=symbols or ["AAPL"], calendar="24/7", **given)
-        self.feed.time = ScaledTime(NINE, SPEED)
+        self.feed.time = ScaledTime(NINE, speed)
+        self.feed.since = NINE  # however long it takes to connect
         self.notices: list[Any] = []
         self.inbox = self.feed.inbox
         self.pump = LonePump(self.inbox, self.feed.time)
@@ -87,7 +90,15 @@ def test_bars_come_stamped_with_their_end(server: AlpacaServer) -> None:
     server.send(wire("MSFT", NINE + MINUTE, 21.0))
     assert session.next() == (2, {"AAPL": 11.0, "MSFT": 21.0})
     assert session.end() == {"timestamps": 2, "bars": 4, **_ahead(session)}
-    assert server.connections == 0
+    until(lambda: server.connections == 0)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something that happens elsewhere."""
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def _ahead(session: Session) -> dict[str, int]:
@@ -147,16 +158,13 @@ def test_history_asks_for_raw_minutes_of_the_feed(server: AlpacaServer) -> None:
 
 def test_a_dropped_socket_is_replaced_and_the_gap_filled(server: AlpacaServer) -> None:
     """In order, before newer bars, and nothing twice."""
-    session = Session(server)
+    session = Session(server, speed=FAST)
     server.send(wire("AAPL", NINE, 10.0))
     assert session.next() == (1, {"AAPL": 10.0})
-    while session.feed.time.now() < NINE + MINUTE:
-        time.sleep(0.01)
+    until(lambda: session.feed.time.now() >= NINE + MINUTE)
     server.history = {"AAPL": [past(NINE + i * MINUTE, 20.0 + i) for i in range(3)]}
     server.drop()
-    end = NINE + 3 * MINUTE
-    while not server.connections or session.feed.time.now() < end:
-        time.sleep(0.01)
+    until(lambda: len(server.subscribed) > 1 and session.feed.time.now() >= NINE + 3 * MINUTE)
     server.send(wire("AAPL", NINE + 3 * MINUTE, 30.0))
     expected = [(2, {"AAPL": 21.0}), (3, {"AAPL": 22.0}), (4, {"AAPL": 30.0})]
     assert [session.next() for _ in range(3)] == expected
@@ -170,15 +178,9 @@ def test_a_dropped_socket_is_replaced_and_the_gap_filled(server: AlpacaServer) -
 def test_a_mute_socket_is_dropped(server: AlpacaServer) -> None:
     """Connected, pinging, and without bars: the watchdog asks for another."""
     server.is_mute = True
-    session = Session(server, max_silence="40s")
-    server.is_mute = False
-
-    def answer() -> None:
-        server.history = {"AAPL": [past(NINE + i * MINUTE, 20.0 + i) for i in range(60)]}
-
-    answer()
-    moment, _ = session.next()
-    assert moment >= 1
+    session = Session(server, speed=FAST, max_silence="40s")
+    server.history = {"AAPL": [past(NINE + i * MINUTE, 20.0 + i) for i in range(60)]}
+    assert session.next() == (1, {"AAPL": 20.0})
     counted = session.end()
     assert counted["stale_alarms"] >= 1
     assert counted["reconnects"] >= 1
@@ -202,7 +204,7 @@ def refusal(feed: AlpacaStreamFeed, kind: type[Exception]) -> str:
     began = time.monotonic()
     with pytest.raises(kind) as caught:
         feed.connect(Inbox())
-    assert time.monotonic() - began < 6.0
+    assert time.monotonic() - began < 20.0
     feed.close()
     return str(caught.value)
 
