@@ -140,6 +140,7 @@ class Session:
         self.feed = _only_feed(engine)
         self.engine = copy.copy(engine)
         self.engine.clock = engine.clock.over(IntakeFeed(self.feed, self))
+        self.engine.clock.is_open_ended = True
         broker = engine.broker
         self.broker = broker if isinstance(broker, LiveBroker) else None
         if self.broker is not None:
@@ -622,6 +623,11 @@ class LiveRun(Run):
     def _step(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
         super()._step(bars, events)
         self.session.end_step(bars)
+
+    def _end(self) -> None:
+        if self.bars is None:
+            raise LiveError("The session ended before any bars had come; there is no result.")
+        super()._end()
 
     def counts(self) -> dict[str, int]:
         """As any run's, and those of the feed."""
