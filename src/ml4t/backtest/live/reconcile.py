@@ -54,7 +54,7 @@ def catch_up(broker: LiveBroker) -> None:
     tender = broker.tender
     tender.fetch_executions()
     for ticket in broker.tickets:
-        if not ticket.is_over and ticket.state is not TicketState.HELD:
+        if ticket.state is not TicketState.HELD:
             tender.look_up(ticket)
     tender.fetch_executions()
 

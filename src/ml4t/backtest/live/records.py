@@ -19,6 +19,7 @@ _NOTES: dict[str, tuple[Any, bool]] = {
     "answer": (tuple[str, str, Answer], True),
     "cancel": (str, True),
     "change": (Change, True),
+    "lapse": (str, False),
     "cut": (tuple[int, float], False),
     "given_up": (tuple[int, str], False),
     "adoption": (tuple[str, float, float], True),

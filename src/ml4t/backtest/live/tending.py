@@ -115,7 +115,7 @@ class Tender:
             is_changing = ticket.is_canceling or ticket.change is not None
             patience = _RETRY if is_asked else int(broker.silence * _SECOND)
             patience = min(patience, _LATE) if is_changing else patience
-            if ticket.is_over or ticket.state is TicketState.HELD:
+            if not ticket.can_trade or ticket.state is TicketState.HELD:
                 continue
             if ticket.heard_at + patience > now:
                 self._come_back(ticket.heard_at + patience)
@@ -125,6 +125,8 @@ class Tender:
     def look_up(self, ticket: Ticket) -> None:
         """Ask where an order stands; send it (again) when the broker has never heard of it."""
         broker = self.broker
+        if not ticket.can_trade:
+            return
         reports = self.gateway.find(ticket.name)
         ticket.heard_at = broker.now()
         if reports:
@@ -132,8 +134,9 @@ class Tender:
                 if not self._is_news(report.client_id, report.status, report.filled):
                     continue
                 broker.receive(report)
-            if not ticket.is_over:  # it works on: what was asked of it got lost
-                ticket.is_canceling, ticket.change = False, None
+            if ticket.can_trade and (ticket.is_canceling or ticket.change is not None):
+                broker.write("lapse", ticket.name)  # it works on: what was asked of it got lost
+                broker.note_lapse(ticket.name)
             return
         if ticket.state is not TicketState.ASKED:
             broker.count_one("orders_lost")
@@ -148,7 +151,7 @@ class Tender:
     def _is_news(self, name: str, status: OrderStatus, filled: float) -> bool:
         """Whether a report says something that is not known, so that the journal stays short."""
         ticket = self.broker.tickets.get(name)
-        if ticket is None or ticket.is_over:
+        if ticket is None or not ticket.can_trade:
             return False
         known = ticket.state is TicketState.WORKING and status.is_open
         is_held = ticket.state is TicketState.HELD and status is OrderStatus.PENDING
@@ -167,7 +170,7 @@ class Tender:
         """Cancel at the broker what the book does not want any more."""
         broker = self.broker
         for ticket in broker.tickets:
-            if ticket.is_canceling or ticket.is_over or ticket.state is TicketState.ASKED:
+            if ticket.is_canceling or not ticket.can_trade or ticket.state is TicketState.ASKED:
                 continue
             is_wanted = ticket.working.status.is_open
             is_leg = ticket.parent is not None or bool(ticket.request.legs)
@@ -227,6 +230,8 @@ class Tender:
         broker, now = self.broker, self.broker.now()
         broker.write("answer", (action, name, answer))
         broker.note_answer(action, name, answer, now)
+        if answer.is_taken is False:
+            self._come_back(now)
         if answer.is_taken is None:
             broker.count_one("requests_without_answer")
             self._come_back(now + _RETRY)
@@ -317,7 +322,8 @@ class Tender:
             return True  # protective itself: it waits until the units are free
         for ticket in self.broker.tickets.of_asset(working.code):
             is_protective = ticket.working.order.reduce_only and ticket.working.sign == working.sign
-            if not is_protective or ticket.is_canceling or ticket.state is TicketState.ASKED:
+            is_settled = ticket.can_trade and ticket.state is not TicketState.ASKED
+            if not is_protective or ticket.is_canceling or not is_settled:
                 continue
             if not self._has_slot(is_cancel=True):
                 return False

@@ -19,12 +19,15 @@ class TicketState(StrEnum):
     """What is known of an order at the broker.
 
     ASKED: it was sent, perhaps; the broker has not said that it has it. HELD: it has, and sets it
-    to work when another one has filled. WORKING: it can trade. OVER: it cannot any more.
+    to work when another one has filled. WORKING: it can trade. OWED: it cannot any more, and
+    executions that the broker says it had have not come: until they have, nothing takes its place.
+    OVER: it cannot trade any more, and all of it is known.
     """
 
     ASKED = "asked"
     HELD = "held"
     WORKING = "working"
+    OWED = "owed"
     OVER = "over"
 
 
@@ -46,7 +49,7 @@ class Ticket(msgspec.Struct):
         parent: The ticket that has to fill before it works.
         heard_at: When something was heard of it last, microseconds.
         attempts: How often it was sent.
-        owed: Units the broker says it has filled whose executions have not come.
+        told: Units the broker says it has filled.
         changes: How often it was asked to become something else.
     """
 
@@ -64,17 +67,30 @@ class Ticket(msgspec.Struct):
     parent: Ticket | None = None
     heard_at: int = 0
     attempts: int = 1
-    owed: float = 0.0
+    told: float = 0.0
     changes: int = 0
 
     @property
     def is_over(self) -> bool:
-        """Whether it cannot trade any more."""
+        """Whether it cannot trade any more, and everything about it is known."""
         return self.state is TicketState.OVER
+
+    @property
+    def can_trade(self) -> bool:
+        """Whether it is at the broker, as far as anybody knows, or waits there."""
+        return self.state not in {TicketState.OVER, TicketState.OWED}
+
+    @property
+    def owed(self) -> float:
+        """Units the broker says it has filled whose executions have not come."""
+        owed = self.told - self.filled
+        return owed if owed > DUST * self.quantity else 0.0
 
     @property
     def open_quantity(self) -> float:
         """Units that it may still fill."""
+        if self.state is TicketState.OWED:
+            return self.owed
         return 0.0 if self.is_over else max(0.0, self.quantity - self.filled)
 
     @property
