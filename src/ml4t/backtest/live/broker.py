@@ -618,14 +618,17 @@ class LiveBroker(Broker):
         if refusal.action == "cancel":
             ticket.is_canceling, ticket.heard_at = False, 0  # so that it is looked up at once
             return
-        ticket.change = None
+        change, ticket.change = ticket.change, None
         working = ticket.working
-        if working.status.is_open:
-            order = structs.replace(
-                working.order, limit_price=ticket.limit, stop_price=ticket.stop,
-                quantity=ticket.quantity,
-            )  # fmt: skip
-            self.blotter.replace(working, order, ticket.quantity, is_new=False)
+        if change is None or not working.status.is_open:
+            return
+        quantity, asked = working.whole, change.quantity - ticket.filled
+        if abs(asked - working.remaining) <= DUST * working.whole:  # all of the order, no part
+            quantity = working.filled + ticket.open_quantity
+        order = structs.replace(
+            working.order, limit_price=ticket.limit, stop_price=ticket.stop, quantity=quantity
+        )
+        self.blotter.replace(working, order, quantity, is_new=False)
 
     # -- telling the strategy -----------------------------------------------------------------
 

@@ -115,7 +115,7 @@ class Tender:
             is_changing = ticket.is_canceling or ticket.change is not None
             patience = _RETRY if is_asked else int(broker.silence * _SECOND)
             patience = min(patience, _LATE) if is_changing else patience
-            if not ticket.can_trade or ticket.state is TicketState.HELD:
+            if not ticket.can_trade or ticket.is_told_with_parent:
                 continue
             if ticket.heard_at + patience > now:
                 self._come_back(ticket.heard_at + patience)
@@ -125,7 +125,7 @@ class Tender:
     def look_up(self, ticket: Ticket) -> None:
         """Ask where an order stands; send it (again) when the broker has never heard of it."""
         broker = self.broker
-        if not ticket.can_trade:
+        if not ticket.can_trade or ticket.is_told_with_parent:
             return
         reports = self.gateway.find(ticket.name)
         ticket.heard_at = broker.now()
@@ -220,7 +220,8 @@ class Tender:
         self, ticket: Ticket, quantity: float, limit: float | None, stop: float | None
     ) -> None:
         broker = self.broker
-        name = self._name(ticket.working, ticket.changes + 1, "r")
+        number = broker.tickets.changes(ticket.working.order_id) + 1
+        name = self._name(ticket.working, number, "r")
         change = Change(ticket.name, name, quantity, limit, stop)
         broker.write("change", change)
         broker.note_change(change, broker.now())
@@ -230,8 +231,6 @@ class Tender:
         broker, now = self.broker, self.broker.now()
         broker.write("answer", (action, name, answer))
         broker.note_answer(action, name, answer, now)
-        if answer.is_taken is False:
-            self._come_back(now)
         if answer.is_taken is None:
             broker.count_one("requests_without_answer")
             self._come_back(now + _RETRY)

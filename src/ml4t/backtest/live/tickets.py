@@ -81,6 +81,13 @@ class Ticket(msgspec.Struct):
         return self.state not in {TicketState.OVER, TicketState.OWED}
 
     @property
+    def is_told_with_parent(self) -> bool:
+        """Whether a look at its parent says where it stands, too."""
+        is_waiting = self.state in {TicketState.ASKED, TicketState.HELD}
+        is_quiet = not self.is_canceling and self.change is None
+        return self.parent is not None and self.parent.can_trade and is_waiting and is_quiet
+
+    @property
     def owed(self) -> float:
         """Units the broker says it has filled whose executions have not come."""
         owed = self.told - self.filled
@@ -139,6 +146,10 @@ class Tickets:
     def count(self, order_id: int) -> int:
         """How many tickets an order in the book has had."""
         return len(self._of_order.get(order_id, ()))
+
+    def changes(self, order_id: int) -> int:
+        """How often an order in the book was asked to be changed at the broker."""
+        return sum(ticket.changes for ticket in self._of_order.get(order_id, ()))
 
     def close(self, ticket: Ticket) -> None:
         """It cannot trade any more."""
