@@ -122,6 +122,7 @@ class LiveBroker(Broker):
         self._cash: list[tuple[str, float, str | None]] = []
         self._counts: dict[str, int] = {}
         self._foreign: list[Execution] = []
+        self._asked: dict[str, Change] = {}  # by the name that an order is to have
         self._fates: dict[str, tuple[OrderStatus, str]] = {}
         self._counter = Counter(portfolio, self.blotter, self.calendar)
         self.tender = Tender(self)
@@ -333,6 +334,8 @@ class LiveBroker(Broker):
         assert ticket is not None
         ticket.change, ticket.heard_at = change, at
         ticket.changes += 1
+        self._asked[change.new_client_id] = change
+        self.tickets.expect(ticket, change.new_client_id)
 
     def note_lapse(self, name: str) -> None:
         """A cancel or a change was asked for, and the broker never heard of it."""
@@ -436,6 +439,7 @@ class LiveBroker(Broker):
             self.count_one("foreign_executions")
             self._foreign.append(execution)
             return
+        self._name_again(ticket, execution.client_id)
         quantity = abs(execution.quantity)
         ticket.filled += quantity
         ticket.heard_at = max(ticket.heard_at, execution.at)
@@ -557,6 +561,7 @@ class LiveBroker(Broker):
         ticket.venue_id = report.venue_id or ticket.venue_id
         if ticket.is_over or (report.status.is_open and not ticket.can_trade):
             return
+        self._name_again(ticket, report.client_id)
         ticket.told = max(ticket.told, report.filled)
         if ticket.owed:
             self.tender.look_for_executions()
@@ -568,12 +573,18 @@ class LiveBroker(Broker):
         else:
             self._over(ticket, report.status, report.reason)
 
+    def _name_again(self, ticket: Ticket, name: str) -> None:
+        """Something came by a name: was that what the order was to become, it has."""
+        change = self._asked.get(name)
+        if change is not None and change.client_id == ticket.name:
+            self._replaced(ticket, name)
+
     def _replaced(self, ticket: Ticket, name: str) -> None:
-        change = ticket.change
         if ticket.name == name:
             return
         self.tickets.rename(ticket, name)
-        if change is not None and change.new_client_id == name:
+        change = self._asked.get(name)
+        if change is not None:
             ticket.quantity, ticket.change = change.quantity, None
             ticket.limit, ticket.stop = change.limit_price, change.stop_price
 

@@ -125,10 +125,14 @@ class Tickets:
         self._of_order.setdefault(order_id, []).append(ticket)
         self._active[order_id] = ticket
 
-    def rename(self, ticket: Ticket, name: str) -> None:
-        """The order goes by another name from now on; what comes for the old one is still its."""
-        ticket.name = name
+    def expect(self, ticket: Ticket, name: str) -> None:
+        """The order may come to be known by another name; what comes for either is its."""
         self._by_name[name] = ticket
+
+    def rename(self, ticket: Ticket, name: str) -> None:
+        """The order goes by another name from now on."""
+        ticket.name = name
+        self.expect(ticket, name)
 
     def get(self, name: str) -> Ticket | None:
         """The ticket of one of our names."""
