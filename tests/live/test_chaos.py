@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ml4t.backtest import BacktestResult, Strategy
 from ml4t.backtest.errors import ConnectionLost
-from ml4t.backtest.live.words import Answer, Request
+from ml4t.backtest.live.words import Answer, Link, Request, VenueEvent
 from ml4t.backtest.testing.venues import ScriptedVenue, VenueOrder
 from tests.examples import examples
 from tests.live.test_session import Busy, Threshold, Weights
@@ -41,11 +41,29 @@ class Kill(NamedTuple):
 
 
 class StrictVenue(ScriptedVenue):
-    """Remembers what no session may do to it."""
+    """Remembers what no session may do to it, and can be late: then the last news comes first."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.sins: list[str] = []
+        self.is_late = False
+        self._late: list[VenueEvent] = []
+
+    def trade(self, *bar: Any) -> None:
+        late, self._late = self._late, []
+        for event in reversed(late):
+            super()._tell(event)
+        super().trade(*bar)
+
+    def _tell(self, event: VenueEvent) -> None:
+        if self.is_late and not isinstance(event, Link):
+            self._late.append(event)
+        else:
+            super()._tell(event)
+
+    def close(self) -> None:
+        self._late.clear()
+        super().close()
 
     def _add(self, request: Request, parent: str) -> VenueOrder:
         if request.client_id in self.orders:
@@ -70,15 +88,17 @@ def strike(venue: ScriptedVenue, trouble: Trouble) -> None:
         venue.drop()
     elif what == "restore":
         venue.restore()
-    elif what == "mute":
-        venue.is_mute = value
+    elif what in {"mute", "late"}:
+        setattr(venue, f"is_{what}", value)
     else:
         setattr(venue, what, value)
 
 
 def calm(venue: ScriptedVenue) -> None:
     """The end of all trouble; those who were cut off are told that they are back."""
+    assert isinstance(venue, StrictVenue)
     venue.faults.clear()
+    venue.is_late = False
     venue.share, venue.repeats = 1.0, 1
     if venue.is_mute:
         venue.restore()
@@ -132,8 +152,8 @@ BAR = st.integers(1, CALM - 1)
 TROUBLE = st.one_of(
     st.builds(Trouble, BAR, st.just("fault"), st.sampled_from(FAULTS)),
     st.builds(Trouble, BAR, st.just("fault"), st.sampled_from(FAULTS)),
-    st.builds(Trouble, BAR, st.sampled_from(["drop", "restore"])),
-    st.builds(Trouble, BAR, st.just("mute"), st.booleans()),
+    st.builds(Trouble, BAR, st.sampled_from(["drop", "restore"]), st.none()),
+    st.builds(Trouble, BAR, st.sampled_from(["mute", "late"]), st.booleans()),
     st.builds(Trouble, BAR, st.just("repeats"), st.integers(1, 3)),
     st.builds(Trouble, BAR, st.just("share"), st.sampled_from([0.2, 0.4, 0.7, 1.0])),
     st.builds(Trouble, BAR, st.just("pay"), st.sampled_from([-25.5, 0.37, 140.0])),
@@ -198,6 +218,39 @@ def test_after_any_trouble_the_books_agree(
     strategy: type[Strategy], takes_brackets: bool, troubles: list[Trouble], kills: list[Kill]
 ) -> None:
     """Positions, cash, executions and open orders are the venue's; nothing is left halted."""
+    check_chaos(strategy, troubles, kills, takes_brackets=takes_brackets)
+
+
+FOUND: dict[str, tuple[type[Strategy], bool, list[Trouble], list[Kill]]] = {
+    "an order that owed its executions was sent again": (
+        Threshold, True, [Trouble(9, "mute", True)], [],
+    ),
+    "a refused cancel was looked up while the journal was read": (
+        Busy, False,
+        [Trouble(3, "fault", ("cancel", "before")), Trouble(4, "mute", True),
+         Trouble(8, "fault", ("cancel", "refuse"))],
+        [Kill(141, is_after=True)],
+    ),
+    "a stop that filled in parts was cut twice": (
+        Busy, False, [Trouble(11, "mute", True), Trouble(12, "share", 0.4)], [],
+    ),
+    "legs at work were taken for held ones": (
+        Busy, True, [Trouble(2, "mute", True)], [Kill(24, is_after=False)],
+    ),
+    "a refused change made a remainder the whole order": (
+        Busy, True, [Trouble(1, "mute", True)], [],
+    ),
+    "what came under a new name was somebody else's": (
+        Busy, True,
+        [Trouble(3, "fault", ("replace", "after")), Trouble(4, "fault", ("send", "before"))], [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_went_wrong_once_does_not_again(name: str) -> None:
+    """The shortest schedules of bugs that were found here."""
+    strategy, takes_brackets, troubles, kills = FOUND[name]
     check_chaos(strategy, troubles, kills, takes_brackets=takes_brackets)
 
 
