@@ -244,6 +244,12 @@ FOUND: dict[str, tuple[type[Strategy], bool, list[Trouble], list[Kill]]] = {
         Busy, True,
         [Trouble(3, "fault", ("replace", "after")), Trouble(4, "fault", ("send", "before"))], [],
     ),
+    "an order was to become smaller than what it had filled": (
+        Busy, True,
+        [Trouble(4, "mute", True), Trouble(4, "fault", ("replace", "before")),
+         Trouble(5, "share", 0.2)],
+        [Kill(107, is_after=False)],
+    ),
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.tickets import TicketState
-from ml4t.backtest.live.words import Change, Report
+from ml4t.backtest.live.words import Change, Execution, Report
 from ml4t.backtest.testing.venues import ScriptedVenue
 from ml4t.backtest.types.order import OrderStatus
 from tests.live.test_trouble import Once, check_books
@@ -38,6 +38,18 @@ def test_an_end_without_its_executions_is_waited_for(tmp_path: Path) -> None:
     assert result.orders["status"].to_list() == ["filled"]
     assert result.fills["timestamp"][0] == result.equity["timestamp"][6]
     check_books(world, result)
+
+
+def test_what_was_executed_before_the_journal_began_is_not_asked_for(tmp_path: Path) -> None:
+    """An account has a past, which may be long."""
+    world = World(tmp_path, market(8))
+    day = 86_400_000_000
+    old = Execution("", "old-1", "A", 5.0, 90.0, world.time.now() - day)
+    world.venue.fills.append(old)
+    result = world.run(Once())
+    assert world.broker is not None
+    assert "old-1" not in world.broker.executions
+    assert "foreign_executions" not in result.record.counts
 
 
 def test_nobody_is_asked_while_a_journal_is_read(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.broker import LiveBroker
     from ml4t.backtest.live.journal import Entry
 
+_SKEW = 60_000_000  # by which clocks may differ: what was executed before is nobody's of ours
 # By kind of entry: what it is, and whether its time matters.
 _NOTES: dict[str, tuple[Any, bool]] = {
     "event": (VenueEvent, False),
@@ -50,6 +51,8 @@ class Opening(msgspec.Struct, frozen=True):
 
 def apply_entry(entry: Entry, broker: LiveBroker) -> None:
     """What happened between two steps, once more."""
+    if entry.kind == "opening":
+        broker.tender.begin_searches_at(entry.at - _SKEW)
     if entry.kind not in _NOTES:
         return
     kind, is_dated = _NOTES[entry.kind]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ml4t.backtest.errors import ConnectionLost
 from ml4t.backtest.live.tickets import TicketState
+from ml4t.backtest.live.timing import is_due
 from ml4t.backtest.live.words import Answer, Change, Request, Terms
 from ml4t.backtest.types.instrument import DUST, round_to_lot
 from ml4t.backtest.types.order import OrderStatus, OrderType
@@ -86,7 +87,7 @@ class Tender:
         if not self._executions_due:
             return
         now = self.broker.now()
-        if now < self._executions_due:
+        if not is_due(self._executions_due, now, _LATE):
             self._come_back(self._executions_due)
             return
         self._executions_due = 0
@@ -117,7 +118,7 @@ class Tender:
             patience = min(patience, _LATE) if is_changing else patience
             if not ticket.can_trade or ticket.is_told_with_parent:
                 continue
-            if ticket.heard_at + patience > now:
+            if not is_due(ticket.heard_at + patience, now, patience):
                 self._come_back(ticket.heard_at + patience)
             elif self._has_slot():
                 self.look_up(ticket)
@@ -185,7 +186,7 @@ class Tender:
     def _is_overdue(self, ticket: Ticket) -> bool:
         now = self.broker.now()
         due = self._unwanted.setdefault(ticket.name, now) + _LATE
-        if now < due:
+        if not is_due(due, now, _LATE):
             self._come_back(due)
             return False
         return True
@@ -201,7 +202,7 @@ class Tender:
         broker = self.broker
         for ticket in broker.tickets:
             working = ticket.working
-            is_busy = ticket.is_canceling or ticket.change is not None
+            is_busy = ticket.is_canceling or ticket.change is not None or bool(ticket.owed)
             if is_busy or ticket.state is not TicketState.WORKING or not working.status.is_open:
                 continue
             part = self._part(working)
@@ -357,7 +358,7 @@ class Tender:
             return
         since = min(broker.waits_since.setdefault(w.order_id, now) for w in entries)
         until = since + int(broker.basket_wait * _SECOND)
-        if self._has_exits() and now < until:
+        if self._has_exits() and not is_due(until, now, int(broker.basket_wait * _SECOND)):
             self._come_back(until)
             return
         factor = max(0.0, free) / costs.sum()
