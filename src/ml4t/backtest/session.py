@@ -39,7 +39,7 @@ from ml4t.backtest.live.lock import AccountLock
 from ml4t.backtest.live.reconcile import catch_up, compare
 from ml4t.backtest.live.records import Opening, apply_entry
 from ml4t.backtest.live.status import Status, open_order, status_path
-from ml4t.backtest.live.timing import WallTime
+from ml4t.backtest.live.timing import WallTime, is_due
 from ml4t.backtest.live.words import Link
 from ml4t.backtest.run import Run
 from ml4t.backtest.simulation.broker import SimulationBroker
@@ -374,7 +374,7 @@ class Session:
             self._look_around()
             if self.broker is None:
                 return self._next_look
-            if self.time.now() >= self._next_audit:
+            if is_due(self._next_audit, self.time.now(), int(self.audit_every * _SECOND)):
                 self.reconcile()
             due = self.broker.tend()
             if not len(self.inbox):
@@ -384,7 +384,7 @@ class Session:
     def _look_around(self) -> None:
         """Once a second: has somebody said something, and how do things stand?"""
         now = self.time.now()
-        if now < self._next_look:
+        if not is_due(self._next_look, now, _SECOND):
             return
         self._next_look = now + _SECOND
         if (command := self.switch.take()) is not None:
