@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import hashlib
-import logging
 import os
 import signal
 import threading
@@ -36,6 +35,7 @@ from ml4t.backtest.live.intake import IntakeFeed, codes_of
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.killswitch import Command, KillSwitch
 from ml4t.backtest.live.lock import AccountLock
+from ml4t.backtest.live.logs import SessionLog
 from ml4t.backtest.live.reconcile import catch_up, compare
 from ml4t.backtest.live.records import Opening, apply_entry
 from ml4t.backtest.live.status import Status, open_order, status_path
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
 
 _SECOND = 1_000_000
 _PATIENCE = 30 * _SECOND  # for open orders to end when a session does
-_LOG = logging.getLogger("ml4t.backtest.live")
 _MODES = ("shadow", "paper", "live")
 _POLICIES = ("halt", "adopt")
 _ENDINGS = ("keep", "cancel", "flatten")
@@ -109,6 +108,7 @@ class Session:
         is_replay: bool = False,
     ) -> None:
         self.journal = journal
+        self._log = SessionLog(journal.path)
         self.confirm = confirm
         self.mode = mode
         self.time = WallTime() if time is None else time
@@ -517,7 +517,6 @@ class Session:
         """Something that an operator should know."""
         self.write("note", text)
         self._notices.append(text)
-        _LOG.warning(text, extra={"session": str(self.journal.path), "at": self.time.now()})
         if self.alert is not None:
             self.alert(text)
 
@@ -553,8 +552,10 @@ class Session:
         status.write(status_path(self.journal.path))
 
     def write(self, kind: str, content: Any) -> None:
-        """Write into the journal, at the time of now."""
-        self.journal.write(kind, content, self.time.now())
+        """Write into the journal, at the time of now, and into the log."""
+        now = self.time.now()
+        self.journal.write(kind, content, now)
+        self._log.write(kind, content, now)
 
     # -- decisions --------------------------------------------------------------------------------
 

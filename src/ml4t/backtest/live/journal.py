@@ -217,9 +217,8 @@ class Journal:
         return None if row is None else self._checked(row)
 
     def _checked(self, row: tuple[int, int, str, bytes, int]) -> Entry:
-        *values, checksum = row
-        entry = Entry(*values)
-        if _checksum(*entry) != checksum:
+        entry = Entry(*row[:4])
+        if _checksum(*entry) != row[4]:
             raise JournalError(
                 f"The journal {str(self.path)!r} is damaged: entry {entry.number} is not what was "
                 f"written. {_RESTORE}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ml4t.backtest.live.blocks import BarsRecord
 from ml4t.backtest.live.words import Answer, Change, Request, VenueEvent
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ _NOTES: dict[str, tuple[Any, bool]] = {
 }
 
 
+_OTHERS: dict[str, Any] = {"bars": BarsRecord, "note": str, "halt": str, "session": dict[str, str]}
+
+
 class Opening(msgspec.Struct, frozen=True):
     """How a journal begins.
 
@@ -47,6 +51,14 @@ class Opening(msgspec.Struct, frozen=True):
     positions: dict[str, float]
     prices: dict[str, float]
     version: str
+
+
+def content_of(entry: Entry) -> Any:
+    """What an entry holds, in the types it was written in."""
+    if entry.kind == "opening":
+        return msgspec.msgpack.decode(entry.content, type=Opening)
+    kind = _NOTES[entry.kind][0] if entry.kind in _NOTES else _OTHERS.get(entry.kind, Any)
+    return msgspec.msgpack.decode(entry.content, type=kind)
 
 
 def apply_entry(entry: Entry, broker: LiveBroker) -> None:

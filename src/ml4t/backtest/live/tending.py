@@ -135,9 +135,7 @@ class Tender:
                 if not self._is_news(report.client_id, report.status, report.filled):
                     continue
                 broker.receive(report)
-            if ticket.can_trade and (ticket.is_canceling or ticket.change is not None):
-                broker.write("lapse", ticket.name)  # it works on: what was asked of it got lost
-                broker.note_lapse(ticket.name)
+            self._forget_what_was_asked(ticket)
             return
         if ticket.state is not TicketState.ASKED:
             broker.count_one("orders_lost")
@@ -148,6 +146,12 @@ class Tender:
             self._give_up(ticket, _NEVER)
         else:
             self._transmit(ticket.working.order_id, ticket.request)
+
+    def _forget_what_was_asked(self, ticket: Ticket) -> None:
+        """An order works on as it was: the cancel or the change that was asked for got lost."""
+        if ticket.can_trade and (ticket.is_canceling or ticket.change is not None):
+            self.broker.write("lapse", ticket.name)
+            self.broker.note_lapse(ticket.name)
 
     def _is_news(self, name: str, status: OrderStatus, filled: float) -> bool:
         """Whether a report says something that is not known, so that the journal stays short."""
