@@ -293,9 +293,17 @@ class Session:
                 yield block_of(record, codes_of(reader, record.asset_ids))
             elif entry.kind == "state":
                 self._state = msgspec.msgpack.decode(entry.content)
+            elif entry.kind == "halt":
+                self._recall_halt(msgspec.msgpack.decode(entry.content, type=str))
             elif self.broker is not None:
                 apply_entry(entry, self.broker)
         self._commands = None
+
+    def _recall_halt(self, reason: str) -> None:
+        """A halt lasts until an operator ends it, whatever becomes of the process."""
+        self.stopped = reason
+        if self.broker is not None:
+            self.broker.rejections = 0
 
     def _commands_of(self, bars: Entry) -> bytes | None:
         """What the strategy decided on bars of the journal; None when it never got that far."""
@@ -330,6 +338,8 @@ class Session:
         if self.is_replay:
             return
         self._is_live = True
+        if self.stopped:
+            self._refuse(f"halted: {self.stopped}")
         if self.broker is not None:
             self.handle_broker(Link(is_up=True))
             self.reconcile(is_start=True)
@@ -408,6 +418,7 @@ class Session:
             self.halt("flattened by the operator", clearance="positions")
         elif command is Command.RESUME:
             self.stopped = ""
+            self.write("halt", "")
         elif command is Command.STOP:
             self.stop()
         elif self.broker is not None:
@@ -416,6 +427,7 @@ class Session:
     def halt(self, reason: str, *, clearance: str = "entries") -> None:
         """Take no orders from now on, and cancel what would open a position."""
         self.stopped = reason
+        self.write("halt", reason)
         self.notice(f"halted: {reason}")
         if self.broker is not None:
             self.broker.halted = f"halted: {reason}"
