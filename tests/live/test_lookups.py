@@ -29,7 +29,7 @@ def test_an_end_without_its_executions_is_waited_for(tmp_path: Path) -> None:
 
     def hide(venue: ScriptedVenue) -> None:
         venue.is_mute = True
-        venue.executions = lambda _since: hidden  # type: ignore[method-assign]
+        venue.executions = lambda since: hidden  # type: ignore[method-assign]
 
     world.before = {1: hide, 6: lambda venue: hidden.extend(venue.fills)}
     result = world.run(Once())

@@ -93,8 +93,10 @@ def test_every_entry_is_a_sentence(tmp_path: Path) -> None:
     assert any(text.startswith("bars of 2024-03-04 14:31:00 for 3 assets") for text in texts)
     about = [line for line in found if line.entry.kind in {"request", "answer", "cancel"}]
     assert all(line.asset_id in {"A", "B", "C"} for line in about)
-    later = list(lines(journal, after=20))
-    assert later == found[20:]
+    teller = Teller()
+    again = list(lines(journal, teller))
+    assert again == found
+    assert list(lines(journal, teller, after=20)) == found[20:]
     journal.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -98,19 +99,19 @@ def read_journal(path: str | os.PathLike[str]) -> JournalFrames:
         journal.close()
 
 
-def lines(journal: Journal, *, after: int = 0) -> Iterator[Line]:
+def lines(journal: Journal, teller: Teller | None = None, *, after: int = 0) -> Iterator[Line]:
     """The entries of a journal as plain sentences.
 
     Args:
         journal: Open.
-        after: Leave out entries up to this number; names of orders are known from before it.
+        teller: Who has told those before; a new one knows of no orders yet.
+        after: Begin behind this number.
     """
-    teller = Teller()
-    for entry in journal.entries():
+    teller = Teller() if teller is None else teller
+    for entry in journal.entries(after=after):
         said = teller.tell(entry.kind, _content(journal, entry))
-        if entry.number > after:
-            level = {10: "debug", 20: "info"}.get(said.level, "warning")
-            yield Line(entry, said.text, level, said.order_id, said.client_id, said.asset_id)
+        level = {logging.DEBUG: "debug", logging.INFO: "info"}.get(said.level, "warning")
+        yield Line(entry, said.text, level, said.order_id, said.client_id, said.asset_id)
 
 
 def _content(journal: Journal, entry: Entry) -> Any:

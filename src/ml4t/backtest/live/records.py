@@ -30,7 +30,11 @@ _NOTES: dict[str, tuple[Any, bool]] = {
 }
 
 
+# Entries that do nothing to a book.
 _OTHERS: dict[str, Any] = {"bars": BarsRecord, "note": str, "halt": str, "session": dict[str, str]}
+
+
+KINDS = ("opening", "session", "bars", "decisions", "state", "halt", "note", *_NOTES)
 
 
 class Opening(msgspec.Struct, frozen=True):
