@@ -116,6 +116,41 @@ def test_halt_keeps_positions_and_refuses_orders(tmp_path: Path) -> None:
     check_books(world, result)
 
 
+def test_a_halt_outlives_the_process(tmp_path: Path) -> None:
+    """A session that is started again is halted still, until somebody resumes it."""
+    world = World(tmp_path, market(30))
+    world.before = {8: tell(world, "halt")}
+    world.frame = market(12)
+    world.run(Threshold())
+    world.frame = market(30)
+    world.before = {20: tell(world, "resume")}
+    result = world.run(Threshold())
+    times = result.equity["timestamp"]
+    opened = result.fills.filter(result.fills["side"] == "buy")["timestamp"]
+    assert not opened.is_between(times[10], times[19]).any()
+    assert (opened > times[20]).any()
+    assert world.session is not None
+    assert world.session.stopped == ""
+    world.frame = market(32)
+    world.before = {}
+    world.run(Threshold())
+    assert world.session.stopped == ""
+    check_books(world, result)
+
+
+def test_a_halt_for_rejections_ends_with_a_word(tmp_path: Path) -> None:
+    """After which they are counted anew, also when the journal is read again."""
+    world = World(tmp_path, market(30))
+    world.venue.faults["send"] = ["refuse"] * 5
+    world.before = {15: tell(world, "resume")}
+    world.run(Weights(), max_rejections=5)
+    assert world.venue.fills
+    world.frame = market(33)
+    world.run(Weights(), max_rejections=5)
+    assert world.session is not None
+    assert world.session.stopped == ""
+
+
 def test_flatten_leaves_everything(tmp_path: Path) -> None:
     """Open orders first, then positions; a session that goes on knows."""
     world = World(tmp_path, market(30))

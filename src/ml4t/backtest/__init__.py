@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.alpaca.feed import AlpacaStreamFeed
     from ml4t.backtest.live.buffer import SignalBuffer
     from ml4t.backtest.live.feed import LiveDataFeed
+    from ml4t.backtest.live.reading import read_journal
     from ml4t.backtest.results.comparison import compare
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.results.runs import RunStore
@@ -148,6 +149,7 @@ __all__ = [
     "compare",
     "interactive_brokers_fixed",
     "interactive_brokers_tiered",
+    "read_journal",
     "us_regulatory_fees",
 ]
 
@@ -218,6 +220,7 @@ _HOMES = {
     "compare": "results.comparison",
     "interactive_brokers_fixed": "simulation.presets",
     "interactive_brokers_tiered": "simulation.presets",
+    "read_journal": "live.reading",
     "us_regulatory_fees": "simulation.presets",
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import hashlib
-import logging
 import os
 import signal
 import threading
@@ -36,11 +35,12 @@ from ml4t.backtest.live.intake import IntakeFeed, codes_of
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.killswitch import Command, KillSwitch
 from ml4t.backtest.live.lock import AccountLock
+from ml4t.backtest.live.logs import SessionLog
 from ml4t.backtest.live.reconcile import catch_up, compare
 from ml4t.backtest.live.recorded import RecordedGateway
 from ml4t.backtest.live.records import Opening, apply_entry
 from ml4t.backtest.live.status import Status, open_order, status_path
-from ml4t.backtest.live.timing import WallTime
+from ml4t.backtest.live.timing import WallTime, is_due
 from ml4t.backtest.live.words import Link
 from ml4t.backtest.run import Run
 from ml4t.backtest.simulation.broker import SimulationBroker
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 
 _SECOND = 1_000_000
 _PATIENCE = 30 * _SECOND  # for open orders to end when a session does
-_LOG = logging.getLogger("ml4t.backtest.live")
 _MODES = ("shadow", "paper", "live")
 _POLICIES = ("halt", "adopt")
 _ENDINGS = ("keep", "cancel", "flatten")
@@ -110,6 +109,7 @@ class Session:
         is_replay: bool = False,
     ) -> None:
         self.journal = journal
+        self._log = SessionLog(journal.path)
         self.confirm = confirm
         self.mode = mode
         self.time = WallTime() if time is None else time
@@ -297,9 +297,17 @@ class Session:
                 yield block_of(record, codes_of(reader, record.asset_ids))
             elif entry.kind == "state":
                 self._state = msgspec.msgpack.decode(entry.content)
+            elif entry.kind == "halt":
+                self._recall_halt(msgspec.msgpack.decode(entry.content, type=str))
             elif self.broker is not None:
                 apply_entry(entry, self.broker)
         self._commands = None
+
+    def _recall_halt(self, reason: str) -> None:
+        """A halt lasts until an operator ends it, whatever becomes of the process."""
+        self.stopped = reason
+        if self.broker is not None:
+            self.broker.rejections = 0
 
     def _commands_of(self, bars: Entry) -> bytes | None:
         """What the strategy decided on bars of the journal; None when it never got that far."""
@@ -334,6 +342,8 @@ class Session:
         if self.is_replay:
             return
         self._is_live = True
+        if self.stopped:
+            self._refuse(f"halted: {self.stopped}")
         if self.broker is not None:
             self.handle_broker(Link(is_up=True))
             self.reconcile(is_start=True)
@@ -378,7 +388,7 @@ class Session:
             self._look_around()
             if self.broker is None:
                 return self._next_look
-            if self.time.now() >= self._next_audit:
+            if is_due(self._next_audit, self.time.now(), int(self.audit_every * _SECOND)):
                 self.reconcile()
             due = self.broker.tend()
             if not len(self.inbox):
@@ -388,7 +398,7 @@ class Session:
     def _look_around(self) -> None:
         """Once a second: has somebody said something, and how do things stand?"""
         now = self.time.now()
-        if now < self._next_look:
+        if not is_due(self._next_look, now, _SECOND):
             return
         self._next_look = now + _SECOND
         if (command := self.switch.take()) is not None:
@@ -412,6 +422,7 @@ class Session:
             self.halt("flattened by the operator", clearance="positions")
         elif command is Command.RESUME:
             self.stopped = ""
+            self.write("halt", "")
         elif command is Command.STOP:
             self.stop()
         elif self.broker is not None:
@@ -420,6 +431,7 @@ class Session:
     def halt(self, reason: str, *, clearance: str = "entries") -> None:
         """Take no orders from now on, and cancel what would open a position."""
         self.stopped = reason
+        self.write("halt", reason)
         self.notice(f"halted: {reason}")
         if self.broker is not None:
             self.broker.halted = f"halted: {reason}"
@@ -521,7 +533,6 @@ class Session:
         """Something that an operator should know."""
         self.write("note", text)
         self._notices.append(text)
-        _LOG.warning(text, extra={"session": str(self.journal.path), "at": self.time.now()})
         if self.alert is not None:
             self.alert(text)
 
@@ -557,8 +568,10 @@ class Session:
         status.write(status_path(self.journal.path))
 
     def write(self, kind: str, content: Any) -> None:
-        """Write into the journal, at the time of now."""
-        self.journal.write(kind, content, self.time.now())
+        """Write into the journal, at the time of now, and into the log."""
+        now = self.time.now()
+        self.journal.write(kind, content, now)
+        self._log.write(kind, content, now)
 
     # -- decisions --------------------------------------------------------------------------------
 

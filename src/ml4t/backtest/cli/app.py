@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ml4t.backtest._version import __version__
-from ml4t.backtest.cli import failures
+from ml4t.backtest.cli import failures, live
 from ml4t.backtest.cli.arguments import STORE, RunCommand
 from ml4t.backtest.cli.options import (
     Config,
@@ -45,6 +45,7 @@ runs_app = typer.Typer(
     context_settings=_SETTINGS,
 )
 app.add_typer(runs_app, name="runs")
+app.add_typer(live.app, name="live")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so

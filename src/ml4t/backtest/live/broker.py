@@ -122,6 +122,7 @@ class LiveBroker(Broker):
         self._cash: list[tuple[str, float, str | None]] = []
         self._counts: dict[str, int] = {}
         self._foreign: list[Execution] = []
+        self._asked: dict[str, Change] = {}  # by the name that an order is to have
         self._fates: dict[str, tuple[OrderStatus, str]] = {}
         self._counter = Counter(portfolio, self.blotter, self.calendar)
         self.tender = Tender(self)
@@ -336,6 +337,14 @@ class LiveBroker(Broker):
         assert ticket is not None
         ticket.change, ticket.heard_at = change, at
         ticket.changes += 1
+        self._asked[change.new_client_id] = change
+        self.tickets.expect(ticket, change.new_client_id)
+
+    def note_lapse(self, name: str) -> None:
+        """A cancel or a change was asked for, and the broker never heard of it."""
+        ticket = self.tickets.get(name)
+        assert ticket is not None
+        ticket.is_canceling, ticket.change = False, None
 
     def note_answer(self, action: str, name: str, answer: Answer, at: int) -> None:
         """The broker has answered, or has not."""
@@ -433,22 +442,22 @@ class LiveBroker(Broker):
             self.count_one("foreign_executions")
             self._foreign.append(execution)
             return
+        self._name_again(ticket, execution.client_id)
         quantity = abs(execution.quantity)
         ticket.filled += quantity
-        ticket.owed = max(0.0, ticket.owed - quantity)
         ticket.heard_at = max(ticket.heard_at, execution.at)
         if ticket.state is TicketState.ASKED:
             ticket.state = TicketState.WORKING
-        was_over = ticket.is_over
-        if ticket.is_filled or (was_over and not ticket.owed):
+        was_owed = ticket.state is TicketState.OWED
+        if ticket.is_filled or (was_owed and not ticket.owed):
             self.tickets.close(ticket)
         self._fill(ticket, quantity, execution)
-        if was_over and not ticket.owed and ticket.working.status.is_open:
+        if was_owed and not ticket.owed and ticket.working.status.is_open:
             self._end(ticket, *self._fate(ticket))
 
     def _fill(self, ticket: Ticket, quantity: float, execution: Execution) -> None:
         working, price = ticket.working, execution.price
-        self._book(working, working.sign * quantity, execution)
+        change = self._book(working, working.sign * quantity, execution)
         if working.status.is_open:
             self.blotter.fill(working, quantity, price)
             if ticket.is_over and working.order_id in self.cut and working.status.is_open:
@@ -459,12 +468,19 @@ class LiveBroker(Broker):
             paid = 0.0 if working.filled == 0.0 else working.average_price * working.filled
             working.filled += quantity
             working.average_price = (paid + price * quantity) / working.filled
+        self._watch(working, change)
         if working.order_id in self.canceling or not working.status.is_open:
             self._absorb(working, working.sign * quantity)
         self._protect(working.code)
 
-    def _book(self, working: Working, signed: float, execution: Execution) -> None:
-        """Units change hands: known here at once, told to the strategy with the next bars."""
+    def _book(
+        self, working: Working, signed: float, execution: Execution
+    ) -> tuple[float, float, float]:
+        """Units change hands: known here at once, told to the strategy with the next bars.
+
+        Returns:
+            The position before and after, and its entry price.
+        """
         assert self.portfolio is not None
         code, price = working.code, execution.price
         before = self.position(code)
@@ -473,8 +489,12 @@ class LiveBroker(Broker):
         entry = entry_price_after(before, entry, signed, after, price)
         self._positions[code], self._entries[code] = after, entry
         self._fills.append(Fill(working, signed, price, self._commission(working, execution)))
+        return before, after, entry
+
+    def _watch(self, working: Working, change: tuple[float, float, float]) -> None:
+        """Rules follow a position, once the order that changed it says what it has filled."""
         if self.watchers.is_used:
-            self.watchers.follow(code, before, after, entry, working)
+            self.watchers.follow(working.code, *change, working)
 
     def _commission(self, working: Working, execution: Execution) -> float:
         if not math.isnan(execution.commission):
@@ -531,9 +551,10 @@ class LiveBroker(Broker):
             self.adjust_cash("correction", better, working.order.asset_id)
         if change:
             ticket.filled += change
+            ticket.told += change
             working.filled = max(0.0, working.filled + change)
             delta = structs.replace(now, commission=0.0)
-            self._book(working, working.sign * change, delta)
+            self._watch(working, self._book(working, working.sign * change, delta))
 
     def _report(self, report: Report) -> None:
         ticket = self.tickets.get(report.client_id)
@@ -541,33 +562,40 @@ class LiveBroker(Broker):
             self.count_one("reports_of_unknown_orders")
             return
         ticket.venue_id = report.venue_id or ticket.venue_id
-        if ticket.is_over:
+        if ticket.is_over or (report.status.is_open and not ticket.can_trade):
             return
+        self._name_again(ticket, report.client_id)
+        ticket.told = max(ticket.told, report.filled)
+        if ticket.owed:
+            self.tender.look_for_executions()
         if report.replaced_by:
             self._replaced(ticket, report.replaced_by)
         elif report.status.is_open:
             is_held = report.status is OrderStatus.PENDING
             ticket.state = TicketState.HELD if is_held else TicketState.WORKING
         else:
-            self._over(ticket, report.status, report.reason, report.filled)
+            self._over(ticket, report.status, report.reason)
+
+    def _name_again(self, ticket: Ticket, name: str) -> None:
+        """Something came by a name: was that what the order was to become, it has."""
+        change = self._asked.get(name)
+        if change is not None and change.client_id == ticket.name:
+            self._replaced(ticket, name)
 
     def _replaced(self, ticket: Ticket, name: str) -> None:
-        change = ticket.change
         if ticket.name == name:
             return
         self.tickets.rename(ticket, name)
-        if change is not None and change.new_client_id == name:
+        change = self._asked.get(name)
+        if change is not None:
             ticket.quantity, ticket.change = change.quantity, None
             ticket.limit, ticket.stop = change.limit_price, change.stop_price
 
-    def _over(self, ticket: Ticket, status: OrderStatus, reason: str, filled: float = 0.0) -> None:
+    def _over(self, ticket: Ticket, status: OrderStatus, reason: str) -> None:
         """The broker says that an order's life is over."""
-        owed = filled - ticket.filled
         self._fates[ticket.name] = (status, reason)
-        if owed > DUST * ticket.quantity:
-            ticket.owed = owed  # its end is told when all of its executions have come
-            ticket.state = TicketState.OVER
-            self.tender.look_for_executions()
+        if ticket.owed:  # its end is told when all of its executions have come
+            ticket.state, ticket.change = TicketState.OWED, None
             return
         self.tickets.close(ticket)
         if ticket.working.status.is_open:
@@ -598,21 +626,23 @@ class LiveBroker(Broker):
     def _refused(self, refusal: Refusal) -> None:
         """The broker will not cancel or change an order: it works on as it was."""
         ticket = self.tickets.get(refusal.client_id)
-        if ticket is None or ticket.is_over:
+        if ticket is None or not ticket.can_trade:
             return
         self.count_one(f"{refusal.action}s_refused")
         if refusal.action == "cancel":
-            ticket.is_canceling = False
-            self.tender.look_up(ticket)
+            ticket.is_canceling, ticket.heard_at = False, 0  # so that it is looked up at once
             return
-        ticket.change = None
+        change, ticket.change = ticket.change, None
         working = ticket.working
-        if working.status.is_open:
-            order = structs.replace(
-                working.order, limit_price=ticket.limit, stop_price=ticket.stop,
-                quantity=ticket.quantity,
-            )  # fmt: skip
-            self.blotter.replace(working, order, ticket.quantity, is_new=False)
+        if change is None or not working.status.is_open:
+            return
+        quantity, asked = working.whole, change.quantity - ticket.filled
+        if abs(asked - working.remaining) <= DUST * working.whole:  # all of the order, no part
+            quantity = working.filled + ticket.open_quantity
+        order = structs.replace(
+            working.order, limit_price=ticket.limit, stop_price=ticket.stop, quantity=quantity
+        )
+        self.blotter.replace(working, order, quantity, is_new=False)
 
     # -- telling the strategy -----------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,14 +16,15 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-FORMAT = 1
+FORMAT = 2
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (
     number INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,
     kind TEXT NOT NULL,
-    content BLOB NOT NULL
+    content BLOB NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE INDEX entries_of_a_kind ON entries (kind, number);
 """
@@ -72,12 +74,10 @@ class Journal:
         self._open(is_read_only=is_read_only)
         try:
             self._check(about or {}, is_read_only=is_read_only)
+            self.count = self._counted()
         except BaseException:
             self.close()
             raise
-        self.count = int(
-            self._database.execute("SELECT coalesce(max(number), 0) FROM entries").fetchone()[0]
-        )
 
     def _open(self, *, is_read_only: bool) -> None:
         if is_read_only and not self.path.exists():
@@ -120,6 +120,21 @@ class Journal:
                 )
         self.about = found
 
+    def _counted(self) -> int:
+        """How many entries there are; all of them must be."""
+        try:
+            found, last = self._database.execute(
+                "SELECT count(*), coalesce(max(number), 0) FROM entries"
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise self._failure("cannot be read", error) from error
+        if found != last:
+            raise JournalError(
+                f"The journal {str(self.path)!r} is damaged: {last - found} of its {last} entries "
+                f"are missing. {_RESTORE}"
+            )
+        return int(last)
+
     def _create(self, about: dict[str, str]) -> None:
         with self.together():
             for statement in filter(str.strip, _SCHEMA.split(";")):
@@ -143,11 +158,11 @@ class Journal:
         Raises:
             JournalError: It could not be written; nothing of it was.
         """
-        number = self.count + 1
+        number, packed = self.count + 1, msgspec.msgpack.encode(content)
         try:
             self._database.execute(
-                "INSERT INTO entries VALUES (?, ?, ?, ?)",
-                (number, at, kind, msgspec.msgpack.encode(content)),
+                "INSERT INTO entries VALUES (?, ?, ?, ?, ?)",
+                (number, at, kind, packed, _checksum(number, at, kind, packed)),
             )
         except sqlite3.Error as error:
             raise self._failure("cannot be written", error) from error
@@ -182,10 +197,9 @@ class Journal:
         which = f" AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
         try:
             yield from map(
-                Entry._make,
+                self._checked,
                 self._database.execute(
-                    f"SELECT number, at, kind, content FROM entries WHERE number > ?{which} "  # noqa: S608  only question marks
-                    "ORDER BY number",
+                    f"SELECT * FROM entries WHERE number > ?{which} ORDER BY number",  # noqa: S608  only question marks
                     (after, *kinds),
                 ),
             )
@@ -194,16 +208,37 @@ class Journal:
 
     def last(self, kind: str) -> Entry | None:
         """The latest entry of a kind."""
-        row = self._database.execute(
-            "SELECT number, at, kind, content FROM entries WHERE kind = ? "
-            "ORDER BY number DESC LIMIT 1",
-            (kind,),
-        ).fetchone()
-        return None if row is None else Entry._make(row)
+        try:
+            row = self._database.execute(
+                "SELECT * FROM entries WHERE kind = ? ORDER BY number DESC LIMIT 1", (kind,)
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise self._failure("cannot be read", error) from error
+        return None if row is None else self._checked(row)
+
+    def _checked(self, row: tuple[int, int, str, bytes, int]) -> Entry:
+        entry = Entry(*row[:4])
+        if _checksum(*entry) != row[4]:
+            raise JournalError(
+                f"The journal {str(self.path)!r} is damaged: entry {entry.number} is not what was "
+                f"written. {_RESTORE}"
+            )
+        return entry
 
     def close(self) -> None:
         """Close the file; twice is no mistake."""
         self._database.close()
 
     def _failure(self, what: str, error: Exception) -> JournalError:
-        return JournalError(f"The journal {str(self.path)!r} {what}: {error}.")
+        damaged = f" {_RESTORE}" if type(error) is sqlite3.DatabaseError else ""
+        return JournalError(f"The journal {str(self.path)!r} {what}: {error}.{damaged}")
+
+
+_RESTORE = (
+    "Put a copy of before in its place, with the files beside it that begin with its name; "
+    'without one, begin a new journal with the account flat or reconcile="adopt".'
+)
+
+
+def _checksum(number: int, at: int, kind: str, content: bytes) -> int:
+    return zlib.crc32(content, zlib.crc32(f"{number} {at} {kind}".encode()))

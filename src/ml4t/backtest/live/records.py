@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ml4t.backtest.live.blocks import BarsRecord
 from ml4t.backtest.live.words import Answer, Change, Request, VenueEvent
 
 if TYPE_CHECKING:
     from ml4t.backtest.live.broker import LiveBroker
     from ml4t.backtest.live.journal import Entry
 
+_SKEW = 60_000_000  # by which clocks may differ: what was executed before is nobody's of ours
 # By kind of entry: what it is, and whether its time matters.
 _NOTES: dict[str, tuple[Any, bool]] = {
     "event": (VenueEvent, False),
@@ -19,12 +21,20 @@ _NOTES: dict[str, tuple[Any, bool]] = {
     "answer": (tuple[str, str, Answer], True),
     "cancel": (str, True),
     "change": (Change, True),
+    "lapse": (str, False),
     "cut": (tuple[int, float], False),
     "given_up": (tuple[int, str], False),
     "adoption": (tuple[str, float, float], True),
     "cash": (tuple[str, float], False),
     "clearance": (str, False),
 }
+
+
+# Entries that do nothing to a book.
+_OTHERS: dict[str, Any] = {"bars": BarsRecord, "note": str, "halt": str, "session": dict[str, str]}
+
+
+KINDS = ("opening", "session", "bars", "decisions", "state", "halt", "note", *_NOTES)
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -47,8 +57,18 @@ class Opening(msgspec.Struct, frozen=True):
     version: str
 
 
+def content_of(entry: Entry) -> Any:
+    """What an entry holds, in the types it was written in."""
+    if entry.kind == "opening":
+        return msgspec.msgpack.decode(entry.content, type=Opening)
+    kind = _NOTES[entry.kind][0] if entry.kind in _NOTES else _OTHERS.get(entry.kind, Any)
+    return msgspec.msgpack.decode(entry.content, type=kind)
+
+
 def apply_entry(entry: Entry, broker: LiveBroker) -> None:
     """What happened between two steps, once more."""
+    if entry.kind == "opening":
+        broker.tender.begin_searches_at(entry.at - _SKEW)
     if entry.kind not in _NOTES:
         return
     kind, is_dated = _NOTES[entry.kind]

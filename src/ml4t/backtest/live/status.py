@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.broker.blotter import Working
     from ml4t.backtest.live.broker import LiveBroker
+
+_LOG = logging.getLogger("ml4t.backtest.live")
 
 
 class OpenOrder(msgspec.Struct, frozen=True):
@@ -89,10 +92,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     notices: list[str] = []
 
     def write(self, path: Path) -> None:
-        """Put it in a file, as a whole or not at all."""
+        """Put it in a file, as a whole or not at all.
+
+        A file that cannot be written is no reason to stop trading; its age tells who looks.
+        """
         part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_bytes(msgspec.json.encode(self))
-        part.replace(path)
+        try:
+            part.write_bytes(msgspec.json.encode(self))
+            part.replace(path)
+        except OSError as error:
+            _LOG.warning("the status %r cannot be written: %s", str(path), error)
 
     @classmethod
     def read(cls, path: Path) -> Status:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ml4t.backtest.errors import ConnectionLost
 from ml4t.backtest.live.tickets import TicketState
+from ml4t.backtest.live.timing import is_due
 from ml4t.backtest.live.words import Answer, Change, Request, Terms
 from ml4t.backtest.types.instrument import DUST, round_to_lot
 from ml4t.backtest.types.order import OrderStatus, OrderType
@@ -86,7 +87,7 @@ class Tender:
         if not self._executions_due:
             return
         now = self.broker.now()
-        if now < self._executions_due:
+        if not is_due(self._executions_due, now, _LATE):
             self._come_back(self._executions_due)
             return
         self._executions_due = 0
@@ -115,9 +116,9 @@ class Tender:
             is_changing = ticket.is_canceling or ticket.change is not None
             patience = _RETRY if is_asked else int(broker.silence * _SECOND)
             patience = min(patience, _LATE) if is_changing else patience
-            if ticket.is_over or ticket.state is TicketState.HELD:
+            if not ticket.can_trade or ticket.is_told_with_parent:
                 continue
-            if ticket.heard_at + patience > now:
+            if not is_due(ticket.heard_at + patience, now, patience):
                 self._come_back(ticket.heard_at + patience)
             elif self._has_slot():
                 self.look_up(ticket)
@@ -125,6 +126,8 @@ class Tender:
     def look_up(self, ticket: Ticket) -> None:
         """Ask where an order stands; send it (again) when the broker has never heard of it."""
         broker = self.broker
+        if not ticket.can_trade or ticket.is_told_with_parent:
+            return
         reports = self.gateway.find(ticket.name)
         ticket.heard_at = broker.now()
         if reports:
@@ -132,8 +135,7 @@ class Tender:
                 if not self._is_news(report.client_id, report.status, report.filled):
                     continue
                 broker.receive(report)
-            if not ticket.is_over:  # it works on: what was asked of it got lost
-                ticket.is_canceling, ticket.change = False, None
+            self._forget_what_was_asked(ticket)
             return
         if ticket.state is not TicketState.ASKED:
             broker.count_one("orders_lost")
@@ -145,10 +147,16 @@ class Tender:
         else:
             self._transmit(ticket.working.order_id, ticket.request)
 
+    def _forget_what_was_asked(self, ticket: Ticket) -> None:
+        """An order works on as it was: the cancel or the change that was asked for got lost."""
+        if ticket.can_trade and (ticket.is_canceling or ticket.change is not None):
+            self.broker.write("lapse", ticket.name)
+            self.broker.note_lapse(ticket.name)
+
     def _is_news(self, name: str, status: OrderStatus, filled: float) -> bool:
         """Whether a report says something that is not known, so that the journal stays short."""
         ticket = self.broker.tickets.get(name)
-        if ticket is None or ticket.is_over:
+        if ticket is None or not ticket.can_trade:
             return False
         known = ticket.state is TicketState.WORKING and status.is_open
         is_held = ticket.state is TicketState.HELD and status is OrderStatus.PENDING
@@ -167,7 +175,7 @@ class Tender:
         """Cancel at the broker what the book does not want any more."""
         broker = self.broker
         for ticket in broker.tickets:
-            if ticket.is_canceling or ticket.is_over or ticket.state is TicketState.ASKED:
+            if ticket.is_canceling or not ticket.can_trade or ticket.state is TicketState.ASKED:
                 continue
             is_wanted = ticket.working.status.is_open
             is_leg = ticket.parent is not None or bool(ticket.request.legs)
@@ -182,7 +190,7 @@ class Tender:
     def _is_overdue(self, ticket: Ticket) -> bool:
         now = self.broker.now()
         due = self._unwanted.setdefault(ticket.name, now) + _LATE
-        if now < due:
+        if not is_due(due, now, _LATE):
             self._come_back(due)
             return False
         return True
@@ -198,7 +206,7 @@ class Tender:
         broker = self.broker
         for ticket in broker.tickets:
             working = ticket.working
-            is_busy = ticket.is_canceling or ticket.change is not None
+            is_busy = ticket.is_canceling or ticket.change is not None or bool(ticket.owed)
             if is_busy or ticket.state is not TicketState.WORKING or not working.status.is_open:
                 continue
             part = self._part(working)
@@ -217,7 +225,8 @@ class Tender:
         self, ticket: Ticket, quantity: float, limit: float | None, stop: float | None
     ) -> None:
         broker = self.broker
-        name = self._name(ticket.working, ticket.changes + 1, "r")
+        number = broker.tickets.changes(ticket.working.order_id) + 1
+        name = self._name(ticket.working, number, "r")
         change = Change(ticket.name, name, quantity, limit, stop)
         broker.write("change", change)
         broker.note_change(change, broker.now())
@@ -317,7 +326,8 @@ class Tender:
             return True  # protective itself: it waits until the units are free
         for ticket in self.broker.tickets.of_asset(working.code):
             is_protective = ticket.working.order.reduce_only and ticket.working.sign == working.sign
-            if not is_protective or ticket.is_canceling or ticket.state is TicketState.ASKED:
+            is_settled = ticket.can_trade and ticket.state is not TicketState.ASKED
+            if not is_protective or ticket.is_canceling or not is_settled:
                 continue
             if not self._has_slot(is_cancel=True):
                 return False
@@ -352,7 +362,7 @@ class Tender:
             return
         since = min(broker.waits_since.setdefault(w.order_id, now) for w in entries)
         until = since + int(broker.basket_wait * _SECOND)
-        if self._has_exits() and now < until:
+        if self._has_exits() and not is_due(until, now, int(broker.basket_wait * _SECOND)):
             self._come_back(until)
             return
         factor = max(0.0, free) / costs.sum()

@@ -19,12 +19,15 @@ class TicketState(StrEnum):
     """What is known of an order at the broker.
 
     ASKED: it was sent, perhaps; the broker has not said that it has it. HELD: it has, and sets it
-    to work when another one has filled. WORKING: it can trade. OVER: it cannot any more.
+    to work when another one has filled. WORKING: it can trade. OWED: it cannot any more, and
+    executions that the broker says it had have not come: until they have, nothing takes its place.
+    OVER: it cannot trade any more, and all of it is known.
     """
 
     ASKED = "asked"
     HELD = "held"
     WORKING = "working"
+    OWED = "owed"
     OVER = "over"
 
 
@@ -46,7 +49,7 @@ class Ticket(msgspec.Struct):
         parent: The ticket that has to fill before it works.
         heard_at: When something was heard of it last, microseconds.
         attempts: How often it was sent.
-        owed: Units the broker says it has filled whose executions have not come.
+        told: Units the broker says it has filled.
         changes: How often it was asked to become something else.
     """
 
@@ -64,17 +67,37 @@ class Ticket(msgspec.Struct):
     parent: Ticket | None = None
     heard_at: int = 0
     attempts: int = 1
-    owed: float = 0.0
+    told: float = 0.0
     changes: int = 0
 
     @property
     def is_over(self) -> bool:
-        """Whether it cannot trade any more."""
+        """Whether it cannot trade any more, and everything about it is known."""
         return self.state is TicketState.OVER
+
+    @property
+    def can_trade(self) -> bool:
+        """Whether it is at the broker, as far as anybody knows, or waits there."""
+        return self.state not in {TicketState.OVER, TicketState.OWED}
+
+    @property
+    def is_told_with_parent(self) -> bool:
+        """Whether a look at its parent says where it stands, too."""
+        is_waiting = self.state in {TicketState.ASKED, TicketState.HELD}
+        is_quiet = not self.is_canceling and self.change is None
+        return self.parent is not None and self.parent.can_trade and is_waiting and is_quiet
+
+    @property
+    def owed(self) -> float:
+        """Units the broker says it has filled whose executions have not come."""
+        owed = self.told - self.filled
+        return owed if owed > DUST * self.quantity else 0.0
 
     @property
     def open_quantity(self) -> float:
         """Units that it may still fill."""
+        if self.state is TicketState.OWED:
+            return self.owed
         return 0.0 if self.is_over else max(0.0, self.quantity - self.filled)
 
     @property
@@ -102,10 +125,14 @@ class Tickets:
         self._of_order.setdefault(order_id, []).append(ticket)
         self._active[order_id] = ticket
 
-    def rename(self, ticket: Ticket, name: str) -> None:
-        """The order goes by another name from now on; what comes for the old one is still its."""
-        ticket.name = name
+    def expect(self, ticket: Ticket, name: str) -> None:
+        """The order may come to be known by another name; what comes for either is its."""
         self._by_name[name] = ticket
+
+    def rename(self, ticket: Ticket, name: str) -> None:
+        """The order goes by another name from now on."""
+        ticket.name = name
+        self.expect(ticket, name)
 
     def get(self, name: str) -> Ticket | None:
         """The ticket of one of our names."""
@@ -123,6 +150,10 @@ class Tickets:
     def count(self, order_id: int) -> int:
         """How many tickets an order in the book has had."""
         return len(self._of_order.get(order_id, ()))
+
+    def changes(self, order_id: int) -> int:
+        """How often an order in the book was asked to be changed at the broker."""
+        return sum(ticket.changes for ticket in self._of_order.get(order_id, ()))
 
     def close(self, ticket: Ticket) -> None:
         """It cannot trade any more."""

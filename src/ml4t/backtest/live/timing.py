@@ -20,6 +20,14 @@ class TimeSource(Protocol):
         ...
 
 
+def is_due(moment: int, now: int, period: int) -> bool:
+    """Whether a moment has come that was set at most `period` ahead.
+
+    One that is further ahead was set by a clock that has been put back since: it has come, too.
+    """
+    return not now < moment <= now + period
+
+
 class WallTime:
     """The machine's clock."""
 

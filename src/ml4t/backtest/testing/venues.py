@@ -168,7 +168,8 @@ class ScriptedVenue(Gateway):
         if fault == "before":
             return Answer(None, "no answer")
         order = self.orders.get(change.client_id)
-        if fault == "refuse" or order is None or not order.status.is_open:
+        is_open = order is not None and order.status.is_open
+        if fault == "refuse" or order is None or not is_open or change.quantity <= order.filled:
             return Answer(is_taken=False, reason="not replaceable")
         order.replaced_by = change.new_client_id
         self.orders[change.new_client_id] = msgspec.structs.replace(
