@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ml4t.backtest.live.tickets import TicketState
 from ml4t.backtest.types.instrument import DUST
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def catch_up(broker: LiveBroker) -> None:
     tender = broker.tender
     tender.fetch_executions()
     for ticket in broker.tickets:
-        if not ticket.is_over and ticket.state is not TicketState.HELD:
+        if not ticket.is_over and not ticket.is_waiting:
             tender.look_up(ticket)
     tender.fetch_executions()
 

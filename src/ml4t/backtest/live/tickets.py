@@ -73,6 +73,12 @@ class Ticket(msgspec.Struct):
         return self.state is TicketState.OVER
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether it is held until another one fills, which has not ended yet."""
+        is_held = self.state is TicketState.HELD
+        return is_held and self.parent is not None and not self.parent.is_over
+
+    @property
     def open_quantity(self) -> float:
         """Units that it may still fill."""
         return 0.0 if self.is_over else max(0.0, self.quantity - self.filled)

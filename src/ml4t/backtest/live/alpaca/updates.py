@@ -80,7 +80,7 @@ class AlpacaUpdates:
             credentials.secret,
             paper=paper,
             raw_data=True,  # unknown words are no errors then
-            url_override=url,  # type: ignore[arg-type]  None is its default
+            url_override=url,  # type: ignore[arg-type]
             websocket_params=_SOCKET_OPTIONS,
         )
         self._stream.updates = self
