@@ -16,7 +16,7 @@ import pytest
 from ml4t.backtest import BacktestEngine, BacktestResult, Strategy
 from ml4t.backtest.data.feed import DataFeed, Reader, Request
 from ml4t.backtest.data.frames import FrameFeed
-from ml4t.backtest.live.alpaca import updates
+from ml4t.backtest.live.alpaca import pace, updates
 from ml4t.backtest.live.alpaca.broker import AlpacaBroker
 from ml4t.backtest.live.alpaca.gateway import AlpacaGateway
 from ml4t.backtest.live.journal import Journal
@@ -77,7 +77,7 @@ class RehearsedWorld:
         self.before: dict[int, Callable[[], Any]] = {}
         self.session: Session | None = None
         self.broker: AlpacaBroker | None = None
-        self.is_past = False
+        self.result: BacktestResult | None = None
 
     @property
     def venue(self) -> Venue:
@@ -159,7 +159,8 @@ class RehearsedWorld:
         made = BacktestEngine(feed, strategy=strategy, broker=self.broker, **(engine or {}))
         self.session = Session(made, journal, time=self.time, **options)
         try:
-            return self.session.run()
+            self.result = self.session.run()
+            return self.result
         finally:
             journal.close()
 
@@ -179,7 +180,15 @@ class RehearsedWorld:
     # -- what is there in the end -----------------------------------------------------------------
 
     def check(self, *, money: float = 0.0) -> None:
-        """Positions, cash and executions of the session are those of the server."""
+        """Positions, cash and executions of the session are those of the server.
+
+        And nothing was done twice: no order has filled more than was asked.
+        """
+        assert self.result is not None
+        over = self.result.orders.filter(
+            pl.col("filled_quantity") > pl.col("quantity") * (1 + 1e-9)
+        )
+        assert over.height == 0, over
         broker, venue, session = self.broker, self.venue, self.session
         assert broker is not None
         assert session is not None
@@ -226,11 +235,12 @@ def rehearsed(folder: Path, data: Any, **venue: Any) -> Iterator[RehearsedWorld]
     """A world whose server ends with its test."""
     world = RehearsedWorld(folder, data, **venue)
     pauses, updates.PAUSES = updates.PAUSES, (0.02, 0.1)
+    pause, pace._PAUSE = pace._PAUSE, 0.005
     try:
         with world.server:
             yield world
     finally:
-        updates.PAUSES = pauses
+        updates.PAUSES, pace._PAUSE = pauses, pause
         if world.broker is not None:
             world.gateway.close()
 

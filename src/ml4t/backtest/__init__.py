@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from ml4t.backtest.limits.limits import RiskLimits
+    from ml4t.backtest.live.alpaca.broker import AlpacaBroker
     from ml4t.backtest.live.buffer import SignalBuffer
     from ml4t.backtest.live.feed import LiveDataFeed
     from ml4t.backtest.results.comparison import compare
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Account",
+    "AlpacaBroker",
     "BacktestEngine",
     "BacktestError",
     "BacktestResult",
@@ -143,6 +145,7 @@ __all__ = [
 
 _HOMES = {
     "Account": "simulation.account",
+    "AlpacaBroker": "live.alpaca.broker",
     "BacktestEngine": "engine",
     "BacktestError": "errors",
     "BacktestResult": "results.result",

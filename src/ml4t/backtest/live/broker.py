@@ -175,7 +175,7 @@ class LiveBroker(Broker):
         working = self.blotter.get(order_id)
         if working is None:
             return False
-        if self.tickets.active(order_id) is None:
+        if not self.tickets.is_out(order_id):
             self.blotter.end(working, OrderStatus.CANCELED, reason)
         else:
             self.canceling.setdefault(order_id, reason)

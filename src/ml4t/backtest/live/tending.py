@@ -95,7 +95,7 @@ class Tender:
             return
         self._executions_due = 0
         self.fetch_executions()
-        if any(ticket.owed for ticket in self.broker.tickets):
+        if self.broker.tickets.owing():
             self._executions_due = now + _LATE
             self._come_back(self._executions_due)
 
@@ -247,7 +247,7 @@ class Tender:
         entries: list[Working] = []
         for working in broker.blotter.working():
             order_id = working.order_id
-            if broker.tickets.active(order_id) is not None or order_id in broker.canceling:
+            if broker.tickets.is_out(order_id) or order_id in broker.canceling:
                 continue
             if self._part(working) <= 0.0 or self._is_blocked(working):
                 continue
@@ -344,7 +344,7 @@ class Tender:
                 and other.type is OrderType.STOP
                 and other.sign == working.sign
                 and abs(other.remaining - quantity) <= DUST * quantity
-                and self.broker.tickets.active(other.order_id) is None
+                and not self.broker.tickets.is_out(other.order_id)
             )
             pair = _with_legs(request, (self._request(other, quantity),)) if is_pair else request
             if is_pair and self.gateway.takes_together(pair):

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _CRYPTO_TYPES = (OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_LIMIT)
 _CRYPTO_FORCES = (TimeInForce.GTC, TimeInForce.IOC)
-_AUCTIONS = (TimeInForce.OPG, TimeInForce.CLS)
 _STANDING = (TimeInForce.DAY, TimeInForce.GTC)
 
 
@@ -31,8 +30,6 @@ def obstacle(order: Order, lot: float) -> str:
         return "Alpaca has no orders that end at a time: use gtc, and cancel it then"
     if is_crypto(order.asset_id):
         return _of_crypto(kind, force)
-    if force in _AUCTIONS and kind not in (OrderType.MARKET, OrderType.LIMIT):
-        return f"Alpaca takes market and limit orders into auctions ({force}), no {kind} orders"
     if kind is OrderType.TRAILING_STOP and force not in _STANDING:
         return f"Alpaca works trailing stops as day or gtc orders, not as {force}"
     return "" if is_whole(round_to_lot(order.quantity, lot)) else _of_parts(kind, force)
