@@ -23,6 +23,7 @@ from tests.live.rehearsed import RehearsedWorld, bars, rehearsed
 from tests.live.world import START, Killed
 
 Act = Callable[[Any], Any]
+KEYS = ("PKGOOD", "hush-hush")
 
 
 class Script(Strategy):
@@ -401,14 +402,14 @@ def test_extended_hours_are_asked_for_where_alpaca_has_them(tmp_path: Path) -> N
 def server() -> Any:
     """A server that knows its keys."""
     venue = Venue(bars({"A": PRICES}, START))
-    with RehearsalServer(venue, key="PKGOOD", secret="hush-hush") as found:
+    with RehearsalServer(venue, key=KEYS[0], secret=KEYS[1]) as found:
         found.step()
         yield found
 
 
-def broker_of(server: Any, key: str = "PKGOOD", secret: str = "hush-hush", **options: Any) -> Any:
+def broker_of(server: Any, keys: tuple[str, str] = KEYS, **options: Any) -> Any:
     """A broker for it."""
-    return AlpacaBroker(key, secret, url=server.url, **({"connect_seconds": 3.0} | options))
+    return AlpacaBroker(*keys, url=server.url, **({"connect_seconds": 3.0} | options))
 
 
 def test_connecting_proves_the_account(server: Any) -> None:
@@ -424,7 +425,7 @@ def test_connecting_proves_the_account(server: Any) -> None:
 def test_wrong_keys_are_an_error_that_does_not_tell_them(server: Any) -> None:
     """At once, and not tried for ever."""
     with pytest.raises(ConnectionLost, match="refused the key and the secret") as caught:
-        broker_of(server, "PKBAD", "not-this-one").gateway.connect(Inbox())
+        broker_of(server, ("PKBAD", "not-this-one")).gateway.connect(Inbox())
     assert "PKBAD" not in str(caught.value)
     assert "not-this-one" not in str(caught.value)
 
@@ -445,7 +446,7 @@ def test_a_stream_that_says_nothing_is_an_error_in_time(server: Any) -> None:
 
 def test_a_server_that_is_not_there_is_an_error() -> None:
     """No HTTP call waits for ever."""
-    broker = AlpacaBroker("key", "secret", url="http://127.0.0.1:9")
+    broker = AlpacaBroker("key", "secret", url="http://127.0.0.1:9", connect_seconds=0.8)
     with pytest.raises(ConnectionLost, match="did not answer GET /account"):
         broker.gateway.connect(Inbox())
 

@@ -62,11 +62,7 @@ class Everything(Strategy):
         elif turn == 1:
             self.close_position(asset)
         elif turn in (2, 3):
-            for order in waiting:
-                if order.type == "limit":
-                    self.replace_order(order.order_id, limit_price=round(close * 0.999, 2))
-                elif order.type == "stop":
-                    self.replace_order(order.order_id, stop_price=round(close * 0.992, 2))
+            self.change(waiting, close)
         elif turn == 4:
             for order in waiting[:1]:
                 self.cancel_order(order.order_id)
@@ -74,6 +70,14 @@ class Everything(Strategy):
             self.enter(asset, close, turn)
         elif held > 0 and len(waiting) == 0:
             self.protect(asset, close, held, turn)
+
+    def change(self, waiting: Any, close: float) -> None:
+        """Other prices."""
+        for order in waiting:
+            if order.type == "limit":
+                self.replace_order(order.order_id, limit_price=round(close * 0.999, 2))
+            elif order.type == "stop":
+                self.replace_order(order.order_id, stop_price=round(close * 0.992, 2))
 
     def enter(self, asset: str, close: float, turn: int) -> None:
         """A way in."""
@@ -100,7 +104,7 @@ class Everything(Strategy):
                 Order(asset, "sell", held, "trailing_stop", trail_percent=0.004, reduce_only=True)
             )
         else:
-            pair = {"oco": f"{asset} {self.step}", "reduce_only": True}
+            pair: dict[str, Any] = {"oco": f"{asset} {self.step}", "reduce_only": True}
             self.submit_order(
                 Order(asset, "sell", held, "limit", limit_price=round(close * 1.005, 2), **pair)
             )

@@ -55,6 +55,8 @@ def catch_up(broker: LiveBroker) -> None:
     for ticket in broker.tickets:
         if not ticket.is_over and not ticket.is_waiting:
             tender.look_up(ticket)
+    for ticket in broker.tickets.owing():
+        broker.gateway.find(ticket.name)  # which shows how far back its executions may lie
     tender.fetch_executions()
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from requests.exceptions import RequestException
+from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import RequestException, Timeout
 
 from ml4t.backtest.errors import ConnectionLost
 from ml4t.backtest.live.alpaca.mapping import reply_words
@@ -31,6 +32,15 @@ _UNAUTHORIZED = 401
 # words, may come from something in between that does not know what became of the request.
 _REFUSALS = (400, 403, 404, 409, 422)
 MISSING = 404
+_BROKEN = 500
+
+
+class KeysRefused(ConnectionLost):
+    """Trying again is in vain."""
+
+
+class BrokenWay(ConnectionLost):
+    """Something on the way answered, or hung up, at once: not Alpaca."""
 
 
 class Reply(NamedTuple):
@@ -89,8 +99,11 @@ class Calls:
         self._client._session.hooks["response"].append(self._read)  # noqa: SLF001  likewise
 
     def get(self, path: str, **query: Any) -> Reply:
-        """Ask for something."""
-        return self._call("GET", path, query)
+        """Ask for something; once more when the way there is broken, for that changes nothing."""
+        try:
+            return self._call("GET", path, query)
+        except BrokenWay:
+            return self._call("GET", path, query)
 
     def post(self, path: str, body: dict[str, Any]) -> Reply:
         """Send something new."""
@@ -122,19 +135,24 @@ class Calls:
             return self._refused(what, error)
         except (RequestException, ValueError) as error:  # ValueError: the reply is no JSON
             words = self._credentials.hide(f"{type(error).__name__}: {error}")
-            raise ConnectionLost(f"Alpaca did not answer {what} ({words}).") from None
+            is_broken = isinstance(error, RequestsConnectionError) and not isinstance(
+                error, Timeout
+            )
+            lost = BrokenWay if is_broken else ConnectionLost
+            raise lost(f"Alpaca did not answer {what} ({words}).") from None
         return Reply(200, content)
 
     def _refused(self, what: str, error: APIError) -> Reply:
         status, text = int(error.status_code or 0), str(error)
         words = self._credentials.hide(reply_words(text))
         if status == _UNAUTHORIZED:
-            raise ConnectionLost(
+            raise KeysRefused(
                 f"Alpaca refused the key and the secret ({words}). Check them, and that they are "
                 "of the account meant: those of a paper account begin with PK."
             ) from None
         if status not in _REFUSALS or not text.lstrip().startswith("{"):
-            raise ConnectionLost(f"Alpaca did not answer {what} ({status}: {words}).") from None
+            lost = BrokenWay if status >= _BROKEN else ConnectionLost
+            raise lost(f"Alpaca did not answer {what} ({status}: {words}).") from None
         return Reply(status, None, words or f"refused with {status}")
 
     def _read(self, response: Response, *_: Any, **__: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _LIVE_HOST, _PAPER_HOST = "api.alpaca.markets", "paper-api.alpaca.markets"
 _INSTALL = "pip install 'ml4t-backtest[alpaca]'"
+_PAUSE = 0.5  # seconds between two tries to begin
 _TAKEN_NAME = "must be unique"
 _BLOCKS = ("account_blocked", "trading_blocked", "trade_suspended_by_user")
 
@@ -118,8 +120,9 @@ class AlpacaGateway(Gateway):
         from ml4t.backtest.live.alpaca.updates import AlpacaUpdates
 
         self.close()
-        self._check_account(self._content("/account"))
-        now = microseconds(self._content("/clock")["timestamp"])
+        deadline = time.monotonic() + self._connect_seconds
+        self._check_account(self._patiently("/account", deadline))
+        now = microseconds(self._patiently("/clock", deadline)["timestamp"])
         self._names.since = self._connected_at = now
         self._ledger.begin(now)
         teller = self._teller = UpdateTeller(self._names, inbox)
@@ -139,6 +142,20 @@ class AlpacaGateway(Gateway):
         if updates is not None:
             updates.close()
         self._calls.close()
+
+    def _patiently(self, path: str, deadline: float) -> Any:
+        """As `_content`, again and again until a moment, unless the keys are refused."""
+        from ml4t.backtest.live.alpaca.calls import KeysRefused
+
+        while True:
+            try:
+                return self._content(path)
+            except KeysRefused:
+                raise
+            except ConnectionLost:
+                if time.monotonic() + _PAUSE >= deadline:
+                    raise
+                time.sleep(max(_PAUSE, self._pace.wait(is_cancel=False)))
 
     def _check_account(self, account: Json) -> None:
         number_, status = account["account_number"], account["status"]
