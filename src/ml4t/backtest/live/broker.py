@@ -118,6 +118,7 @@ class LiveBroker(Broker):
         self._counts: dict[str, int] = {}
         self._foreign: list[Execution] = []
         self._fates: dict[str, tuple[OrderStatus, str]] = {}
+        self._ahead: list[Execution] = []
         self._early: dict[str, Execution] = {}  # corrections that came first, by what they correct
         self._counter = Counter(portfolio, self.blotter, self.calendar)
         self.tender = Tender(self)
@@ -418,6 +419,10 @@ class LiveBroker(Broker):
             self.count_one("foreign_executions")
             self._foreign.append(execution)
             return
+        if self._comes_before_its_entry(ticket):
+            self._ahead.append(execution)
+            self.tender.look_for_executions()
+            return
         quantity = abs(execution.quantity)
         ticket.filled += quantity
         ticket.owed = max(0.0, ticket.owed - quantity)
@@ -430,6 +435,21 @@ class LiveBroker(Broker):
         self._fill(ticket, quantity, execution)
         if was_over and not ticket.owed and ticket.working.status.is_open:
             self._end(ticket, *self._fate(ticket))
+        self._take_ahead()
+
+    @staticmethod
+    def _comes_before_its_entry(ticket: Ticket) -> bool:
+        """Whether an exit has filled whose entry did so before, and that was not told yet."""
+        parent = ticket.parent
+        if parent is None or parent.request.terms.reduce_only:
+            return False
+        return not parent.is_filled and (not parent.is_over or bool(parent.owed))
+
+    def _take_ahead(self) -> None:
+        """Executions that came before those of their entries, as far as these have come now."""
+        ahead, self._ahead = self._ahead, []
+        for execution in ahead:
+            self._book_execution(execution)
 
     def _fill(self, ticket: Ticket, quantity: float, execution: Execution) -> None:
         working, price = ticket.working, execution.price
@@ -576,6 +596,7 @@ class LiveBroker(Broker):
         self.tickets.close(ticket)
         if ticket.working.status.is_open:
             self._end(ticket, status, reason)
+        self._take_ahead()
 
     def _fate(self, ticket: Ticket) -> tuple[OrderStatus, str]:
         return self._fates.get(ticket.name, (OrderStatus.CANCELED, "canceled by the broker"))

@@ -59,8 +59,7 @@ class Ledger:
         rows = self._rows(begin)
         self._identify({str(row["order_id"]): row for row in rows})
         self._complete_from = min(earliest, begin)
-        found = [self._execution(row) for row in rows]
-        return sorted(found, key=lambda execution: execution.at)
+        return [self._execution(row) for row in rows]
 
     def is_overdue(self, missed: set[str], *, is_new: bool) -> bool:
         """Whether the stream has owed one of these fills for too long; each counts once.
@@ -88,7 +87,7 @@ class Ledger:
             new = [row for row in page if str(row["id"]) not in found]
             found |= {str(row["id"]): row for row in new}
             if len(page) < _PAGE or not new:
-                return sorted(found.values(), key=_place)
+                return _in_order(list(found.values()))
             query["page_token"] = page[-1]["id"]
 
     def _page(self, query: dict[str, Any]) -> list[Json]:
@@ -129,6 +128,14 @@ class Ledger:
         return listed_execution(row, name, asset_of(self._strangers.get(order_id, row)))
 
 
-def _place(row: Json) -> tuple[str, float]:
-    """Fills of one moment come in any order, but for how much had filled then."""
-    return str(row["transaction_time"]), float(row["cum_qty"])
+def _in_order(rows: list[Json]) -> list[Json]:
+    """As listed, but that the fills of an order in one moment may be listed in any order."""
+    rows = sorted(rows, key=_moment)
+    together: dict[tuple[str, str], list[Json]] = {}
+    for row in sorted(rows, key=lambda row: float(row["cum_qty"]), reverse=True):
+        together.setdefault((_moment(row), str(row["order_id"])), []).append(row)
+    return [together[_moment(row), str(row["order_id"])].pop() for row in rows]
+
+
+def _moment(row: Json) -> str:
+    return str(row["transaction_time"])

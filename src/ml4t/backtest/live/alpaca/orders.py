@@ -18,7 +18,8 @@ Json = dict[str, Any]
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _HUNDRED = 100.0
-_CENT, _PART_OF_A_CENT, _COIN_STEP = 0.01, 0.0001, 1e-9
+_CENT, _PART_OF_A_CENT = 0.01, 0.0001
+_COIN_DIGITS = 9
 _DOLLAR = 1.0
 _QUOTES = ("USDT", "USDC", "USD", "EUR", "BTC")
 
@@ -83,13 +84,9 @@ def prices(terms: Terms, limit: float | None, stop: float | None) -> Json:
 
 
 def _price(asset_id: str, price: float, sign: float) -> str:
-    return number(against(price, _tick(asset_id, price), sign))
-
-
-def _tick(asset_id: str, price: float) -> float:
     if is_crypto(asset_id):
-        return _COIN_STEP
-    return _CENT if price >= _DOLLAR else _PART_OF_A_CENT
+        return number(round(price, _COIN_DIGITS))
+    return number(against(price, _CENT if price >= _DOLLAR else _PART_OF_A_CENT, sign))
 
 
 def _trail(terms: Terms) -> Json:
