@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from ml4t.backtest.limits.limits import RiskLimits
+    from ml4t.backtest.live.alpaca.broker import AlpacaBroker
     from ml4t.backtest.live.alpaca.feed import AlpacaStreamFeed
     from ml4t.backtest.live.buffer import SignalBuffer
     from ml4t.backtest.live.feed import LiveDataFeed
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Account",
+    "AlpacaBroker",
     "AlpacaStreamFeed",
     "BacktestEngine",
     "BacktestError",
@@ -155,6 +157,7 @@ __all__ = [
 
 _HOMES = {
     "Account": "simulation.account",
+    "AlpacaBroker": "live.alpaca.broker",
     "AlpacaStreamFeed": "live.alpaca.feed",
     "BacktestEngine": "engine",
     "BacktestError": "errors",
