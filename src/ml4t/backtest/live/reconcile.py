@@ -54,6 +54,7 @@ def catch_up(broker: LiveBroker) -> None:
     tender.fetch_executions()
     for ticket in broker.tickets:
         tender.look_up(ticket)
+    tender.withdraw_strays()
     tender.fetch_executions()
 
 
