@@ -208,6 +208,7 @@ def listening(world: World, seconds: float = 20.0) -> tuple[threading.Thread, li
         while not heard and time.monotonic() < until:
             if (word := switch.take()) is not None:
                 heard.append(word)
+                switch.done()
             time.sleep(0.01)
 
     thread = threading.Thread(target=listen)
@@ -252,7 +253,7 @@ def test_nobody_is_told_when_no_session_runs(
     found = invoke("live", "flatten", JOURNAL)
     assert found.exit_code == 1
     assert f"No session runs on {JOURNAL}: {text}" in found.stderr
-    assert not KillSwitch.of(world.path).path.exists()
+    assert not KillSwitch.of(world.path).is_waiting
 
 
 def test_a_session_that_does_not_listen_is_reported(invoke: Invoke, running: World) -> None:
@@ -260,7 +261,9 @@ def test_a_session_that_does_not_listen_is_reported(invoke: Invoke, running: Wor
     found = invoke("live", "halt", JOURNAL, "--wait", "0.2")
     assert found.exit_code == 1
     assert "has not taken 'halt' within 0.2 seconds. It stays there" in found.stderr
-    assert KillSwitch.of(running.path).take() is Command.HALT
+    switch = KillSwitch.of(running.path)
+    assert switch.take() is Command.HALT
+    switch.done()
     found = invoke("live", "stop", JOURNAL, "--wait", "0")
     assert (found.exit_code, found.stdout) == (0, f"Left 'stop' for the session of {JOURNAL}.\n")
 

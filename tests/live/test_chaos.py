@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from ml4t.backtest import BacktestResult, Strategy
 from ml4t.backtest.errors import ConnectionLost
+from ml4t.backtest.live.killswitch import KillSwitch
 from ml4t.backtest.live.words import Answer, Link, Request, VenueEvent
 from ml4t.backtest.testing.venues import ScriptedVenue, VenueOrder
+from ml4t.backtest.types.order import OrderStatus
 from tests.examples import examples
 from tests.live.test_session import Busy, Threshold, Weights
-from tests.live.world import Killed, World, market
+from tests.live.world import MINUTE, Killed, World, market
 
 BARS = 22
 CALM = 17  # from this bar on nothing goes wrong any more
@@ -47,9 +49,25 @@ class StrictVenue(ScriptedVenue):
         super().__init__(**options)
         self.sins: list[str] = []
         self.is_late = False
+        self.slots = self.left = 1_000
         self._late: list[VenueEvent] = []
 
+    def wait_for_slot(self, *, is_cancel: bool = False) -> float:
+        """So many requests for each bar; cancels have their own."""
+        if not is_cancel and self.left <= 0:
+            return 1.0
+        self.left -= not is_cancel
+        return 0.0
+
+    def end_one(self, status: OrderStatus) -> None:
+        """The broker ends an order by itself."""
+        for order in self.orders.values():
+            if order.status.is_open and not order.replaced_by and not order.parent:
+                self._end(order, status, "the broker says so")
+                return
+
     def trade(self, *bar: Any) -> None:
+        self.left = self.slots
         late, self._late = self._late, []
         for event in reversed(late):
             super()._tell(event)
@@ -76,34 +94,6 @@ class StrictVenue(ScriptedVenue):
         return super().send(request)
 
 
-def strike(venue: ScriptedVenue, trouble: Trouble) -> None:
-    """Let it happen."""
-    what, value = trouble.what, trouble.value
-    if what == "fault":
-        call, fault = value
-        venue.faults.setdefault(call, []).append(fault)
-    elif what == "pay":
-        venue.cash += value
-    elif what == "drop":
-        venue.drop()
-    elif what == "restore":
-        venue.restore()
-    elif what in {"mute", "late"}:
-        setattr(venue, f"is_{what}", value)
-    else:
-        setattr(venue, what, value)
-
-
-def calm(venue: ScriptedVenue) -> None:
-    """The end of all trouble; those who were cut off are told that they are back."""
-    assert isinstance(venue, StrictVenue)
-    venue.faults.clear()
-    venue.is_late = False
-    venue.share, venue.repeats = 1.0, 1
-    if venue.is_mute:
-        venue.restore()
-
-
 class Chaos(World):
     """A world with a plan of what goes wrong, each thing once."""
 
@@ -112,18 +102,54 @@ class Chaos(World):
         account = self.venue.account
         self.venue = StrictVenue(takes_brackets=takes_brackets)
         self.venue.account = account
-        left = sorted(troubles, key=lambda trouble: trouble.bar)
+        self.left = sorted(troubles, key=lambda trouble: trouble.bar)
+        self.shift = 0
+        moment = self.time
+        moment.now = lambda: moment.moment + self.shift  # type: ignore[method-assign]
+        self.before = {bar: partial(self.happen, bar) for bar in range(BARS)}
 
-        def happen(bar: int) -> Callable[[Any], None]:
-            def now(venue: ScriptedVenue) -> None:
-                while left and left[0].bar <= bar:
-                    strike(venue, left.pop(0))
-                if bar >= CALM:
-                    calm(venue)
+    def happen(self, bar: int, _venue: ScriptedVenue) -> None:
+        """What is planned until a bar, once; and then no more."""
+        while self.left and self.left[0].bar <= bar:
+            self.strike(self.left.pop(0))
+        if bar == CALM:
+            self.calm()
 
-            return now
+    def strike(self, trouble: Trouble) -> None:
+        """Let it happen."""
+        venue, what, value = self.venue, trouble.what, trouble.value
+        assert isinstance(venue, StrictVenue)
+        if what == "fault":
+            call, fault = value
+            venue.faults.setdefault(call, []).append(fault)
+        elif what == "pay":
+            venue.cash += value
+        elif what == "drop":
+            venue.drop()
+        elif what == "restore":
+            venue.restore()
+        elif what == "end":
+            venue.end_one(value)
+        elif what == "word":
+            KillSwitch.of(self.path).tell(value)
+        elif what == "jump":
+            self.shift = value
+        elif what in {"mute", "late"}:
+            setattr(venue, f"is_{what}", value)
+        else:
+            setattr(venue, what, value)
 
-        self.before = {bar: happen(bar) for bar in range(BARS)}
+    def calm(self) -> None:
+        """The end of all trouble; those who were cut off are told that they are back."""
+        venue = self.venue
+        assert isinstance(venue, StrictVenue)
+        venue.faults.clear()
+        venue.is_late, venue.slots = False, 1_000
+        venue.share, venue.repeats = 1.0, 1
+        self.shift = 0
+        KillSwitch.of(self.path).tell("resume")
+        if venue.is_mute:
+            venue.restore()
 
     def live_through(self, strategy: type[Strategy], kills: list[Kill]) -> BacktestResult:
         """Sessions one after the other until one gets to the end."""
@@ -148,6 +174,9 @@ FAULTS = [
       for fault in ("before", "after", "refuse")),
     *((call, "before") for call in ("find", "executions", "standing", "connect")),
 ]  # fmt: skip
+ENDS = [OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED]
+WORDS = ["halt", "resume", "flatten", "reconcile"]
+HOUR = 60 * MINUTE
 BAR = st.integers(1, CALM - 1)
 TROUBLE = st.one_of(
     st.builds(Trouble, BAR, st.just("fault"), st.sampled_from(FAULTS)),
@@ -157,6 +186,10 @@ TROUBLE = st.one_of(
     st.builds(Trouble, BAR, st.just("repeats"), st.integers(1, 3)),
     st.builds(Trouble, BAR, st.just("share"), st.sampled_from([0.2, 0.4, 0.7, 1.0])),
     st.builds(Trouble, BAR, st.just("pay"), st.sampled_from([-25.5, 0.37, 140.0])),
+    st.builds(Trouble, BAR, st.just("end"), st.sampled_from(ENDS)),
+    st.builds(Trouble, BAR, st.just("word"), st.sampled_from(WORDS)),
+    st.builds(Trouble, BAR, st.just("slots"), st.integers(0, 3)),
+    st.builds(Trouble, BAR, st.just("jump"), st.sampled_from([-HOUR, -MINUTE, MINUTE, HOUR])),
 )
 TROUBLES = st.lists(TROUBLE, max_size=14)
 KILLS = st.lists(st.builds(Kill, st.integers(1, 160), st.booleans()), max_size=4)

@@ -9,7 +9,7 @@ import pytest
 
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.tickets import TicketState
-from ml4t.backtest.live.words import Change, Execution, Report
+from ml4t.backtest.live.words import Answer, Change, Execution, Report
 from ml4t.backtest.testing.venues import ScriptedVenue
 from ml4t.backtest.types.order import OrderStatus
 from tests.live.test_trouble import Once, check_books
@@ -50,6 +50,42 @@ def test_what_was_executed_before_the_journal_began_is_not_asked_for(tmp_path: P
     assert world.broker is not None
     assert "old-1" not in world.broker.executions
     assert "foreign_executions" not in result.record.counts
+
+
+def test_an_exit_is_tried_until_it_arrives(tmp_path: Path) -> None:
+    """An entry that nobody answers is given up; what closes a position is not."""
+    world = World(tmp_path, market(20))
+    world.before = {2: lambda venue: venue.faults.update(send=["before"] * 7)}
+    result = world.run(Once(lambda s: s.close_position("A"), at=3))
+    assert result.orders["status"].to_list() == ["filled", "filled"]
+    assert names(world, "send") == ["1-1", *["2-1"] * 8]
+    check_books(world, result)
+
+
+def test_an_order_that_came_after_it_was_given_up_is_canceled(tmp_path: Path) -> None:
+    """It was under way for long, and nobody wants it any more."""
+
+    class Limited(Once):
+        def on_bars(self, bars: Any) -> None:
+            self.step += 1
+            if self.step == 1:
+                self.buy("B", 3, limit_price=1.0)
+
+    world = World(tmp_path, market(20))
+    sent: list[Any] = []
+    send = world.venue.send
+
+    def slow(request: Any) -> Answer:
+        sent.append(request)
+        return Answer(None, "no answer")
+
+    world.venue.send = slow  # type: ignore[method-assign]
+    world.before = {10: lambda _venue: send(sent[0])}
+    result = world.run(Limited(), audit_every=60.0)
+    (order,) = result.orders.iter_rows(named=True)
+    assert "never reached the broker" in order["reason"]
+    assert [o.status for o in world.venue.orders.values()] == [OrderStatus.CANCELED]
+    assert result.record.counts["orders_that_came_late"] == 1
 
 
 def test_nobody_is_asked_while_a_journal_is_read(tmp_path: Path) -> None:

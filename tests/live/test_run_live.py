@@ -10,13 +10,14 @@ import pytest
 from ml4t.backtest import BacktestEngine, PercentCommission, SimulationBroker
 from ml4t.backtest.errors import ConfigError, LiveError
 from ml4t.backtest.live.broker import LiveBroker
+from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.killswitch import Command, KillSwitch
 from ml4t.backtest.live.lock import AccountLock
 from ml4t.backtest.live.status import Status, status_path
 from ml4t.backtest.testing.venues import ScriptedVenue
 from tests.live.test_session import Threshold, Weights, told
 from tests.live.test_trouble import Once, check_books, notes
-from tests.live.world import ManualTime, VenueFeed, World, market
+from tests.live.world import Killed, ManualTime, VenueFeed, World, market
 
 
 def engine_of(folder: Path, **venue: Any) -> BacktestEngine:
@@ -170,9 +171,32 @@ def test_a_word_nobody_knows_halts(tmp_path: Path) -> None:
     assert "halted by the operator" in notes(world)
     with pytest.raises(ConfigError, match="Did you mean 'flatten'"):
         KillSwitch.of(world.path).tell("flaten")
-    assert KillSwitch.of(world.path).take() is None
-    KillSwitch.of(world.path).tell("stop")
-    assert KillSwitch.of(world.path).take() is Command.STOP
+    switch = KillSwitch.of(world.path)
+    assert switch.take() is None
+    switch.tell("stop")
+    assert [switch.take(), switch.take()] == [Command.STOP] * 2
+    assert switch.is_waiting
+    switch.done()
+    assert switch.take() is None
+
+
+def test_a_word_outlives_a_death_before_it_was_obeyed(tmp_path: Path) -> None:
+    """It was taken, and nothing of it was written: the next process obeys it."""
+    for at in range(1, 200):
+        world = World(tmp_path / str(at), market(12))
+        world.before = {4: tell(world, "flatten")}
+        with pytest.raises(Killed):
+            world.run(Weights(), die_at=at)
+        kinds = [e.kind for e in Journal(world.path, is_read_only=True).entries()]
+        if KillSwitch.of(world.path)._taken.exists() and "halt" not in kinds:
+            break
+    else:
+        pytest.fail("it never died in between")
+    world.before = {}
+    world.run(Weights())
+    assert not any(world.venue.positions.values())
+    assert world.session is not None
+    assert world.session.stopped == "flattened by the operator"
 
 
 @pytest.mark.parametrize("on_stop", ["keep", "cancel", "flatten"])

@@ -403,6 +403,7 @@ class Session:
         self._next_look = now + _SECOND
         if (command := self.switch.take()) is not None:
             self.obey(command)
+            self.switch.done()
         self._watch_rejections()
         self.tell_status()
 

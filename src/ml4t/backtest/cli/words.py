@@ -42,7 +42,7 @@ def tell(word: str, journal: Path, *, wait: float) -> int:
         return failures.FINE
     until = time.monotonic() + wait
     while time.monotonic() < until:
-        if not switch.path.exists():
+        if not switch.is_waiting:
             say(f"The session of {journal} has taken {word!r}.")
             return failures.FINE
         time.sleep(_LOOK)

@@ -36,6 +36,7 @@ class KillSwitch:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._taken = path.with_name(f"{path.name}.taken")
 
     @classmethod
     def of(cls, journal: Path) -> KillSwitch:
@@ -61,14 +62,26 @@ class KillSwitch:
     def take(self) -> Command | None:
         """What was said since the last look; a word that nobody knows is a halt.
 
-        Whoever writes into this file wants something to stop.
+        Whoever writes into this file wants something to stop. A word is given again, also to the
+        next process, until it is `done`.
         """
+        if not self._taken.exists():
+            try:
+                self.path.replace(self._taken)
+            except FileNotFoundError:
+                return None
         try:
-            text = self.path.read_text(encoding="utf-8").strip().lower()
-            self.path.unlink()
-        except FileNotFoundError:
-            return None
-        try:
-            return Command(text)
+            return Command(
+                self._taken.read_text(encoding="utf-8", errors="replace").strip().lower()
+            )
         except ValueError:
             return Command.HALT
+
+    def done(self) -> None:
+        """What was taken last has been obeyed."""
+        self._taken.unlink(missing_ok=True)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a word has not been obeyed yet."""
+        return self.path.exists() or self._taken.exists()

@@ -56,6 +56,7 @@ def catch_up(broker: LiveBroker) -> None:
         tender.look_up(ticket)
     for ticket in broker.tickets.owing():
         broker.gateway.find(ticket.name)  # which shows how far back its executions may lie
+    tender.withdraw_strays()
     tender.fetch_executions()
 
 

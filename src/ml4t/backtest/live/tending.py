@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _SECOND = 1_000_000
 _RETRY = 1 * _SECOND  # before an order that nobody knows about is looked up again
-_ATTEMPTS = 3
+_LONGEST = 30 * _SECOND
+_ATTEMPTS, _MANY = 3, 6
 _LATE = 5 * _SECOND  # for executions that the broker says there are
 _LISTED_LATE = 300 * _SECOND  # that a broker may list an execution after a later one
 _NEVER = "it never reached the broker"
@@ -126,7 +127,7 @@ class Tender:
         for ticket in broker.tickets:
             is_asked = ticket.state is TicketState.ASKED and ticket.parent is None
             is_changing = ticket.is_canceling or ticket.change is not None
-            patience = _RETRY if is_asked else int(broker.silence * _SECOND)
+            patience = _patience(ticket) if is_asked else int(broker.silence * _SECOND)
             patience = min(patience, _LATE) if is_changing else patience
             if not ticket.can_trade or ticket.is_told_with_parent:
                 continue
@@ -154,7 +155,8 @@ class Tender:
             self._give_up(ticket, "the broker does not know it any more")
             return
         age = broker.now() - self._decided_at(ticket.working)
-        if ticket.attempts >= _ATTEMPTS or age > broker.max_order_age * _SECOND:
+        is_late = ticket.attempts >= _ATTEMPTS or age > broker.max_order_age * _SECOND
+        if is_late and not ticket.working.order.reduce_only:  # what protects is tried for ever
             self._give_up(ticket, _NEVER)
         else:
             self._transmit(ticket.working.order_id, ticket.request)
@@ -180,6 +182,16 @@ class Tender:
             order_id = one.working.order_id
             broker.write("given_up", (order_id, reason))
             broker.note_given_up(order_id, reason)
+
+    def withdraw_strays(self) -> None:
+        """Cancel orders of ours that the broker works on though they were given up here."""
+        broker = self.broker
+        for report, _ in self.gateway.open_orders():
+            ticket = broker.tickets.get(report.client_id)
+            if ticket is None or not ticket.is_over or ticket.name != report.client_id:
+                continue
+            broker.count_one("orders_that_came_late")
+            self._cancel(ticket)
 
     # -- cancels and changes --------------------------------------------------------------------
 
@@ -476,6 +488,11 @@ class Tender:
         broker.write("request", (order_id, request))
         broker.note_request(order_id, request, now)
         self._answered("send", request.client_id, self.gateway.send(request))
+
+
+def _patience(ticket: Ticket) -> int:
+    """How long to wait for an answer: longer after each attempt."""
+    return min(_RETRY << (ticket.attempts - 1), _LONGEST) if ticket.attempts < _MANY else _LONGEST
 
 
 _MOST_LEGS = 2
