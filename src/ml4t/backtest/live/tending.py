@@ -123,7 +123,8 @@ class Tender:
             is_changing = ticket.is_canceling or ticket.change is not None
             patience = _RETRY if is_asked else int(broker.silence * _SECOND)
             patience = min(patience, _LATE) if is_changing else patience
-            if ticket.is_over or (ticket.is_waiting and ticket.heard_at):
+            is_quiet = ticket.is_waiting and ticket.heard_at and not is_changing
+            if ticket.is_over or is_quiet:
                 continue
             if ticket.heard_at + patience > now:
                 self._come_back(ticket.heard_at + patience)

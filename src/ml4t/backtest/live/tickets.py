@@ -74,8 +74,11 @@ class Ticket(msgspec.Struct):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is held until another one fills, which has not ended yet."""
-        is_held = self.state is TicketState.HELD
+        """Whether it is, or will be, held until another one fills, which has not ended yet.
+
+        It was sent with that one, and is there when that one is.
+        """
+        is_held = self.state in (TicketState.ASKED, TicketState.HELD)
         return is_held and self.parent is not None and not self.parent.is_over
 
     @property
