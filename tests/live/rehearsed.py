@@ -212,8 +212,9 @@ class RehearsedWorld:
             assert known[name] == pytest.approx((quantity, price))
         booked = [float(flow) for flow in self.result_flows()]
         assert sum(booked) == pytest.approx(money, abs=1e-6)
-        ours = {ticket.venue_id for ticket in broker.tickets}
-        assert {ticket.id for ticket in venue.register.open.values()} <= ours | {""}
+        ours = {ticket.name for ticket in broker.tickets}
+        theirs = {self.gateway._names.name_of_id(order) for order in venue.register.open}
+        assert theirs == ours, (theirs, ours)
 
     def result_flows(self) -> list[float]:
         """Money that the session booked without a fill."""

@@ -208,7 +208,9 @@ class Session:
             self._name_orders()
             return
         standing = broker.gateway.connect(self.inbox)
-        self._lock = AccountLock(f"{broker.gateway.name} {standing.account}")
+        self._lock = AccountLock(
+            f"{broker.gateway.name} {standing.account} {broker.gateway.place}".strip()
+        )
         self._check_confirmation(standing)
         self._check_clock(standing)
         if self.opening is None:

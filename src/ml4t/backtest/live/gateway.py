@@ -22,6 +22,8 @@ class Gateway(ABC):
 
     Attributes:
         name: What messages call it.
+        place: Where the account is, when that is not the broker's own place: accounts of the same
+            name in two rehearsals are two.
         is_paper: Whether its money is play money.
         takes_brackets: Whether a request may have legs.
         splits_flips: Whether an order may not go through zero: it is sent as two, one after the
@@ -29,6 +31,7 @@ class Gateway(ABC):
     """
 
     name: str = "broker"
+    place: str = ""
     is_paper: bool = True
     takes_brackets: bool = False
     splits_flips: bool = True

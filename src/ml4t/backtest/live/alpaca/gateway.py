@@ -81,6 +81,7 @@ class AlpacaGateway(Gateway):
     ) -> None:
         _check_endpoint(url, is_paper=paper)
         self.is_paper = paper
+        self.place = url or ""
         self.extended_hours = extended_hours
         self.lot_of = lot_of
         self._credentials = credentials
