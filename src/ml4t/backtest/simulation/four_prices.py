@@ -135,6 +135,7 @@ class _Moment:
     def see(self, orders: list[Live], row: int, jumps: str) -> list[Live]:
         """Show the price to the orders of one asset; what has begun to work."""
         trading, price = self.trading, self.column[row]
+        bars = trading.chunk
         left = {1.0: price, -1.0: price}  # for each side, where the fills before have left it
         joined: list[Live] = []
         for working, _ in sorted(orders, key=_level):
@@ -149,7 +150,8 @@ class _Moment:
                 match = price, match[1]
             else:
                 left[working.sign] = _left(working, seen, match[0], waited=waited)
-            joined += self.fill(working, row, match, " in a gap" if is_jumped else "")
+            is_outside = not bars.lows[row] <= match[0] <= bars.highs[row]
+            joined += self.fill(working, row, match, " in a gap" if is_jumped or is_outside else "")
         for working, _ in orders:
             if working.type.is_trailing and not working.triggered and trading.is_open(working):
                 move_trail(working, price, price)
