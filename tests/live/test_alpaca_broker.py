@@ -535,6 +535,25 @@ def test_a_restart_finds_the_legs_of_a_bracket(tmp_path: Path) -> None:
         assert [row[1:] for row in fills(result)] == [("buy", 10.0, 101.0), ("sell", 10.0, 106.0)]
 
 
+def test_a_restart_finds_a_leg_that_was_changed_unheard(tmp_path: Path) -> None:
+    """The change was made, its answer and its update were lost, and the program died."""
+    acts: dict[int, Act] = {
+        1: lambda s: s.acts.update(made=s.bracket("A", 10, stop_loss=90)),
+        3: lambda s: s.replace_order(s.acts["made"].stop_loss, stop_price=95.0),
+    }
+    prices = flat(100, 101, 102, 101, 100, 94, 93, 93, 93)
+    faults = ["504-after:call=replace", "lose-update:side=sell,times=all"]
+    with rehearsed(tmp_path, bars({"A": prices}, START), faults=faults) as world:
+        world.before[3] = world.kill
+        with pytest.raises(Killed):
+            world.run(Script(acts))
+        del world.before[3]
+        result = world.run(Script(dict(acts)))
+        world.check()
+        assert [row[1:] for row in fills(result)] == [("buy", 10.0, 101.0), ("sell", 10.0, 94.0)]
+        assert [str(status) for status in result.orders["status"]] == ["filled", "filled"]
+
+
 def test_orders_of_others_are_none_of_ours(tmp_path: Path) -> None:
     """They are told to the operator, and their fills are looked up once."""
     with rehearsed(tmp_path, bars({"A": PRICES}, START)) as world:

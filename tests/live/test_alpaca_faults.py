@@ -115,7 +115,9 @@ class Everything(Strategy):
 
 def play(world: RehearsedWorld, *faults: str, before: int = 3, **options: Any) -> Any:
     """A session with faults from a bar on, and none in the last bars."""
-    world.options |= {"request_seconds": 0.1, "connect_seconds": 5.0} | options
+    if any("hang" in fault for fault in faults):
+        world.options["request_seconds"] = 0.25
+    world.options |= options
     made: list[Any] = []
     world.before[before] = lambda: made.extend(world.server.add_fault(f) for f in faults)
     world.before[QUIET_FROM + 4] = lambda: heal(world)

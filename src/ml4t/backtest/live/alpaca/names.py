@@ -57,6 +57,13 @@ class Names:
         """What was asked under a name, or under the one that it had before it was changed."""
         return self._requests.get(_root(name))
 
+    def latest_of(self, name: str) -> str:
+        """The last name of an order that is known by id, of those it has had by its changes."""
+        root = _root(name)
+        with self._lock:
+            found = [one for one in self._ids if _root(one) == root]
+        return max(found, key=lambda one: (len(one), one), default=name)
+
     def head_of(self, name: str) -> str:
         """The name of the order that a leg belongs to; of any other order its own."""
         return self._heads.get(_root(name), name)

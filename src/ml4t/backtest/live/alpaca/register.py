@@ -54,7 +54,17 @@ class Register:
     def find(self, name: str) -> tuple[Report, ...]:
         """Where an order stands, what it has become, and where its legs stand."""
         order = self._listed(name) or self._named(name)
-        return () if order is None else self.reports(order, name)
+        return self._find_changed(name) if order is None else self.reports(order, name)
+
+    def _find_changed(self, name: str) -> tuple[Report, ...]:
+        """A leg whose change was not heard of: its head has the one in its place alone."""
+        after = self.names.latest_of(name)
+        order_id = None if after == name else self.names.id_of(after)
+        order = None if order_id is None else self.fetch(order_id)
+        if order is None:
+            return ()
+        before = Report(name, OrderStatus.CANCELED, reason="replaced", replaced_by=after)
+        return (before, *self.reports(order, after))
 
     def forget(self) -> None:
         """Something is asked of an order: what was listed before may not be so any more."""
