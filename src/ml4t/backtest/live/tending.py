@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SECOND = 1_000_000
 _RETRY = 1 * _SECOND  # before an order that nobody knows about is looked up again
+_BACK = 3_600 * _SECOND
 _LONGEST = 30 * _SECOND
 _ATTEMPTS, _MANY = 3, 6
 _LATE = 5 * _SECOND  # for executions that the broker says there are
@@ -98,10 +99,15 @@ class Tender:
             self._come_back(self._executions_due)
 
     def fetch_executions(self) -> None:
-        """Take in every execution of the account that is not known yet."""
-        known = [execution.at for execution in self.broker.executions.values()]
-        since = max(self._searched_from, max(known, default=0) - 3_600 * _SECOND)
-        for execution in self.gateway.executions(since):
+        """Take in every execution of the account that is not known yet.
+
+        It looks back for an hour before the latest one that is known, and to the decision of
+        the oldest order that owes some.
+        """
+        known = (execution.at for execution in self.broker.executions.values())
+        owing = (ticket.working.decided_at for ticket in self.broker.tickets if ticket.owed)
+        since = min([max(known, default=0), *owing]) - _BACK
+        for execution in self.gateway.executions(max(self._searched_from, since)):
             if execution.execution_id not in self.broker.executions:
                 self.broker.receive(execution)
 
