@@ -95,7 +95,7 @@ def test_an_execution_that_was_missed_long_ago_is_found(tmp_path: Path) -> None:
         pl.col("timestamp") + (pl.col("timestamp") - START) * 19
     )  # a bar each twenty minutes
     world = World(tmp_path, frame)
-    lost = ["before"] * 1_000
+    lost: list[Any] = ["before"] * 1_000
 
     class Often(Once):
         def on_bars(self, bars: Any) -> None:
