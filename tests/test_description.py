@@ -203,10 +203,22 @@ PARTS = [
     ("account", {"kind": "margin", "initial": 0.6}, library.MarginAccount(0.6)),
     ("account", {"kind": "overdraft", "limit": math.inf}, library.OverdraftAccount(math.inf)),
     (
+        "account",
+        {"kind": "collateral", "commission_counts": False},
+        library.CollateralAccount(commission_counts=False),
+    ),
+    ("matching", {"kind": "in_rounds", "decimals": 2}, library.InRounds(decimals=2)),
+    (
+        "slippage",
+        {"kind": "market_only", "slippage": {"kind": "fixed", "amount": 0.01}},
+        library.MarketOnly(library.FixedSlippage(0.01)),
+    ),
+    (
         "matching",
         {"kind": "one_by_one", "exits_begin": "next_bar"},
         library.OneByOne(exits_begin="next_bar"),
     ),
+    ("matching", {"kind": "four_prices", "path": "olhc"}, library.FourPrices(path="olhc")),
     ("admission", {"kind": "cash_at_submission"}, library.CashAtSubmission()),
 ]  # fmt: skip
 

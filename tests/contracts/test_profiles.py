@@ -30,3 +30,39 @@ class TestLikeBt(BrokerContract):
     def make_broker(self) -> Broker:
         """With money for the exam."""
         return SimulationBroker.like("bt", initial_cash=20_000)
+
+
+class TestLikeVectorbt(BrokerContract):
+    """At the close, cut to the cash."""
+
+    fills_at_decision = True
+
+    def make_broker(self) -> Broker:
+        """With money for the exam."""
+        return SimulationBroker.like("vectorbt", initial_cash=20_000)
+
+
+class TestLikePybroker(BrokerContract):
+    """In rounds, at the middle of the bar."""
+
+    def make_broker(self) -> Broker:
+        """With money for the exam."""
+        return SimulationBroker.like("pybroker", initial_cash=20_000)
+
+
+class TestLikeNautilus(BrokerContract):
+    """At the close, four prices to a bar."""
+
+    fills_at_decision = True
+
+    def make_broker(self) -> Broker:
+        """With money for the exam."""
+        return SimulationBroker.like("nautilus", initial_cash=20_000)
+
+
+class TestLikeZipline(BrokerContract):
+    """The close of the next bar, and its volume."""
+
+    def make_broker(self) -> Broker:
+        """With money for the exam."""
+        return SimulationBroker.like("zipline", initial_cash=20_000)

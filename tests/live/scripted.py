@@ -44,12 +44,17 @@ class FakeTime:
 class ScriptedFeed(LiveDataFeed):
     """Plays a script: what arrives when. Stops itself when all of it has been given out.
 
+    Attributes:
+        is_prompt: History answers before anything else comes.
+
     Args:
         symbols: As of any feed.
         script: Pairs of a moment and what arrives then; a function is called instead.
         past: What history knows.
         connects: `Connected` arrives first.
     """
+
+    is_prompt = True
 
     def __init__(
         self,
@@ -93,7 +98,7 @@ class ScriptedFeed(LiveDataFeed):
         """What is on the inbox, then what the script says, and nothing before its time."""
         reader = self._reader
         assert reader is not None
-        message = self.inbox.take(10 if reader._gap is not None else 0)
+        message = self.inbox.take(10 if reader._gap is not None and self.is_prompt else 0)
         while message is not None:
             if message.source == "feed":
                 return message.content

@@ -8,6 +8,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ml4t.backtest import BacktestEngine, Bars, ConfigError, DataError, Strategy
 from ml4t.backtest.data.feed import Request
@@ -219,12 +221,52 @@ def test_history_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert told.reason == "OSError: no route"
 
 
+class Slow(ScriptedFeed):
+    """Its history answers when the script says so."""
+
+    is_prompt = False
+
+    def history(self, start: dt.datetime, end: dt.datetime) -> list[Any]:
+        """After a while."""
+        self.asking.wait(10)
+        return super().history(start, end)
+
+    def answer(self) -> Any:
+        """A line of the script: the answer comes now."""
+        self.asking.set()
+        message = self.inbox.take(10)
+        while message is not None and message.source != "feed":
+            message = self.inbox.take(10)
+        self.asking.clear()
+        assert message is not None
+        return message.content
+
+    @property
+    def asking(self) -> threading.Event:
+        """Set when history may answer."""
+        return self.__dict__.setdefault("_asking", threading.Event())
+
+
+def test_newer_bars_wait_while_a_break_is_filled() -> None:
+    """Although all of theirs has come, and their grace time is over."""
+    past = [bar("A", NINE + i * MINUTE, i + 10.0) for i in range(4)]
+    feed = Slow(["A"], BREAK, past=past)
+    feed.script.append((NINE + 8 * MINUTE, feed.answer))
+    feed.script.append((NINE + 9 * MINUTE, feed.stop))
+    found = times(feed)
+    assert [t for t, _ in found] == [1, 2, 3, 4, 5, 6]
+    assert found[-1] == (6, 120.0)
+
+
 def test_a_second_break_while_the_first_is_filled() -> None:
     """Is filled after it."""
-    script = [*BREAK[:3], (NINE + 4 * MINUTE + 11 * SECOND, Connected())]
-    past = [bar("A", NINE + i * MINUTE, i + 10.0) for i in range(4)]
-    feed = ScriptedFeed(["A"], [*script, *minutes("A", 4)], past=past)
-    assert [t for t, _ in feed.table()] == [1, 2, 3, 4, 5]
+    past = [bar("A", NINE + i * MINUTE, i + 10.0) for i in range(7)]
+    feed = Slow(["A"], BREAK[:3], past=past)
+    feed.script.append((NINE + 7 * MINUTE + 10 * SECOND, Connected()))
+    feed.script.append((NINE + 8 * MINUTE, feed.answer))  # up to the fourth minute
+    feed.script.append((NINE + 8 * MINUTE, feed.answer))
+    feed.script.append((NINE + 9 * MINUTE, feed.stop))
+    assert [t for t, _ in feed.table()] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_longer_bars_with_a_hole_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +309,40 @@ def test_a_final_refusal_ends_the_run_with_its_reason() -> None:
         feed.walk()
     assert feed.inbox.take(0) == ("session", FeedLost("ScriptedFeed", "no such key", is_final=True))
     assert feed.is_closed
+
+
+@settings(max_examples=60)
+@given(
+    holes=st.sets(st.tuples(st.sampled_from("AB"), st.integers(0, 11)), max_size=10),
+    delays=st.lists(st.integers(1, 4), min_size=24, max_size=24),
+    breaks=st.lists(st.tuples(st.integers(10, 600), st.integers(1, 200)), max_size=3),
+)
+def test_a_break_leaves_no_trace(
+    holes: set[tuple[str, int]], delays: list[int], breaks: list[tuple[int, int]]
+) -> None:
+    """Whenever it comes and however long it is: what is given is what was traded, in order."""
+    traded = [(a, i) for i in range(12) for a in "AB" if (a, i) not in holes]
+    bars = {(a, i): bar(a, NINE + i * MINUTE, 10.0 + i) for a, i in traded}
+    down: list[tuple[int, int]] = []
+    for begin, seconds in breaks:
+        start = NINE + begin * SECOND + max([0, *(e - NINE - begin * SECOND for _, e in down)])
+        down.append((start, start + seconds * SECOND))
+    script: list[tuple[int, Any]] = []
+    for n, ((_, i), one) in enumerate(bars.items()):
+        arrives = NINE + (i + 1) * MINUTE + delays[n] * SECOND
+        if not any(start <= arrives < end for start, end in down):
+            script.append((arrives, one))
+    for start, end in down:
+        script += [(start, Lost("x")), (end, Connected())]
+    script.append((NINE + 20 * MINUTE, Connected()))
+    feed = ScriptedFeed(["A", "B"], script, past=bars.values(), backfill_seconds=10_000)
+    expected = [
+        (i + 1, {a: 10.0 + i for a in "AB" if (a, i) in bars})
+        for i in sorted({i for _, i in traded})
+    ]
+    assert feed.table() == expected
+    counts = feed.counts()
+    assert (counts["late_bars"], counts["corrected"], counts["unfinished"]) == (0, 0, 0)
 
 
 # -- silence ---------------------------------------------------------------------------------

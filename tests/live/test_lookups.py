@@ -191,7 +191,7 @@ def test_changes_of_one_order_have_names_of_their_own(tmp_path: Path) -> None:
     assert names(world, "send") == ["1-1", "2-1", "2-2"]
     changes = [content.new_client_id.split("-", 2)[2]
                for made, content in world.venue.calls if made == "replace"]  # fmt: skip
-    assert changes == ["2-r1", "2-r2"]
+    assert changes == ["2-1r1", "2-2r1"]
 
 
 def test_a_held_leg_is_looked_up_when_its_entry_is_over(tmp_path: Path) -> None:

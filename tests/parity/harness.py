@@ -25,12 +25,19 @@ from ml4t.backtest import (
     Bars,
     BasisPointSlippage,
     EachLeg,
+    FixedSlippage,
+    MarketOnly,
+    NoCommission,
+    NoSlippage,
     OpeningOnly,
     Order,
+    OverdraftAccount,
     PercentCommission,
     PerShareCommission,
     SimulationBroker,
     Strategy,
+    VolumeParticipation,
+    VolumeShareSlippage,
     WithinBar,
 )
 from tests.conftest import ROOT
@@ -38,12 +45,20 @@ from tests.parity.playbook import Playbook, View
 
 HERE = Path(__file__).parent
 ENGINES = {"backtrader": "backtrader", "backtesting.py": "backtesting", "bt": "bt"}
+ENGINES |= {"vectorbt": "vectorbt", "pybroker": "pybroker"}
+ENGINES |= {"nautilus": "nautilus", "zipline": "zipline"}
 """The engines with a profile, and how their environments and runners are called."""
 
 RELATIVE = 1e-8
 # Below a ten-thousandth of a cent, money is the noise of a sum.
 MONEY_NOISE = 1e-6
 TIMEOUT = 600
+
+RULES = {"stop": "stop_loss", "limit": "take_profit", "trailing_stop": "trailing_stop"}
+"""The roles of the orders of rules over positions."""
+ROLES = ("stop_loss", "take_profit", "trailing_stop")
+# A user says which goes first by setting it first; there a trailing stop is a kind of stop-loss.
+GUARDS_OF_VECTORBT = ("stop_loss", "trailing_stop", "take_profit")
 
 Answer = dict[str, Any]
 
@@ -82,8 +97,13 @@ class Scenario:
         is_recorded: The market needs the folder.
         cash: At the start.
         commission: `{"kind": "percent", "rate"}`, `{"kind": "per_share", "per_share", "minimum"}`.
-        slippage: `{"rate"}`, a fraction of the price.
+        slippage: `{"rate"}`, a fraction of the price, or `{"impact"}` of a whole bar's volume;
+            with `{"share"}`, how much of a bar's volume can be had, for engines that ask;
+            `{"decimals"}`, one tick, for those that know ticks only.
         fractional: Quantities need not be whole.
+        decimals: Of money, where an engine rounds it; None for so many that it does not matter.
+        is_cash: The account is one without margin, where an engine has several.
+        as_shipped: Costs and limits are the engine's own, where it has any.
         engines: Those that can do it.
         known: By engine, in which way they are known to differ.
     """
@@ -97,6 +117,9 @@ class Scenario:
     commission: dict[str, Any] | None = None
     slippage: dict[str, Any] | None = None
     fractional: bool = False
+    decimals: int | None = None
+    is_cash: bool = False
+    as_shipped: bool = False
     engines: tuple[str, ...] = tuple(ENGINES)
     known: dict[str, Known] = field(default_factory=dict)
 
@@ -119,7 +142,8 @@ class Stage:
     def terms(self) -> dict[str, Any]:
         """All but the bars, for a runner."""
         names = ("cash", "commission", "slippage", "fractional")
-        terms = {name: getattr(self.scenario, name) for name in names}
+        special = ("decimals", "is_cash", "as_shipped")
+        terms = {name: getattr(self.scenario, name) for name in (*names, *special)}
         return terms | {"plan": self.plan, "cure": self.cure}
 
 
@@ -143,16 +167,30 @@ def absence(engine: str) -> str:
 
 def theirs(stage: Stage, engine: str, folder: Path) -> Answer:
     """What the engine does, in an interpreter of its own."""
-    python = interpreter(engine)
-    assert python is not None, absence(engine)
-    stage.bars.write_parquet(folder / "bars.parquet")
-    (folder / "scenario.json").write_text(json.dumps(stage.terms()), encoding="utf-8")
-    runner = HERE / "engines" / f"run_{ENGINES[engine]}.py"
+    write(stage, folder)
     done = subprocess.run(
-        [python, runner, folder], capture_output=True, text=True, check=False, timeout=TIMEOUT
+        [*command(engine), folder], capture_output=True, text=True, check=False, timeout=TIMEOUT
     )
     if done.returncode:
         raise RuntimeError(f"{engine} failed at {stage.scenario.name}:\n{done.stderr[-4000:]}")
+    return read(folder)
+
+
+def command(engine: str) -> list[str]:
+    """The interpreter of an engine, and its runner."""
+    python = interpreter(engine)
+    assert python is not None, absence(engine)
+    return [str(python), str(HERE / "engines" / f"run_{ENGINES[engine]}.py")]
+
+
+def write(stage: Stage, folder: Path) -> None:
+    """The question for a runner."""
+    stage.bars.write_parquet(folder / "bars.parquet")
+    (folder / "scenario.json").write_text(json.dumps(stage.terms()), encoding="utf-8")
+
+
+def read(folder: Path) -> Answer:
+    """The answer of a runner."""
     answer: Answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
     return answer
 
@@ -163,8 +201,8 @@ def theirs(stage: Stage, engine: str, folder: Path) -> Answer:
 class Player(Strategy):
     """Plays a playbook, as a user would write it."""
 
-    def __init__(self, plan: dict[str, Any], first: int) -> None:
-        self._playbook, self._first = Playbook(plan), first
+    def __init__(self, plan: dict[str, Any], first: int, roles: tuple[str, ...] = ROLES) -> None:
+        self._playbook, self._first, self._roles = Playbook(plan), first, roles
 
     def on_start(self) -> None:
         self.keys: dict[int, str] = {}
@@ -200,6 +238,7 @@ class Player(Strategy):
             if order_id is not None:
                 self._keep(key, order_id)
             return
+        self._guard(asset, decision.get("guard"))
         if "stop_loss" in decision:
             sign = 1.0 if decision["side"] == "buy" else -1.0
             bracket = self.bracket(
@@ -216,6 +255,12 @@ class Player(Strategy):
                     self._keep(f"{key}/{name}", order_id)
             return
         self._keep(key, self.submit_order(order_of(decision)))
+
+    def _guard(self, asset: str, guard: dict[str, Any] | None) -> None:
+        """Say at which distance the position that an order opens is left."""
+        if guard is not None:
+            for role in self._roles:
+                getattr(self, f"set_{role}")(asset, **guard.get(role, {}))
 
     def _keep(self, key: str, order_id: int) -> None:
         self.keys[order_id], self.sent[key] = key, order_id
@@ -247,22 +292,72 @@ def broker_for(scenario: Scenario, engine: str) -> SimulationBroker:
     options: dict[str, Any] = {"initial_cash": scenario.cash}
     if scenario.fractional:
         options["fractional"] = True
+    elif engine == "vectorbt":  # `size_granularity=1`, where its own choice is any fraction
+        options["fractional"] = False
+    if engine in COSTS:
+        options |= COSTS[engine](scenario)
+        return SimulationBroker.like(engine, **options)
     terms = scenario.commission
     if terms is not None and terms["kind"] == "percent":
         options["commission"] = PercentCommission(terms["rate"])
     elif terms is not None:
         least = PerShareCommission(terms["per_share"], terms["minimum"])
-        options["commission"] = least if engine == "bt" else EachLeg(least)
+        is_whole = engine in {"bt", "vectorbt", "pybroker"}
+        options["commission"] = least if is_whole else EachLeg(least)
     if scenario.slippage is not None:
-        wrap = {"backtrader": WithinBar, "backtesting.py": OpeningOnly}[engine]
-        options["slippage"] = wrap(BasisPointSlippage(scenario.slippage["rate"] * 10_000.0))
+        wrap = {"backtrader": WithinBar, "backtesting.py": OpeningOnly}.get(engine)
+        wrap = MarketOnly if engine == "vectorbt" else wrap
+        plain = BasisPointSlippage(scenario.slippage["rate"] * 10_000.0)
+        options["slippage"] = plain if wrap is None else wrap(plain)
     return SimulationBroker.like(engine, **options)
+
+
+def zipline_costs(scenario: Scenario) -> dict[str, Any]:
+    """What replaces the costs that zipline comes with, as its runner does."""
+    if scenario.as_shipped:
+        return {}
+    terms, slippage = scenario.commission, scenario.slippage
+    options: dict[str, Any] = {
+        "commission": NoCommission(),
+        "slippage": NoSlippage(),
+        "liquidity": VolumeParticipation(1.0),
+    }
+    if terms is not None and terms["kind"] == "percent":
+        options["commission"] = PercentCommission(terms["rate"])
+    elif terms is not None:
+        options["commission"] = PerShareCommission(terms["per_share"], terms["minimum"])
+    if slippage is not None:
+        options["liquidity"] = VolumeParticipation(slippage.get("share", 1.0))
+    if slippage is not None and "impact" in slippage:
+        options["slippage"] = VolumeShareSlippage(slippage["impact"])
+    elif slippage is not None:
+        options["slippage"] = BasisPointSlippage(slippage["rate"] * 10_000.0)
+    return options
+
+
+def nautilus_costs(scenario: Scenario) -> dict[str, Any]:
+    """As its runner sets them: commission on each fill, and a tick."""
+    terms, slippage = scenario.commission, scenario.slippage
+    options: dict[str, Any] = {}
+    if terms is not None and terms["kind"] == "percent":
+        options["commission"] = PercentCommission(terms["rate"])
+    elif terms is not None:
+        options["commission"] = PerShareCommission(terms["per_share"], terms["minimum"])
+    if scenario.is_cash:
+        options["account"] = OverdraftAccount()
+    if slippage is not None:
+        options["slippage"] = FixedSlippage(10.0 ** -slippage["decimals"])
+    return options
+
+
+COSTS = {"nautilus": nautilus_costs, "zipline": zipline_costs}
 
 
 def ours(stage: Stage, engine: str) -> Answer:
     """What our engine does with the profile of the other one."""
     # backtesting.py decides from its second bar on.
-    player = Player(stage.plan, first=int(engine == "backtesting.py"))
+    roles = GUARDS_OF_VECTORBT if engine == "vectorbt" else ROLES
+    player = Player(stage.plan, first=int(engine == "backtesting.py"), roles=roles)
     broker = broker_for(stage.scenario, engine)
     result = BacktestEngine(
         stage.bars, strategy=player, broker=broker, signal_columns=["signal"]
@@ -272,6 +367,7 @@ def ours(stage: Stage, engine: str) -> Answer:
 
 def answer_of(result: BacktestResult, keys: dict[int, str]) -> Answer:
     """A result in the form in which it is compared."""
+    keys = with_guards(result, keys)
     fills = [
         {name: row[name] for name in ("side", "quantity", "price", "commission")}
         | {
@@ -302,6 +398,18 @@ def answer_of(result: BacktestResult, keys: dict[int, str]) -> Answer:
     return {"fills": fills, "bars": _bars(result), "trades": trades, "orders": orders}
 
 
+def with_guards(result: BacktestResult, keys: dict[int, str]) -> dict[int, str]:
+    """The keys, and those of orders that rules over positions have sent: of the entry before."""
+    named, latest = dict(keys), dict[str, str]()
+    for row in result.orders.sort("order_id").iter_rows(named=True):
+        key = keys.get(row["order_id"])
+        if key is not None:
+            latest[row["asset_id"]] = key
+        elif row["type"] in RULES and row["asset_id"] in latest:
+            named[row["order_id"]] = f"{latest[row['asset_id']]}/{RULES[row['type']]}"
+    return named
+
+
 def _bars(result: BacktestResult) -> list[dict[str, Any]]:
     changes: dict[Any, list[tuple[str, float]]] = {}
     for row in result.positions.iter_rows(named=True):
@@ -323,10 +431,10 @@ def _bars(result: BacktestResult) -> list[dict[str, Any]]:
 
 
 def _status(status: str, reason: str | None) -> str:
-    """The word of the comparison; what closed but could not open counts as refused."""
+    """The word of the comparison; what could not be paid in full counts as refused."""
     if status in {"pending", "accepted", "partially_filled"}:
         return "open"
-    is_unpaid = status == "canceled" and (reason or "").startswith("unaffordable")
+    is_unpaid = status == "canceled" and (reason or "").startswith(("unaffordable", "scaled"))
     return "rejected" if is_unpaid else status
 
 
@@ -395,6 +503,9 @@ def _same(name: str, one: Any, other: Any, quantities: float) -> bool:
     return bool(one == other)
 
 
+Ask = Callable[[Stage, str, Path], Answer]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a comparison found.
@@ -412,9 +523,9 @@ class Verdict:
     problem: str
 
 
-def compare(stage: Stage, engine: str, folder: Path) -> Verdict:
-    """Play a scenario on both sides."""
-    answer, own = theirs(stage, engine, folder), ours(stage, engine)
+def compare(stage: Stage, engine: str, folder: Path, ask: Ask | None = None) -> Verdict:
+    """Play a scenario on both sides; `ask` is another way than `theirs` to ask the engine."""
+    answer, own = (ask or theirs)(stage, engine, folder), ours(stage, engine)
     found = differences(answer, own)
     known = stage.scenario.known.get(engine)
     problem = ""
@@ -425,10 +536,11 @@ def compare(stage: Stage, engine: str, folder: Path) -> Verdict:
         problem = f"known to differ, and does not: {known.cause}"
     elif odd := [text for text in found if text.split(" ", 1)[0] not in known.parts]:
         problem = f"differs in more than is known: {odd[0]}"
+    elif known.cure:
+        cured = theirs(replace(stage, cure=known.cure), engine, folder)
+        left = differences(cured, own, quantities=known.quantities or 0.0)
+        problem = f"differs without the rule that is the cause, too: {left[0]}" if left else ""
     elif known.quantities is not None:
         left = differences(answer, own, quantities=known.quantities)
         problem = f"more than rounding: {left[0]}" if left else ""
-    elif known.cure:
-        left = differences(theirs(replace(stage, cure=known.cure), engine, folder), own)
-        problem = f"differs without the rule that is the cause, too: {left[0]}" if left else ""
     return Verdict(found, len(answer["fills"]), answer["version"], problem)

@@ -98,6 +98,13 @@ def with_holes(bars: pl.DataFrame, seed: int, share: float = 0.15) -> pl.DataFra
     return bars.filter(kept & (late >= first))
 
 
+def thin(bars: pl.DataFrame, seed: int, quiet: float = 0.0) -> pl.DataFrame:
+    """So little is traded that orders do not fit into a bar, and in a share of them nothing."""
+    rng = np.random.default_rng(seed)
+    volume = np.where(rng.random(bars.height) < quiet, 0.0, rng.integers(20, 400, bars.height))
+    return bars.with_columns(volume=pl.Series(volume, dtype=pl.Float64))
+
+
 # -- plans -----------------------------------------------------------------------------------
 
 
@@ -228,7 +235,41 @@ def too_much_long(bars: pl.DataFrame, seed: int) -> dict[str, Any]:
     return plan.as_plan()
 
 
-def reversals(bars: pl.DataFrame, seed: int) -> dict[str, Any]:
+def cut(bars: pl.DataFrame, seed: int, *, short: bool) -> dict[str, Any]:
+    """One order for an asset at a time, of which the cash pays for a part."""
+    plan = Plan(bars, seed)
+    for bar in range(1, len(plan.close), 2):
+        for asset in sorted(plan.close[bar]):
+            if plan.rng.random() < 0.5:
+                continue
+            if plan.rng.random() < 0.4:
+                plan.put(bar, asset, "sell", 0.0, close=True)
+            else:
+                side = "sell" if short and plan.rng.random() < 0.4 else "buy"
+                plan.put(bar, asset, side, float(plan.rng.integers(10, 120)))
+    return plan.as_plan()
+
+
+def guarded(
+    bars: pl.DataFrame, seed: int, *, unit: str, trail: bool = False, every: int = 15
+) -> dict[str, Any]:
+    """Entries with exits at a distance, in "percent" or "amount"; what is left is closed."""
+    plan = Plan(bars, seed)
+    for bar in range(1, len(plan.close) - 1, every):
+        for asset in sorted(plan.close[bar]):
+            side = "buy" if plan.rng.random() < 0.5 else "sell"
+            near, far = plan.rng.uniform(0.02, 0.06, 2).tolist()
+            scale = plan.close[bar][asset] if unit == "amount" else 1.0
+            stop, target = ({unit: round(part * scale, 3)} for part in (near, far))
+            roles = {"trailing_stop" if trail else "stop_loss": stop, "take_profit": target}
+            plan.put(bar, asset, side, 10.0, guard=roles)
+            if bar + every - 3 < len(plan.close):
+                plan.put(bar + every - 3, asset, side, 0.0, close=True)
+    plan.orders.sort(key=lambda order: order["bar"])
+    return plan.as_plan()
+
+
+def reversals(bars: pl.DataFrame, seed: int, *, split: float = 0.3) -> dict[str, Any]:
     """From long to short and back, a few bars each, sometimes in two orders of one bar."""
     plan = Plan(bars, seed)
     held = dict.fromkeys(plan.close[1], 0.0)
@@ -237,7 +278,7 @@ def reversals(bars: pl.DataFrame, seed: int) -> dict[str, Any]:
             wanted = float(plan.rng.integers(5, 40)) * (-1.0 if held[asset] > 0.0 else 1.0)
             change = wanted - held[asset]
             side = "buy" if change > 0.0 else "sell"
-            parts = [change] if plan.rng.random() < 0.7 else [-held[asset], wanted]
+            parts = [change] if plan.rng.random() < 1.0 - split else [-held[asset], wanted]
             for part in parts:
                 if part:
                     plan.put(bar, asset, side, abs(part))
@@ -253,3 +294,9 @@ def by_hand(*orders: dict[str, Any]) -> dict[str, Any]:
         for i, order in enumerate(orders, 1)
     ]
     return {"kind": "orders", "orders": named}
+
+
+def trails_by_last(bars: pl.DataFrame, seed: int, often: float) -> dict[str, Any]:
+    """Trailing stops that follow what an engine calls the last price."""
+    plan = orders_of_all_kinds(bars, seed, ("trailing_stop",), often=often, dated=False)
+    return {**plan, "orders": [{**order, "by_last": True} for order in plan["orders"]]}

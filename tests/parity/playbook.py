@@ -7,6 +7,9 @@ A decision is a dict. Always there: `key`, a name for the order, and `asset`. Wh
   with `limit`, `stop`, `trail_amount`, `trail_percent`; `until`, the last date on which it can
   trade, or `day`, True, for a day order; `stop_loss` and `take_profit`, which make a bracket of
   it, whose exits have the keys `<key>/stop_loss` and `<key>/take_profit`;
+- an order with `guard`: distances at which the position it opens is left, by role ("stop_loss",
+  "take_profit", "trailing_stop"), each {"percent": fraction} or {"amount": money}; the exits have
+  the keys `<key>/<role>`;
 - `cancel`: the key of an order to take back;
 - `close`: True, to close the asset's position;
 - `weights`: shares of equity by asset, the whole portfolio's targets.

@@ -24,8 +24,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import run_peers  # type: ignore[import-not-found]  # a script beside the benchmarks  # noqa: E402
 
 from ml4t.backtest.simulation.profiles import PROFILES  # noqa: E402
-from tests.parity.harness import ENGINES, Scenario, Verdict, compare, interpreter  # noqa: E402
+from tests.parity.harness import ENGINES, Known, Scenario, Verdict, compare, interpreter  # noqa: E402
 from tests.parity.scenarios import SCENARIOS  # noqa: E402
+from tests.parity.staying import Staying  # noqa: E402
 
 PAGE = ROOT / "docs" / "parity.md"
 DATA = Path(os.environ.get("ML4T_SHARED", ROOT.parent / "shared")) / "data"
@@ -44,6 +45,7 @@ commission and order; cash, equity and positions after each bar; closed trades; 
 order ended.
 Quantities must be equal to the bit, prices and money to a relative 1e-8.
 bt has neither orders nor trades, so there the rest is compared.
+zipline keeps no trades.
 
 Without any difference: {equal} of {runs} runs, with {fills:,} fills.
 The others differ in a way that is understood, and are listed with the cause: a rule of theirs \
@@ -67,19 +69,20 @@ class Played:
 def play(engines: list[str], names: list[str]) -> list[Played]:
     """All scenarios that these engines can do."""
     played = []
-    for name in names:
-        scenario = SCENARIOS[name]
-        able = [engine for engine in scenario.engines if engine in engines]
-        if not able:
-            continue
-        stage = scenario.staged(DATA)
-        for engine in able:
-            began = perf_counter()
-            with tempfile.TemporaryDirectory() as folder:
-                verdict = compare(stage, engine, Path(folder))
-            played.append(Played(scenario, engine, verdict))
-            took = perf_counter() - began
-            say(f"{engine}, {name}: {verdict.problem or word(played[-1])} ({took:.1f} s)")
+    with Staying() as staying:
+        for name in names:
+            scenario = SCENARIOS[name]
+            able = [engine for engine in scenario.engines if engine in engines]
+            if not able:
+                continue
+            stage = scenario.staged(DATA)
+            for engine in able:
+                began = perf_counter()
+                with tempfile.TemporaryDirectory() as folder:
+                    verdict = compare(stage, engine, Path(folder), staying.theirs)
+                played.append(Played(scenario, engine, verdict))
+                took = perf_counter() - began
+                say(f"{engine}, {name}: {verdict.problem or word(played[-1])} ({took:.1f} s)")
     return played
 
 
@@ -119,11 +122,16 @@ def page(played: list[Played]) -> str:
         ]
         lines += ["", "What differs, and why:", ""]
         lines += [
-            f"- **{one.scenario.name}** ({known.whose}{' †' if known.cure else ''}): {known.cause}"
+            f"- **{one.scenario.name}** ({known.whose}{mark(known)}): {known.cause}"
             for one in own
             if (known := one.scenario.known.get(engine)) is not None
         ]
     return "\n".join([*lines, ""])
+
+
+def mark(known: Known) -> str:
+    """Where a rule is shown to be all of the cause, to the last digit."""
+    return " †" if known.cure and known.quantities is None else ""
 
 
 def say(text: str) -> None:

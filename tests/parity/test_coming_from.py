@@ -28,6 +28,35 @@ bars = {bars!r}
 index = pandas.DatetimeIndex(bars.pop("time"))
 prices = pandas.DataFrame({{name.title(): column for name, column in bars.items()}}, index)
 """
+ZIPLINE = """
+import os, pandas, sys, warnings
+warnings.simplefilter("ignore")
+sys.path.append({engines!r})
+os.environ["ZIPLINE_ROOT"] = os.path.join(os.path.dirname(__file__), "zipline")
+from zipline.data.bundles import ingest, register
+from zipline.utils.calendar_utils import get_calendar, global_calendar_dispatcher
+from run_zipline import EveryDay
+bars = {bars!r}
+days = pandas.DatetimeIndex(bars.pop("time"))
+
+class Weekdays(EveryDay):
+    name, weekmask = "WEEKDAYS", "1111100"
+
+global_calendar_dispatcher.register_calendar_type("WEEKDAYS", Weekdays)
+calendar = get_calendar("WEEKDAYS")
+
+def write(_, assets, minutes, daily, adjustments, *rest):
+    listed = {{"symbol": ["A"], "asset_name": ["A"], "exchange": ["X"], "start_date": days[:1],
+               "end_date": days[-1:], "auto_close_date": days[-1:] + pandas.Timedelta(days=9)}}
+    exchange = {{"exchange": ["X"], "canonical_name": ["X"], "country_code": ["US"]}}
+    assets.write(equities=pandas.DataFrame(listed), exchanges=pandas.DataFrame(exchange))
+    daily.write([(0, pandas.DataFrame(bars, days))])
+    adjustments.write()
+
+register("ten-bars", write, "WEEKDAYS", days[0], days[-1])
+ingest("ten-bars", show_progress=False)
+benchmark = pandas.Series(0.0, days)
+"""
 
 
 @pytest.mark.parametrize(
@@ -35,6 +64,8 @@ prices = pandas.DataFrame({{name.title(): column for name, column in bars.items(
     [
         ("backtrader", "coming-from-backtrader.md", BACKTRADER),
         ("backtesting.py", "coming-from-backtesting-py.md", BACKTESTING),
+        ("vectorbt", "coming-from-vectorbt.md", BACKTESTING),
+        ("zipline", "coming-from-zipline.md", ZIPLINE),
     ],
 )
 def test_the_other_engine_gives_the_result_on_the_page(

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.parity import harness
 from tests.parity.harness import ENGINES, Stage, absence, compare, differences, interpreter, ours
 from tests.parity.scenarios import QUICK, SCENARIOS
+from tests.parity.staying import STAYING, Staying
 
 MATRIX = [(engine, name) for name, s in SCENARIOS.items() for engine in s.engines]
 NOWHERE = Path("nowhere")  # for markets that are made up
@@ -169,7 +170,8 @@ def test_another_rule_on_our_side_is_noticed(
     """A commission that is a hundred-thousandth higher; an order that only they were given."""
     if interpreter(engine) is None:
         pytest.skip(absence(engine))
-    stage = SCENARIOS["reversals"].staged(NOWHERE)
+    name = "reversals" if engine in SCENARIOS["reversals"].engines else "reversals-in-one"
+    stage = SCENARIOS[name].staged(NOWHERE)
     answer = harness.theirs(stage, engine, tmp_path)
     assert differences(answer, ours(stage, engine)) == []
     orders = {"kind": "orders", "orders": stage.plan["orders"][:-1]}
@@ -184,6 +186,21 @@ def _patched(plain: Any, scenario: harness.Scenario, engine: str) -> SimulationB
     terms = {**vars(scenario), "commission": {"kind": "percent", "rate": 0.001 * (1.0 + 1e-5)}}
     broker: SimulationBroker = plain(harness.Scenario(**terms), engine)
     return broker
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("engine", STAYING)
+def test_an_interpreter_that_stays_answers_like_a_new_one(engine: str, tmp_path: Path) -> None:
+    """After another scenario, and says what is wrong with one that cannot be played."""
+    if interpreter(engine) is None:
+        pytest.skip(absence(engine))
+    stage = SCENARIOS["reversals-in-one"].staged(NOWHERE)
+    with Staying() as staying:
+        staying.theirs(SCENARIOS[QUICK].staged(NOWHERE), engine, tmp_path)
+        assert staying.theirs(stage, engine, tmp_path) == harness.theirs(stage, engine, tmp_path)
+        plan = {"kind": "orders", "orders": [{"bar": 1, "asset": "A0"}]}
+        with pytest.raises(RuntimeError, match=f"{engine} failed at reversals-in-one"):
+            staying.theirs(Stage(stage.scenario, stage.bars, plan), engine, tmp_path)
 
 
 @pytest.mark.peers

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml4t.backtest.simulation.batch import largest_fit
+from ml4t.backtest.simulation.fitting import largest_fit
 
 CENTS = st.integers(1, 500)
 

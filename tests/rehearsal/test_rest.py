@@ -320,6 +320,52 @@ REFUSALS: list[tuple[dict[str, Any], int, str]] = [
     ({"extended_hours": True}, 422, "DAY limit"),
     ({"order_class": "brackets"}, 422, "order_class"),
     ({"order_class": "bracket", "stop_loss": {"stop_price": 9}}, 422, "take 2 of"),
+    (
+        {
+            "order_class": "bracket",
+            "stop_loss": {"stop_price": 9},
+            "take_profit": {"limit_price": 10},
+        },
+        422,
+        "above base_price (10)",
+    ),
+    (
+        {
+            "order_class": "bracket",
+            "stop_loss": {"stop_price": 11},
+            "take_profit": {"limit_price": 12},
+        },
+        422,
+        "below base_price (10)",
+    ),
+    ({"order_class": "oco", "stop_loss": {"stop_price": 9}}, 422, "must be limit orders"),
+    (
+        {"order_class": "oco", "type": "limit", "stop_loss": {"stop_price": 9}},
+        422,
+        "require take_profit",
+    ),
+    (
+        {
+            "order_class": "oco",
+            "type": "limit",
+            "stop_loss": {"stop_price": 12},
+            "take_profit": {"limit_price": 9},
+        },
+        403,
+        "exit orders",
+    ),
+    (
+        {
+            "order_class": "oto",
+            "stop_loss": {"stop_price": 9},
+            "time_in_force": "ioc",
+        },
+        422,
+        "DAY or GTC",
+    ),
+    ({"qty": None, "notional": 0.5}, 422, "minimal amount"),
+    ({"qty": None, "notional": 5, "type": "limit", "limit_price": 9}, 422, "must be market"),
+    ({"type": "limit", "limit_price": -1}, 422, "positive"),
     ({"client_order_id": "taken"}, 422, "must be unique"),
     ({"client_order_id": "x" * 129}, 422, "128"),
     ({"qty": "many"}, 422, "not a number"),
@@ -343,6 +389,31 @@ def test_what_cannot_be_taken_is_refused(
     assert found[:2] == (status, {422: 42210000, 403: 40310000}[status])
     assert text in found[2]
     assert len(server.venue.register.tickets) == 1
+
+
+def test_what_is_fractional_is_simple_and_for_the_day(stage: Any) -> None:
+    """And never short."""
+    server = stage.serve(cash=1_000, fractional=True)
+    client = trading_client(server)
+    server.step()
+    target, stop = TakeProfitRequest(limit_price=20), StopLossRequest(stop_price=5)
+    legs = {"order_class": "bracket", "take_profit": target, "stop_loss": stop}
+    assert "DAY" in refused(client.submit_order, buy(0.5))[2]
+    assert "simple" in refused(client.submit_order, buy(0.5, time_in_force="day", **legs))[2]
+    assert "short" in refused(client.submit_order, buy(0.5, time_in_force="day", side="sell"))[2]
+
+
+def test_what_a_replacement_cannot_change(stage: Any) -> None:
+    """What the order does not have."""
+    server = stage.serve(cash=1_000, fractional=True)
+    client = trading_client(server)
+    server.step()
+    order = client.submit_order(limit(5))
+    for change in ({"stop_price": 4}, {"trail": 1}, {"limit_price": 5.001}, {"qty": -2}):
+        assert refused(client.patch, f"/orders/{order.id}", change)[0] == 422
+    money = MarketOrderRequest(symbol="AAPL", notional=100, side="buy", time_in_force="day")
+    order = client.submit_order(money)
+    assert "no qty" in refused(client.patch, f"/orders/{order.id}", {"qty": 2})[2]
 
 
 def test_what_is_not_held_cannot_be_sold(stage: Any) -> None:
@@ -489,6 +560,25 @@ def test_crypto_has_its_own_addresses(stage: Any) -> None:
     assert data.get_crypto_latest_quote(latest)["BTC/USD"].bid_price == 11
     shot = data.get_crypto_snapshot(CryptoSnapshotRequest(symbol_or_symbols="BTC/USD"))
     assert shot["BTC/USD"].latest_trade.price == 11
+
+
+def test_positions_in_coins_lose_their_slash(stage: Any) -> None:
+    """As at the real one: orders say BTC/USD, positions BTCUSD, which is what closes them."""
+    server = stage.serve(market(assets=["BTC/USD"]), cash=1_000)
+    client = trading_client(server)
+    server.step()
+    order = client.submit_order(buy(0.5, symbol="BTC/USD"))
+    assert (order.symbol, order.asset_class.value) == ("BTC/USD", "crypto")
+    assert refused(client.submit_order, buy(1, symbol="BTC/USD", time_in_force="day"))[0] == 422
+    assert refused(client.submit_order, buy(1, symbol="BTC/USD", side="sell"))[0] == 422
+    server.step()
+    (found,) = client.get_all_positions()
+    assert (found.symbol, found.qty) == ("BTCUSD", "0.5")
+    assert found.asset_id != client.get_asset("BTC/USD").id
+    assert refused(client.get_open_position, "BTC/USD")[:2] == (404, 40410000)
+    assert client.get_open_position(found.asset_id) == found
+    assert client.close_position("BTCUSD").time_in_force.value == "gtc"
+    assert refused(client.get_watchlists) == (404, 40410000, "endpoint not found.")
 
 
 def test_data_calls_say_what_they_miss(stage: Any) -> None:

@@ -152,12 +152,14 @@ def test_canceling_a_leg_ends_the_other(leg: int, other: int) -> None:
 
 def test_oto_has_one_leg() -> None:
     """A stop that works once the entry has filled."""
-    venue = Venue(market(), cash=1_000)
+    venue = Venue(market([10, 11, 12, 9]), cash=1_000)
     venue.step()
-    ticket = venue.desk.submit(asked(order_class=OrderClass.OTO, stop_loss=10.6))
-    venue.step(3)  # in at 11, low of the next bars 11.5 and 10.5
+    ticket = venue.desk.submit(asked(order_class=OrderClass.OTO, stop_loss=9.9))
     (leg,) = ticket.legs
-    assert venue.register.find(leg).filled_avg_price == 10.6
+    venue.step(2)  # in at 11
+    assert venue.register.find(leg).status == "new"
+    venue.step()
+    assert venue.register.find(leg).filled_avg_price == 9.0
 
 
 def test_oco_leaves_a_position_one_way_or_the_other() -> None:
@@ -229,6 +231,23 @@ def test_a_replacement_of_a_partly_filled_order_works_it_all_again() -> None:
     venue.step()
     assert venue.register.find(new.id).filled_qty == 10
     assert venue.accounts.held("AAPL") == 14
+
+
+def test_of_a_leg_the_prices_alone_can_be_replaced() -> None:
+    """The other leg, and the order that both belong to, know the new one."""
+    venue = Venue(market(), cash=1_000)
+    venue.step()
+    head = venue.desk.submit(asked(order_class=OrderClass.BRACKET, take_profit=20, stop_loss=9))
+    stop, target = head.legs
+    for changes in ({"qty": 4.0}, {"time_in_force": "day"}):
+        with pytest.raises(RefusedError, match="of bracket orders stays"):
+            venue.desk.replace(stop, **changes)
+    new = venue.desk.replace(stop, stop_price=10.6, qty=10)
+    assert (new.status, new.qty) == ("held", 10)
+    assert venue.register.find(head.id).legs == (new.id, target)
+    venue.step(3)  # in at 11; the low of the next bars is 11.5 and 10.5
+    assert venue.register.find(new.id).filled_avg_price == 10.6
+    assert venue.register.find(target).status == "canceled"
 
 
 def test_a_time_in_force_can_be_replaced() -> None:
@@ -436,3 +455,32 @@ def test_the_room_never_imports_live_trading() -> None:
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             assert not any(name.startswith("ml4t.backtest.live") for name in names), path
+
+
+def test_a_replacement_is_checked_like_an_order() -> None:
+    """With what the old one lets go: a hundred dollars, an order for ninety, then for more."""
+    venue = Venue(market(), cash=100)
+    venue.step()
+    old = venue.desk.submit(asked(type="limit", limit_price=9.0))
+    with pytest.raises(RefusedError, match="insufficient buying power"):
+        venue.desk.replace(old.id, qty=12)
+    new = venue.desk.replace(old.id, qty=11)
+    with pytest.raises(RefusedError, match="insufficient buying power"):
+        venue.desk.replace(new.id, limit_price=9.5)
+    with pytest.raises(RefusedError, match="must be unique"):
+        venue.desk.replace(new.id, client_order_id=old.client_order_id)
+
+
+def test_a_replacement_of_what_waits_for_the_open_wakes_with_it() -> None:
+    """The new one is told to be at work, and trades."""
+    venue = Venue(around("09:00", "09:30", "09:31", "09:32"), calendar="XNYS")
+    venue.step()
+    old = venue.desk.submit(asked(type="limit", limit_price=9.0))
+    new = venue.desk.replace(old.id, limit_price=10.0)
+    venue.step(2)
+    assert [(u.event, u.ticket.id == new.id) for u in venue.register.updates] == [
+        ("accepted", False),
+        ("replaced", False),
+        ("new", True),
+        ("fill", True),
+    ]

@@ -15,6 +15,7 @@ from ml4t.backtest import (
     ConfigError,
     EachLeg,
     FixedSlippage,
+    MarketOnly,
     NoCommission,
     NoSlippage,
     OpeningOnly,
@@ -161,6 +162,59 @@ def test_an_overdraft_is_a_number(arguments: tuple[Any, ...], options: dict[str,
         OverdraftAccount(*arguments, **named)
 
 
+@pytest.mark.parametrize(
+    ("paid", "funding", "expected"),
+    [(False, "scale", 60.0), (True, "scale", 20.0), (True, "reject", 0.0)],
+)
+def test_a_cover_may_have_to_be_paid(paid: Any, funding: Any, expected: float) -> None:
+    """60 short at 100 bring 6,000, which go into B; the cover at 50 has the 1,000 there were."""
+    bars = market_of_bars([(100,) * 4] * 3 + [(50,) * 4] * 3)
+    bars = bars.vstack(bars.with_columns(asset_id=bars["asset_id"].replace("A", "B")))
+    plan = {
+        0: [lambda s: s.sell("A", 60)],
+        1: [lambda s: s.buy("B", 60)],
+        3: [lambda s: s.close_position("A")],
+    }
+    account = OverdraftAccount(covers_are_paid=paid)
+    options: dict[str, Any] = {"account": account, "funding": funding, "initial_cash": 1_000.0}
+    found = run(plan, bars.sort("timestamp", "asset_id"), **options)
+    assert found.fills.filter(asset_id="A", side="buy")["quantity"].sum() == expected
+    statuses_of = {60.0: "filled", 20.0: "canceled", 0.0: "rejected"}
+    assert statuses(found)[-1] == statuses_of[expected]
+    assert (found.equity["cash"][-1] < 0.0) is not paid
+
+
+def test_a_cover_that_is_filled_whole_or_not_at_all_is_not_cut() -> None:
+    """There is money for six of ten."""
+    bars = market_of_bars([(100,) * 4] * 3 + [(200,) * 4] * 3)
+    plan = {0: [lambda s: s.sell("A", 10)], 3: [lambda s: s.buy("A", 10, time_in_force="fok")]}
+    account = OverdraftAccount(covers_are_paid=True)
+    found = run(plan, bars, account=account, initial_cash=200.0)
+    assert statuses(found) == ["filled", "canceled"]
+    assert found.orders["reason"][1] == "fill or kill: 6 of 10 could be filled"
+
+
+def test_the_overdraft_pays_for_covers_too() -> None:
+    """500 more than there is: at 50, ten units."""
+    bars = market_of_bars([(100,) * 4] * 3 + [(200,) * 4] * 3)
+    plan = {0: [lambda s: s.sell("A", 10)], 3: [lambda s: s.close_position("A")]}
+    for limit, units in ((0.0, 6.0), (400.0, 8.0), (900.0, 10.0)):
+        account = OverdraftAccount(limit, covers_are_paid=True)
+        found = run(plan, bars, account=account, initial_cash=200.0)
+        assert found.fills["quantity"].to_list() == [10.0, units]
+
+
+def test_what_noise_leaves_of_the_cash_buys_nothing() -> None:
+    """All of it is spent in fractions, and then there is a second purchase."""
+    bars = market_of_bars([(70.1,) * 4] * 3 + [(0.3,) * 4] * 4)
+    plan = {0: [lambda s: s.buy("A", 1_000)], 3: [lambda s: s.buy("A", 1_000)]}
+    for cash in (1_000.0, 1_000.1, 777.7, 12_345.67):
+        options: dict[str, Any] = {"fractional": True, "commission": PercentCommission(0.001)}
+        found = run(plan, bars, initial_cash=cash, **options)
+        assert found.fills.height == 1
+        assert found.fills["quantity"][0] == pytest.approx(cash / 70.1 / 1.001)
+
+
 # -- costs -----------------------------------------------------------------------------------
 
 
@@ -200,7 +254,14 @@ def test_a_wrapped_slippage_is_started() -> None:
     assert inner.started >= 1
 
 
-@pytest.mark.parametrize("part", [WithinBar, OpeningOnly])
+def test_slippage_of_market_orders_leaves_levels_alone() -> None:
+    """Bought a quarter above the open of 108, stopped at 96 exactly."""
+    plan = {2: [lambda s: s.bracket("A", 10, stop_loss=96)]}
+    found = fills(run(plan, slippage=MarketOnly(FixedSlippage(0.25))))
+    assert found == [(3, "buy", 10.0, 108.25), (4, "sell", 10.0, 96.0)]
+
+
+@pytest.mark.parametrize("part", [WithinBar, OpeningOnly, MarketOnly])
 @pytest.mark.parametrize("inner", [NoSlippage, 5])
 def test_wrapped_slippages_must_be_objects(part: Any, inner: Any) -> None:
     """Neither a class nor a number."""
@@ -263,7 +324,7 @@ def test_each_leg_refuses_a_commission_with_a_memory() -> None:
 # -- profiles --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["backtrader", "backtesting.py", "bt"])
+@pytest.mark.parametrize("name", ["backtrader", "backtesting.py", "bt", "pybroker", "vectorbt"])
 def test_a_profile_says_its_version_and_takes_overrides(name: str) -> None:
     """On the broker and on the result."""
     broker = SimulationBroker.like(name, initial_cash=5_000, commission=PercentCommission(0.01))
@@ -272,7 +333,7 @@ def test_a_profile_says_its_version_and_takes_overrides(name: str) -> None:
     result = BacktestEngine(ten_bars(), strategy=Plan(batch(("buy", 10))), broker=broker).run()
     assert result.settings["profile"] == f"{name} {broker.profile.version}"
     assert result.settings["commission"] == "PercentCommission(rate=0.01)"
-    price = 103.0
+    price = 103.5 if name == "pybroker" else 103.0
     assert result.fills["commission"].to_list() == [pytest.approx(10 * price * 0.01)]
 
 

@@ -154,6 +154,7 @@ def test_orders_with_one_chance_lose_it() -> None:
         ({"first": "submited"}, "Did you mean 'submitted'"),
         ({"exits_begin": "never"}, "exits_begin"),
         ({"trail_by": "open"}, "trail_by"),
+        ({"judged_by": "open"}, "judged_by"),
     ],
 )
 def test_unknown_words_are_refused(options: Any, text: str) -> None:
@@ -175,3 +176,63 @@ def test_what_does_not_go_together_is_refused(options: Any, text: str) -> None:
     """A class instead of an object; two that would decide the same."""
     with pytest.raises(ConfigError, match=text):
         SimulationBroker(**options)
+
+
+def test_assets_may_have_their_turns_by_name() -> None:
+    """One after another for the money: A before B, whoever was sent first."""
+    bars = ten_bars().vstack(ten_bars("B")).sort("timestamp", "asset_id")
+    plan = {1: [lambda s: s.buy("B", 10), lambda s: s.buy("A", 10), lambda s: s.buy("A", 5)]}
+    for first, names in (("submitted", ["B", "A", "A"]), ("asset", ["A", "A", "B"])):
+        matching = OneByOne(first=first)  # type: ignore[arg-type]
+        assert run(plan, bars, matching=matching).fills["asset_id"].to_list() == names
+
+
+# -- judged by the close ---------------------------------------------------------------------
+
+CLOSES = OneByOne(judged_by="close")
+
+
+def test_levels_that_the_close_has_not_passed_are_not_met() -> None:
+    """Bar 5 goes from 97 to 99 and 90 and closes at 98: a limit at 95 sees the 98 alone."""
+    plan = {4: [lambda s: s.buy("A", 10, limit_price=95), lambda s: s.buy("A", 5, limit_price=98)]}
+    found = fills(run(plan, matching=CLOSES))
+    assert found == [(5, "buy", 5.0, 98.0)]
+    assert run(plan, matching=CLOSES).fills["reason"].to_list() == ["limit at close"]
+
+
+def test_a_stop_fills_at_the_close_that_has_passed_it() -> None:
+    """Bought at 103; the low of bar 4 is 95, its close 96."""
+    plan = {1: [lambda s: s.buy("A", 10)], 3: [lambda s: s.sell("A", 10, stop_price=97)]}
+    found = fills(run(plan, matching=CLOSES))
+    assert found == [(2, "buy", 10.0, 103.0), (4, "sell", 10.0, 96.0)]
+
+
+def test_a_stop_limit_waits_for_a_close_within_its_limit() -> None:
+    """Triggered by 96 with a limit of 97: the closes of 98 is the next one it can have."""
+    plan = {
+        1: [lambda s: s.buy("A", 10)],
+        3: [lambda s: s.sell("A", 10, stop_price=98, limit_price=97)],
+    }
+    found = fills(run(plan, matching=CLOSES))
+    assert found == [(2, "buy", 10.0, 103.0), (5, "sell", 10.0, 98.0)]
+
+
+def test_trailing_stops_follow_closes_after_the_test() -> None:
+    """Ten behind the close of 109 in bar 3; bar 4 closes at 96."""
+    plan = {
+        1: [lambda s: s.buy("A", 10)],
+        2: [lambda s: s.sell("A", 10, trail_amount=10)],
+    }
+    found = fills(run(plan, matching=CLOSES))
+    assert found == [(2, "buy", 10.0, 103.0), (4, "sell", 10.0, 96.0)]
+
+
+def test_exits_without_a_position_are_not_triggered() -> None:
+    """A protective stop that the closes pass before there is anything to protect."""
+    plan = {
+        3: [lambda s: s.sell("A", 10, stop_price=97, limit_price=101, reduce_only=True)],
+        5: [lambda s: s.buy("A", 10)],
+    }
+    result = run(plan, matching=CLOSES)
+    # Triggered in bar 4, it would sell at the close of 102 in bar 6, which is within its limit.
+    assert fills(result) == [(6, "buy", 10.0, 98.0)]

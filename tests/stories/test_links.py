@@ -347,3 +347,21 @@ def test_waiting_for_what_has_failed() -> None:
             plan.submit_order(Order("A", "sell", 10, after=1))
 
     tell(ends="2 rejected order 1, which it waits for, was canceled with nothing filled", acts=acts)
+
+
+def test_exits_of_unequal_size_in_one_bar() -> None:
+    """Bar 3 opens at 108: the stop sells ten of twelve, and the smaller target is over."""
+
+    def do(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.bracket("A", 10, stop_loss=97.5, take_profit=111)
+            plan.buy("A", 2)
+        if bar == 2:
+            plan.replace_order(3, quantity=4, limit_price=107.5)
+            plan.replace_order(2, stop_price=108)
+
+    tell(
+        fills="1 buy 10 at 102\n1 buy 2 at 102\n3 sell 10 at 108 because stop_loss at open",
+        ends="3 canceled one cancels other: order 2 filled",
+        acts=do,
+    )

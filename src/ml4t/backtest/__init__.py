@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from ml4t.backtest.limits.limits import RiskLimits
+    from ml4t.backtest.live.alpaca.broker import AlpacaBroker
+    from ml4t.backtest.live.alpaca.feed import AlpacaStreamFeed
     from ml4t.backtest.live.buffer import SignalBuffer
     from ml4t.backtest.live.feed import LiveDataFeed
     from ml4t.backtest.live.reading import read_journal
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.admission import CashAtSubmission
     from ml4t.backtest.simulation.broker import SimulationBroker
     from ml4t.backtest.simulation.cash_account import CashAccount
+    from ml4t.backtest.simulation.collateral_account import CollateralAccount
     from ml4t.backtest.simulation.commission import (
         NoCommission,
         PercentCommission,
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
     )
     from ml4t.backtest.simulation.fees import SideFee
     from ml4t.backtest.simulation.financing import BorrowFee, Interest
+    from ml4t.backtest.simulation.four_prices import FourPrices
     from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
+    from ml4t.backtest.simulation.in_rounds import InRounds
     from ml4t.backtest.simulation.legs import EachLeg
     from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity, VolumeParticipation
     from ml4t.backtest.simulation.margin_account import MarginAccount
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.slippage import (
         BasisPointSlippage,
         FixedSlippage,
+        MarketOnly,
         NoSlippage,
         OpeningOnly,
         WithinBar,
@@ -78,6 +84,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Account",
+    "AlpacaBroker",
+    "AlpacaStreamFeed",
     "BacktestEngine",
     "BacktestError",
     "BacktestResult",
@@ -90,6 +98,7 @@ __all__ = [
     "CashAccount",
     "CashAtSubmission",
     "Clock",
+    "CollateralAccount",
     "ConfigError",
     "Context",
     "DataError",
@@ -97,12 +106,15 @@ __all__ = [
     "EachLeg",
     "FillEvent",
     "FixedSlippage",
+    "FourPrices",
     "HalfSpreadSlippage",
+    "InRounds",
     "Instrument",
     "Interest",
     "LiveDataFeed",
     "MarginAccount",
     "MarketEvent",
+    "MarketOnly",
     "NoCommission",
     "NoSlippage",
     "OneByOne",
@@ -145,6 +157,8 @@ __all__ = [
 
 _HOMES = {
     "Account": "simulation.account",
+    "AlpacaBroker": "live.alpaca.broker",
+    "AlpacaStreamFeed": "live.alpaca.feed",
     "BacktestEngine": "engine",
     "BacktestError": "errors",
     "BacktestResult": "results.result",
@@ -157,6 +171,7 @@ _HOMES = {
     "CashAccount": "simulation.cash_account",
     "CashAtSubmission": "simulation.admission",
     "Clock": "clock",
+    "CollateralAccount": "simulation.collateral_account",
     "ConfigError": "errors",
     "Context": "data.context",
     "DataError": "errors",
@@ -164,12 +179,15 @@ _HOMES = {
     "EachLeg": "simulation.legs",
     "FillEvent": "types.events",
     "FixedSlippage": "simulation.slippage",
+    "FourPrices": "simulation.four_prices",
     "HalfSpreadSlippage": "simulation.spread",
+    "InRounds": "simulation.in_rounds",
     "Instrument": "types.instrument",
     "Interest": "simulation.financing",
     "LiveDataFeed": "live.feed",
     "MarginAccount": "simulation.margin_account",
     "MarketEvent": "types.bars",
+    "MarketOnly": "simulation.slippage",
     "NoCommission": "simulation.commission",
     "NoSlippage": "simulation.slippage",
     "OneByOne": "simulation.one_by_one",

@@ -51,6 +51,10 @@ class Clock:
         calendar: A name such as "XNYS", or a calendar.
         start: First timestamp of the run, included.
         end: Last timestamp of the run, included; a date includes its day.
+
+    Attributes:
+        is_open_ended: Bars come as they happen, so that none, or none with a prediction, is no
+            mistake.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Clock:
         self._frames: list[SignalFrame] = []
         self._coverage: dict[str, Coverage] = {}
         self._column_context = ColumnContext()
+        self.is_open_ended = False
         self.is_growing = False
         self.share_done = 0.0
         self.universe = Universe()
@@ -383,6 +388,8 @@ class Clock:
             frame.reset()
 
     def _finish(self, *, is_empty: bool) -> None:
+        if self.is_open_ended:
+            return
         if is_empty:
             self._refuse_empty()
         for frame in self._frames:

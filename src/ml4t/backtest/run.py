@@ -359,13 +359,18 @@ class Run:
                 "periods_per_year": engine.periods_per_year,
                 **({} if engine.limits is None else {"limits": engine.limits.settings()}),
             },
-            source=clock.source() | ({"splits": self._splits} if self._splits else {}),
+            source=clock.source() | self._splits_of_source(),
             versions=_versions(),
             periods_per_year=self._periods_per_year(),
             complete=complete,
             asset_ids=list(clock.universe.ids),
         )
         return BacktestResult(record, clock=clock, strategy=type(self.strategy))
+
+    def _splits_of_source(self) -> dict[str, Any]:
+        """Splits that took effect, and jumps of held assets that look like one."""
+        found = {"splits": self._splits, "split_like_jumps": self.recorder.jumps.found}
+        return {name: rows for name, rows in found.items() if rows}
 
     def counts(self) -> dict[str, int]:
         """How often something happened that a reader of the result should know about."""

@@ -37,6 +37,7 @@ from ml4t.backtest.live.killswitch import Command, KillSwitch
 from ml4t.backtest.live.lock import AccountLock
 from ml4t.backtest.live.logs import SessionLog
 from ml4t.backtest.live.reconcile import catch_up, compare
+from ml4t.backtest.live.recorded import RecordedGateway
 from ml4t.backtest.live.records import Opening, apply_entry
 from ml4t.backtest.live.status import Status, open_order, status_path
 from ml4t.backtest.live.timing import WallTime, is_due
@@ -139,6 +140,7 @@ class Session:
         self.feed = _only_feed(engine)
         self.engine = copy.copy(engine)
         self.engine.clock = engine.clock.over(IntakeFeed(self.feed, self))
+        self.engine.clock.is_open_ended = True
         broker = engine.broker
         self.broker = broker if isinstance(broker, LiveBroker) else None
         if self.broker is not None:
@@ -290,6 +292,8 @@ class Session:
                 record = msgspec.msgpack.decode(entry.content, type=BarsRecord)
                 self._refuse(record.refusal)
                 self._commands = self._commands_of(entry)
+                if self.broker is not None and isinstance(self.broker.gateway, RecordedGateway):
+                    self.broker.gateway.expect(self._commands)
                 yield block_of(record, codes_of(reader, record.asset_ids))
             elif entry.kind == "state":
                 self._state = msgspec.msgpack.decode(entry.content)
@@ -633,6 +637,11 @@ class LiveRun(Run):
     def _step(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
         super()._step(bars, events)
         self.session.end_step(bars)
+
+    def _end(self) -> None:
+        if self.bars is None:
+            raise LiveError("The session ended before any bars had come; there is no result.")
+        super()._end()
 
     def counts(self) -> dict[str, int]:
         """As any run's, and those of the feed."""

@@ -75,6 +75,21 @@ class Question:
         return lambda quantity, price: max(abs(quantity) * terms["per_share"], terms["minimum"])
 
 
+def play(main):
+    """Play the scenario in the folder that was named, or with "-" in each that is asked for.
+
+    An interpreter that stays imports its engine once. It answers each folder with a line.
+    """
+    if sys.argv[1] != "-":
+        main(sys.argv[1])
+        return
+    said, sys.stdout = sys.stdout, sys.stderr  # whatever the engine has to say
+    for line in sys.stdin:
+        main(line.strip())
+        said.write("done\n")
+        said.flush()
+
+
 class Answer:
     """What an engine did, in the form in which it is compared."""
 

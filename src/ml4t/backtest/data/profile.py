@@ -152,6 +152,26 @@ def jumps(bars: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def split_of(before: float, opened: float, close: float) -> float | None:
+    """As `jumps`, for one bar whose open agrees: new units per old, or None.
+
+    Args:
+        before: The asset's close before.
+        opened: The bar's open.
+        close: Its close.
+
+    Example:
+        >>> split_of(645.57, 92.70, 93.70), split_of(645.57, 470.0, 460.0)
+        (7.0, None)
+    """
+    for split in _SPLITS:
+        for new in (float(split), 1.0 / split):
+            is_open = abs(before / opened / new - 1.0) <= _NEAR
+            if is_open and abs(before / close / new - 1.0) <= _NEAR_CLOSE:
+                return new
+    return None
+
+
 def outliers(bars: pl.DataFrame, *, deviations: float = _DEVIATIONS) -> pl.DataFrame:
     """Returns from close to close that are far from what is usual for the asset, largest first.
 

@@ -15,6 +15,7 @@ from ml4t.backtest.simulation import presets
 from ml4t.backtest.simulation.account import UnleveragedAccount
 from ml4t.backtest.simulation.admission import CashAtSubmission
 from ml4t.backtest.simulation.cash_account import CashAccount
+from ml4t.backtest.simulation.collateral_account import CollateralAccount
 from ml4t.backtest.simulation.commission import (
     NoCommission,
     PercentCommission,
@@ -22,7 +23,9 @@ from ml4t.backtest.simulation.commission import (
     PerShareCommission,
 )
 from ml4t.backtest.simulation.fees import SideFee
+from ml4t.backtest.simulation.four_prices import FourPrices
 from ml4t.backtest.simulation.impact import SquareRootImpact, VolumeShareSlippage
+from ml4t.backtest.simulation.in_rounds import InRounds
 from ml4t.backtest.simulation.legs import EachLeg
 from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity, VolumeParticipation
 from ml4t.backtest.simulation.margin_account import MarginAccount
@@ -31,6 +34,7 @@ from ml4t.backtest.simulation.overdraft_account import OverdraftAccount
 from ml4t.backtest.simulation.slippage import (
     BasisPointSlippage,
     FixedSlippage,
+    MarketOnly,
     NoSlippage,
     OpeningOnly,
     WithinBar,
@@ -198,6 +202,12 @@ class Inside(Part, frozen=True, tag="within_bar"):
     slippage: BasisPoints | Amount | HalfSpread | QuotedSpread | SquareRoot | VolumeShare
 
 
+class AtMarket(Part, frozen=True, tag="market_only"):
+    """`MarketOnly`."""
+
+    slippage: BasisPoints | Amount | HalfSpread | QuotedSpread | SquareRoot | VolumeShare | Inside
+
+
 class Opening(Part, frozen=True, tag="opening_only"):
     """`OpeningOnly`."""
 
@@ -242,6 +252,14 @@ class Overdraft(Part, frozen=True, tag="overdraft"):
 
     limit: float = 0.0
     ends_at_zero: bool = False
+    covers_are_paid: bool = False
+
+
+class Collateral(Part, frozen=True, tag="collateral"):
+    """`CollateralAccount`."""
+
+    commission_counts: bool = True
+    ends_at_zero: bool = True
 
 
 # -- how orders take turns, and what is asked of them ------------------------------------------
@@ -250,9 +268,23 @@ class Overdraft(Part, frozen=True, tag="overdraft"):
 class Queue(Part, frozen=True, tag="one_by_one"):
     """`OneByOne`."""
 
-    first: Literal["submitted", "protective"] = "submitted"
+    first: Literal["submitted", "protective", "asset"] = "submitted"
     exits_begin: Literal["at_once", "after_market", "next_bar"] = "at_once"
     trail_by: Literal["range", "close"] = "range"
+    judged_by: Literal["bar", "close"] = "bar"
+
+
+class Ticks(Part, frozen=True, tag="four_prices"):
+    """`FourPrices`."""
+
+    path: Literal["ohlc", "olhc"] = "ohlc"
+    gaps: Literal["price", "level"] = "price"
+
+
+class Rounds(Part, frozen=True, tag="in_rounds"):
+    """`InRounds`."""
+
+    decimals: int | None = None
 
 
 class CashFirst(Part, frozen=True, tag="cash_at_submission"):
@@ -280,6 +312,7 @@ _MAKERS: dict[type[Part], Any] = {
     SquareRoot: SquareRootImpact,
     VolumeShare: VolumeShareSlippage,
     Inside: WithinBar,
+    AtMarket: MarketOnly,
     Opening: OpeningOnly,
     Unlimited: UnlimitedLiquidity,
     Participation: VolumeParticipation,
@@ -287,7 +320,10 @@ _MAKERS: dict[type[Part], Any] = {
     Cash: CashAccount,
     Margin: MarginAccount,
     Overdraft: OverdraftAccount,
+    Collateral: CollateralAccount,
     Queue: OneByOne,
+    Rounds: InRounds,
+    Ticks: FourPrices,
     CashFirst: CashAtSubmission,
 }
 
@@ -313,11 +349,12 @@ SLIPPAGES = (
     SquareRoot,
     VolumeShare,
     Inside,
+    AtMarket,
     Opening,
 )
 LIQUIDITIES = (Unlimited, Participation)
-ACCOUNTS = (Unleveraged, Cash, Margin, Overdraft)
-MATCHINGS = (Queue,)
+ACCOUNTS = (Unleveraged, Cash, Margin, Overdraft, Collateral)
+MATCHINGS = (Queue, Rounds, Ticks)
 ADMISSIONS = (CashFirst,)
 
 

@@ -83,7 +83,7 @@ class BrokerEntries(Entries, frozen=True):
 
     like: str | None = None
     initial_cash: float | None = None
-    fill_at: Literal["next_open", "next_close", "close"] | None = None
+    fill_at: Literal["next_open", "next_middle", "next_close", "close"] | None = None
     rates: float | None = None
     borrow: float | dict[str, float] | None = None
     instruments: list[InstrumentEntries] | None = None

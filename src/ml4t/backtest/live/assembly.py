@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _UTC = TimeAxis(zone="UTC")
 _REMEMBERED = 240  # timestamps after their emission, to tell late bars from corrected ones
+# All are there from the start: other threads look at them, and a dict must not grow meanwhile.
+COUNTS = (
+    *("timestamps", "bars", "backfilled", "late_bars", "corrected", "replaced", "duplicates"),
+    *("known_already", "bad_bars", "unknown_assets", "outside_hours", "before_start"),
+    *("incomplete", "unfinished", "ahead_of_clock"),
+)
 _PARTS = ("open", "high", "low", "close", "volume")
 
 _Part = tuple[str, int]  # asset, and when the vendor's bar began
@@ -71,7 +77,7 @@ class Assembly:
         regular_hours: bool = False,
     ) -> None:
         self.last = after
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
         self._bins = bins
         self._grace = grace
         self._regular_hours = regular_hours
@@ -80,6 +86,7 @@ class Assembly:
         self._from_history: set[int] = set()
         self._taken: dict[int, dict[_Part, LiveBar]] = {}
         self._has_begun = False
+        self._behind: tuple[int, list[str]] = (after, [])
 
     def __len__(self) -> int:
         """How many of the vendor's bars wait."""
@@ -116,7 +123,19 @@ class Assembly:
         end = self.next_end()
         if end is None:
             return False
-        return end + self._grace <= now or all(shown >= end for shown in self._shown.values())
+        return end + self._grace <= now or self._is_shown(end)
+
+    def _is_shown(self, end: int) -> bool:
+        """Whether no asset will get more that ends by then.
+
+        Asked after every bar: those that lack are looked at from the end of a list, which shrinks.
+        """
+        if self._behind[0] != end:
+            self._behind = (end, list(self._shown))
+        behind = self._behind[1]
+        while behind and self._shown[behind[-1]] >= end:
+            behind.pop()
+        return not behind
 
     def peek(self) -> list[str]:
         """The assets of the earliest timestamp."""

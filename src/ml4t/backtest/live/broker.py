@@ -124,6 +124,8 @@ class LiveBroker(Broker):
         self._foreign: list[Execution] = []
         self._asked: dict[str, Change] = {}  # by the name that an order is to have
         self._fates: dict[str, tuple[OrderStatus, str]] = {}
+        self._ahead: list[Execution] = []
+        self._early: dict[str, Execution] = {}  # corrections that came first, by what they correct
         self._counter = Counter(portfolio, self.blotter, self.calendar)
         self.tender = Tender(self)
         self.blotter.watch()
@@ -153,7 +155,10 @@ class LiveBroker(Broker):
         if not self.is_running:
             raise ConfigError("A live broker takes orders in a session only, from a hook.")
         self.commands.append(("submit", order))
-        obstacle = self.halted or self._obstacle(order)
+        obstacle = self._obstacle(order)
+        if obstacle:
+            self.commands.append(("refused", obstacle))
+        obstacle = self.halted or obstacle
         if obstacle:
             order, code, reason = self.blotter.check(order)
             return self.blotter.reject(order, reason or obstacle, code)
@@ -184,7 +189,7 @@ class LiveBroker(Broker):
         working = self.blotter.get(order_id)
         if working is None:
             return False
-        if self.tickets.active(order_id) is None:
+        if not self.tickets.is_out(order_id):
             self.blotter.end(working, OrderStatus.CANCELED, reason)
         else:
             self.canceling.setdefault(order_id, reason)
@@ -429,17 +434,35 @@ class LiveBroker(Broker):
         if execution.execution_id in self.executions:
             self.count_one("executions_told_twice")
             return
-        before = self.executions.get(execution.corrects or "")
-        self.executions[execution.execution_id] = execution
-        if before is not None:
-            self._correct(before, execution)
+        if execution.corrects is not None:
+            self._take_correction(execution, execution.corrects)
             return
-        ticket = self.tickets.get(execution.client_id)
+        self.executions[execution.execution_id] = execution
+        self._book_execution(execution)
+        early = self._early.pop(execution.execution_id, None)
+        if early is not None:
+            self._execute(early)
+
+    def _take_correction(self, execution: Execution, name: str) -> None:
+        """What an execution is now; one that was not told yet is corrected when it is."""
+        before = self.executions.get(name)
+        if before is None:
+            self._early[name] = execution
+            return
+        self.executions[name] = self.executions[execution.execution_id] = execution
+        self._correct(before, execution)
+
+    def _book_execution(self, execution: Execution) -> None:
+        ticket = self._ticket(execution.client_id)
         if ticket is None:
             self.count_one("foreign_executions")
             self._foreign.append(execution)
             return
         self._name_again(ticket, execution.client_id)
+        if self._comes_before_its_entry(ticket):
+            self._ahead.append(execution)
+            self.tender.look_for_executions()
+            return
         quantity = abs(execution.quantity)
         ticket.filled += quantity
         ticket.heard_at = max(ticket.heard_at, execution.at)
@@ -451,6 +474,21 @@ class LiveBroker(Broker):
         self._fill(ticket, quantity, execution)
         if was_owed and not ticket.owed and ticket.working.status.is_open:
             self._end(ticket, *self._fate(ticket))
+        self._take_ahead()
+
+    @staticmethod
+    def _comes_before_its_entry(ticket: Ticket) -> bool:
+        """Whether an exit has filled whose entry did so before, and that was not told yet."""
+        parent = ticket.parent
+        if parent is None or parent.request.terms.reduce_only:
+            return False
+        return not parent.is_filled and (not parent.is_over or bool(parent.owed))
+
+    def _take_ahead(self) -> None:
+        """Executions that came before those of their entries, as far as these have come now."""
+        ahead, self._ahead = self._ahead, []
+        for execution in ahead:
+            self._book_execution(execution)
 
     def _fill(self, ticket: Ticket, quantity: float, execution: Execution) -> None:
         working, price = ticket.working, execution.price
@@ -553,8 +591,27 @@ class LiveBroker(Broker):
             delta = structs.replace(now, commission=0.0)
             self._watch(working, self._book(working, working.sign * change, delta))
 
+    def _ticket(self, name: str) -> Ticket | None:
+        """The ticket of a name; one that is heard of under its new name has changed to it."""
+        ticket = self.tickets.get(name)
+        if ticket is None:
+            ticket = self._changing_to(name)
+            if ticket is not None:
+                self._replaced(ticket, name)
+        return ticket
+
+    def _changing_to(self, name: str) -> Ticket | None:
+        """The ticket that was asked to become this one, and has not been heard to have."""
+        changing = (t for t in self.tickets if t.change is not None)
+        return next((t for t in changing if t.change and t.change.new_client_id == name), None)
+
     def _report(self, report: Report) -> None:
-        ticket = self.tickets.get(report.client_id)
+        if report.status is OrderStatus.REJECTED:
+            ticket = self._changing_to(report.client_id)
+            if ticket is not None:  # it stays what it was
+                self._refused(Refusal(ticket.name, "replace", report.reason))
+                return
+        ticket = self._ticket(report.client_id)
         if ticket is None:
             self.count_one("reports_of_unknown_orders")
             return
@@ -597,6 +654,7 @@ class LiveBroker(Broker):
         self.tickets.close(ticket)
         if ticket.working.status.is_open:
             self._end(ticket, status, reason)
+        self._take_ahead()
 
     def _fate(self, ticket: Ticket) -> tuple[OrderStatus, str]:
         return self._fates.get(ticket.name, (OrderStatus.CANCELED, "canceled by the broker"))
@@ -613,12 +671,22 @@ class LiveBroker(Broker):
             self.blotter.end(working, OrderStatus.CANCELED, SCALED)
             return
         is_stepping_aside = ticket.is_canceling and status is OrderStatus.CANCELED
+        is_stepping_aside |= status is OrderStatus.CANCELED and self._goes_with_another(ticket)
         is_orphan = ticket.parent is not None and not ticket.parent.is_filled
         if status is OrderStatus.FILLED or is_stepping_aside or is_orphan:
             return  # the book wants more of it: another ticket will follow
         if status is OrderStatus.REJECTED and working.filled:
             status = OrderStatus.CANCELED
         self.blotter.end(working, status, reason or f"{status.value} by the broker")
+
+    def _goes_with_another(self, ticket: Ticket) -> bool:
+        """Whether a cancel was asked for of another one that was sent together with it.
+
+        Brokers cancel all of a bracket with one of it. What the book still wants is sent again.
+        """
+        head = ticket if ticket.parent is None else ticket.parent
+        family = [self.tickets.get(name) for name in head.request.client_ids]
+        return any(one is not None and one is not ticket and one.is_canceling for one in family)
 
     def _refused(self, refusal: Refusal) -> None:
         """The broker will not cancel or change an order: it works on as it was."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _UTC = TimeAxis(zone="UTC")
 _NAME = "SignalBuffer"
+_COUNTS = ("signal_updates", "signals_stale", "signals_late", "signals_missing")
 
 
 class SignalBuffer:
@@ -73,7 +74,7 @@ class SignalBuffer:
         self._assets: frozenset[str] | None = None
         self._wake: Callable[[], None] = _nothing
         self._sayings = Sayings()
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter(dict.fromkeys(_COUNTS, 0))
 
     def __repr__(self) -> str:
         return f"{_NAME}({len(self._sayings)} assets)"

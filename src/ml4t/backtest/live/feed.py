@@ -12,10 +12,12 @@ from ml4t.backtest.data.feed import DataFeed, Request
 from ml4t.backtest.data.times import read_duration
 from ml4t.backtest.errors import ConfigError, DataError
 from ml4t.backtest.live.arrivals import Wake
+from ml4t.backtest.live.assembly import COUNTS as ASSEMBLED
 from ml4t.backtest.live.assembly import Assembly
 from ml4t.backtest.live.hours import Bins, Hours
 from ml4t.backtest.live.inbox import Inbox
 from ml4t.backtest.live.pump import LonePump
+from ml4t.backtest.live.reader import COUNTS as WAITED
 from ml4t.backtest.live.reader import LiveReader
 from ml4t.backtest.live.timing import WallTime
 from ml4t.backtest.types.bars import MarketEvent
@@ -34,13 +36,6 @@ if TYPE_CHECKING:
 
 _UTC = TimeAxis(zone="UTC")
 _LATEST = 2**62
-_COUNTED = (
-    *("timestamps", "bars", "backfilled", "late_bars", "corrected", "replaced", "duplicates"),
-    *("known_already", "bad_bars", "unknown_assets", "outside_hours", "before_start"),
-    *("incomplete", "unfinished", "ahead_of_clock", "disconnects", "reconnects", "stale_alarms"),
-    *("gaps_filled", "gaps_unfilled"),
-    *("signal_updates", "signals_stale", "signals_late", "signals_missing"),
-)
 
 
 class LiveDataFeed(DataFeed):
@@ -186,7 +181,7 @@ class LiveDataFeed(DataFeed):
 
     def counts(self) -> dict[str, int]:
         """What happened so far, by name; `docs/live-data.md` says what each means."""
-        found = dict.fromkeys(_COUNTED, 0)
+        found = dict.fromkeys((*ASSEMBLED, *WAITED), 0)
         if self._reader is not None:
             found |= self._reader.counts()
         if self.signals is not None:

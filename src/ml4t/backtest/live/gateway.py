@@ -53,6 +53,11 @@ class Gateway(ABC):
     def send(self, request: Request) -> Answer:
         """Send an order once. An answer that did not come is `Answer(None, ...)`, no exception."""
 
+    def takes_together(self, request: Request) -> bool:
+        """Whether a request may go with just these legs."""
+        del request
+        return self.takes_brackets
+
     def remember(self, request: Request) -> None:
         """A request was made, now or before a restart: whose legs are whose."""
         del request
@@ -75,7 +80,10 @@ class Gateway(ABC):
 
     @abstractmethod
     def executions(self, since: int) -> Sequence[Execution]:
-        """All fills of the account from a time on, microseconds since 1970, oldest first."""
+        """All fills of the account from a time on, microseconds since 1970, oldest first.
+
+        It may be asked for all of them, from 0 on; those before the session are not needed then.
+        """
 
     @abstractmethod
     def standing(self) -> Standing:

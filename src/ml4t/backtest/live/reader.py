@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.notices import Notice
 
 _UTC = TimeAxis(zone="UTC")
+COUNTS = ("disconnects", "reconnects", "stale_alarms", "gaps_filled", "gaps_unfilled")
 _FOREVER = 100 * 365 * DAY_US
 
 
@@ -79,7 +80,7 @@ class LiveReader:
         self._has_connected = self._is_lost = self._needs_gap = False
         self._quiet = now  # when the inbox was last seen empty
         self._awaited: tuple[int, list[str]] = (0, [])
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
         self.survey = self._survey(self._assembly.last)
 
     def blocks(self, rows: int) -> Iterator[Block]:
@@ -92,9 +93,9 @@ class LiveReader:
             self._feed.close()
             self._assembly.abandon()
 
-    def counts(self) -> Counter[str]:
+    def counts(self) -> dict[str, int]:
         """What happened so far, by name."""
-        return self._assembly.counts + self._counts
+        return {**self._assembly.counts, **self._counts}
 
     # -- waiting ------------------------------------------------------------------------------
 
@@ -180,9 +181,10 @@ class LiveReader:
             case Connected():
                 self._connect(now)
             case Lost(reason):
-                self._counts["disconnects"] += 1
+                if not self._is_lost:  # else an attempt to get it back has failed
+                    self._counts["disconnects"] += 1
+                    self._tell(FeedLost(self._name, reason))
                 self._is_lost = True
-                self._tell(FeedLost(self._name, reason))
             case Refused(reason):
                 self._tell(FeedLost(self._name, reason, is_final=True))
                 raise DataError(f"{self._name}: {reason}")

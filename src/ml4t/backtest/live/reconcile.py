@@ -54,6 +54,8 @@ def catch_up(broker: LiveBroker) -> None:
     tender.fetch_executions()
     for ticket in broker.tickets:
         tender.look_up(ticket)
+    for ticket in broker.tickets.owing():
+        broker.gateway.find(ticket.name)  # which shows how far back its executions may lie
     tender.withdraw_strays()
     tender.fetch_executions()
 
@@ -61,8 +63,17 @@ def catch_up(broker: LiveBroker) -> None:
 def compare(broker: LiveBroker, standing: Standing) -> Findings:
     """What the broker holds beside what the session's fills add up to.
 
-    Only assets of the run are compared. The account may hold others, which are left alone.
+    Only assets of the run are compared. The account may hold others, which are left alone. A
+    difference is looked at once more: something may have filled between two questions.
     """
+    findings = _compare(broker, standing)
+    if not findings.differences:
+        return findings
+    broker.tender.fetch_executions()
+    return _compare(broker, broker.gateway.standing())
+
+
+def _compare(broker: LiveBroker, standing: Standing) -> Findings:
     assert broker.portfolio is not None
     known = broker.positions()
     names = [name for name in broker.portfolio.universe.ids if name in known or standing.positions]

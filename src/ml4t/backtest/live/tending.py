@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import structs
 
 from ml4t.backtest.errors import ConnectionLost
 from ml4t.backtest.live.tickets import TicketState
 from ml4t.backtest.live.timing import is_due
-from ml4t.backtest.live.words import Answer, Change, Request, Terms
+from ml4t.backtest.live.words import Answer, Change, Execution, Request, Terms, correction_id
 from ml4t.backtest.types.instrument import DUST, round_to_lot
 from ml4t.backtest.types.order import OrderStatus, OrderType
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 _SECOND = 1_000_000
 _RETRY = 1 * _SECOND  # before an order that nobody knows about is looked up again
-_BACK = 3_600 * _SECOND
 _LONGEST = 30 * _SECOND
 _ATTEMPTS, _MANY = 3, 6
 _LATE = 5 * _SECOND  # for executions that the broker says there are
+_LISTED_LATE = 300 * _SECOND  # that a broker may list an execution after a later one
 _NEVER = "it never reached the broker"
 
 
@@ -48,6 +49,8 @@ class Tender:
         self._is_looking = False
         self._executions_due = 0
         self._searched_from = 0
+        self._unpaid: tuple[int, list[int]] = (0, [])  # when buying power was asked for last
+        self._asked_at = 0
         self._unwanted: dict[str, int] = {}  # legs that the broker should cancel, and since when
 
     def tend(self) -> int | None:
@@ -94,26 +97,29 @@ class Tender:
             return
         self._executions_due = 0
         self.fetch_executions()
-        if any(ticket.owed for ticket in self.broker.tickets):
+        if self.broker.tickets.owing():
             self._executions_due = now + _LATE
             self._come_back(self._executions_due)
 
     def fetch_executions(self) -> None:
-        """Take in every execution of the account that is not known yet.
+        """Take in every execution of the account that is not known yet, or not as it is now.
 
-        It looks back for an hour before the latest one that is known, and to the decision of
-        the oldest order that owes some.
+        All times are the broker's. Those of what was told do not count here: before it, something
+        may have been lost.
         """
-        known = (execution.at for execution in self.broker.executions.values())
-        owing = (ticket.working.decided_at for ticket in self.broker.tickets if ticket.owed)
-        since = min([max(known, default=0), *owing]) - _BACK
-        for execution in self.gateway.executions(max(self._searched_from, since)):
-            if execution.execution_id not in self.broker.executions:
+        found = self.gateway.executions(self._searched_from)
+        for execution in found:
+            known = self.broker.executions.get(execution.execution_id)
+            if known is None:
                 self.broker.receive(execution)
+            elif (known.quantity, known.price) != (execution.quantity, execution.price):
+                self.broker.receive(_correction(execution))
+        latest = max((execution.at for execution in found), default=0)
+        self._searched_from = max(self._searched_from, latest - _LISTED_LATE)
 
     def begin_searches_at(self, moment: int) -> None:
         """Executions before this are none of the session's."""
-        self._searched_from = moment
+        self._searched_from = max(self._searched_from, moment)
 
     def _look_up_silent(self) -> None:
         """Orders nobody has heard of for a while may have changed without a word."""
@@ -243,8 +249,7 @@ class Tender:
         self, ticket: Ticket, quantity: float, limit: float | None, stop: float | None
     ) -> None:
         broker = self.broker
-        number = broker.tickets.changes(ticket.working.order_id) + 1
-        name = self._name(ticket.working, number, "r")
+        name = f"{ticket.request.client_id}r{ticket.changes + 1}"
         change = Change(ticket.name, name, quantity, limit, stop)
         broker.write("change", change)
         broker.note_change(change, broker.now())
@@ -266,7 +271,7 @@ class Tender:
         entries: list[Working] = []
         for working in broker.blotter.working():
             order_id = working.order_id
-            if broker.tickets.active(order_id) is not None or order_id in broker.canceling:
+            if broker.tickets.is_out(order_id) or order_id in broker.canceling:
                 continue
             if self._part(working) <= 0.0 or self._is_blocked(working):
                 continue
@@ -364,15 +369,21 @@ class Tender:
                 and other.type is OrderType.STOP
                 and other.sign == working.sign
                 and abs(other.remaining - quantity) <= DUST * quantity
-                and self.broker.tickets.active(other.order_id) is None
+                and not self.broker.tickets.is_out(other.order_id)
             )
-            if is_pair:
-                return _with_legs(request, (self._request(other, quantity),))
+            pair = _with_legs(request, (self._request(other, quantity),)) if is_pair else request
+            if is_pair and self.gateway.takes_together(pair):
+                return pair
         return request
 
     def _send_entries(self, entries: list[Working]) -> None:
         """Send entries that can all be paid for; otherwise wait for exits, then cut them."""
         broker, now = self.broker, self.broker.now()
+        situation = (len(broker.executions), [working.order_id for working in entries])
+        if situation == self._unpaid and now < self._asked_at + _RETRY:
+            self._come_back(self._asked_at + _RETRY)  # nothing has happened that brings money
+            return
+        self._unpaid, self._asked_at = situation, now
         free = self.gateway.standing().buying_power - self._spoken_for()
         costs = np.array([self._cost(working) for working in entries])
         if costs.sum() <= free:
@@ -458,16 +469,18 @@ class Tender:
         )
         if not fits:
             return request
-        return _with_legs(request, tuple(self._request(child, child.whole) for child in waiting))
+        legs = tuple(self._request(child, child.whole) for child in waiting)
+        together = _with_legs(request, legs)
+        return together if self.gateway.takes_together(together) else request
 
     def _request(self, working: Working, quantity: float) -> Request:
         limit, stop = _levels(working)
         name = self._name(working, self.broker.tickets.count(working.order_id) + 1)
         return Request(name, Terms.of(working.order), quantity, limit, stop)
 
-    def _name(self, working: Working, number: int, mark: str = "") -> str:
+    def _name(self, working: Working, number: int) -> str:
         """Our name for an order: of the run, of the order in the book, and of the attempt."""
-        return f"{self.broker.run_name}-{working.order_id}-{mark}{number}"
+        return f"{self.broker.run_name}-{working.order_id}-{number}"
 
     def _transmit(self, order_id: int, request: Request) -> None:
         """Write down that it is sent, send it, and write down what became of it."""
@@ -485,6 +498,13 @@ def _patience(ticket: Ticket) -> int:
 _MOST_LEGS = 2
 _BRACKET_ENTRIES = frozenset({OrderType.MARKET, OrderType.LIMIT})
 _BRACKET_EXITS = frozenset({OrderType.STOP, OrderType.LIMIT, OrderType.STOP_LIMIT})
+
+
+def _correction(execution: Execution) -> Execution:
+    """An execution that is not what it was told as."""
+    name = execution.execution_id
+    number = correction_id(name, execution.quantity, execution.price)
+    return structs.replace(execution, execution_id=number, corrects=name)
 
 
 def _levels(working: Working) -> tuple[float | None, float | None]:

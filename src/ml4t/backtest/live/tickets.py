@@ -147,13 +147,17 @@ class Tickets:
         ticket = self._active.get(order_id)
         return None if ticket is None or ticket.is_over else ticket
 
+    def is_out(self, order_id: int) -> bool:
+        """Whether an order in the book is at the broker, or was and its fills have not all come."""
+        return order_id in self._active
+
+    def owing(self) -> list[Ticket]:
+        """Those that the broker says have filled more than is known."""
+        return [ticket for ticket in self._active.values() if ticket.owed]
+
     def count(self, order_id: int) -> int:
         """How many tickets an order in the book has had."""
         return len(self._of_order.get(order_id, ()))
-
-    def changes(self, order_id: int) -> int:
-        """How often an order in the book was asked to be changed at the broker."""
-        return sum(ticket.changes for ticket in self._of_order.get(order_id, ()))
 
     def close(self, ticket: Ticket) -> None:
         """It cannot trade any more."""

@@ -122,6 +122,17 @@ class Execution(msgspec.Struct, frozen=True, tag="execution"):
     corrects: str | None = None
 
 
+def correction_id(execution_id: str, quantity: float, price: float) -> str:
+    """The name of an execution's correction: the same whoever tells of it.
+
+    Args:
+        execution_id: Of the execution as it was told first.
+        quantity: What it is now, signed.
+        price: Likewise.
+    """
+    return f"{execution_id}@{quantity!r}@{price!r}"
+
+
 class Report(msgspec.Struct, frozen=True, tag="report"):
     """Where an order at the broker stands.
 

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from ml4t.backtest.errors import did_you_mean
+from ml4t.backtest.rehearsal import alpaca_requests as requests
 from ml4t.backtest.rehearsal import alpaca_words as words
 from ml4t.backtest.rehearsal.replies import refusal
 from ml4t.backtest.rehearsal.tickets import Asked, RefusedError
@@ -68,7 +69,7 @@ class TradingApi:
 
     def submit(self, ask: Ask) -> Answer:
         """A new order."""
-        asked = words.asked_from(ask.body)
+        asked = requests.asked_from(ask.body)
         return 200, self._order(self.venue.desk.submit(asked))
 
     def list_orders(self, ask: Ask) -> Answer:
@@ -105,7 +106,7 @@ class TradingApi:
 
     def replace(self, ask: Ask) -> Answer:
         """A new order in the place of an old one."""
-        changes = words.replacement_from(ask.body)
+        changes = requests.replacement_from(ask.body)
         return 200, self._order(self.venue.desk.replace(ask.path["order_id"], **changes))
 
     def cancel(self, ask: Ask) -> Answer:
@@ -149,7 +150,7 @@ class TradingApi:
             self.venue.desk.cancel_all()
         answers = []
         for holding in self.venue.accounts.holdings():
-            answer: words.Json = {"symbol": holding.symbol}
+            answer: words.Json = {"symbol": words.compact(holding.symbol)}
             try:
                 ticket = self._close(holding.symbol)
                 answer |= {"order_id": ticket.id, "status": 200, "body": self._order(ticket)}
@@ -187,6 +188,8 @@ class TradingApi:
         return words.position_json(accounts.holding(symbol), self.register, is_crypto=is_crypto)
 
     def _held(self, ask: Ask) -> str:
+        if "/" in ask.path["symbol"]:  # as the real one, which takes BTCUSD here alone
+            raise RefusedError("missing", "endpoint not found.")
         symbol = self._symbol(ask)
         if not self.venue.accounts.held(symbol):
             raise RefusedError("missing", "position does not exist")
@@ -197,7 +200,8 @@ class TradingApi:
         given = ask.path["symbol"]
         known = self.venue.accounts.symbols
         for symbol in known:
-            if given in (symbol, symbol.replace("/", ""), self.register.identify("asset", symbol)):
+            names = (symbol, words.compact(symbol))
+            if given in names or given in [self.register.identify("asset", n) for n in names]:
                 return symbol
         raise RefusedError("missing", f"asset not found for {given}. {did_you_mean(given, known)}")
 

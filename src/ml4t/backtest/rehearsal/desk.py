@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from ml4t.backtest.errors import OrderError
+from ml4t.backtest.rehearsal.handing import hand_in, order_of
+from ml4t.backtest.rehearsal.replacing import Replacer
 from ml4t.backtest.rehearsal.teller import order_facts
 from ml4t.backtest.rehearsal.tickets import OrderClass, RefusedError, TicketStatus
-from ml4t.backtest.types.order import Order, OrderSide, OrderStatus, OrderType, TimeInForce
+from ml4t.backtest.types.order import Order, OrderStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,7 @@ class OrderDesk:
         self.teller = teller
         self.faults = faults
         self.now = now
+        self._replacer = Replacer(market, register, intake, teller, faults, now=now)
         self._late_cancels: list[Ticket] = []
         self._shares: dict[tuple[str, ...], float | None] = {}  # given of the bar under way
         self._asleep: list[Ticket] = []  # taken while the market was closed
@@ -76,9 +78,13 @@ class OrderDesk:
             asked = structs.replace(asked, limit_price=asked.take_profit)
         now = self.now()
         oco = f"oco {len(self.register.tickets)}" if asked.order_class is OrderClass.OCO else ""
-        working = self._hand_in(asked, self._order(asked, oco=oco))
+        working = hand_in(self.market, asked, order_of(asked, self._quantity(asked), oco=oco))
         ticket = self.register.add(asked, now, working.order_id)
-        ticket.legs = tuple(leg.id for leg in self._legs(asked, ticket, working, oco, now))
+        try:
+            ticket.legs = tuple(leg.id for leg in self._legs(asked, ticket, working, oco, now))
+        except RefusedError:
+            self._reject(ticket)
+            raise
         taken = structs.replace(ticket)
         self.market.take_changes()  # nothing but that they were taken
         if self.faults.take("reject-order", **order_facts(ticket)):
@@ -92,28 +98,6 @@ class OrderDesk:
             t for t in self.register.group_of(ticket) if t.status is TicketStatus.ACCEPTED
         ]
         return taken
-
-    def _hand_in(self, asked: Asked, order: Order) -> Working:
-        working = self.market.submit(order, extended=asked.extended_hours)
-        if not working.status.is_open:
-            self.market.take_changes()
-            raise RefusedError("unprocessable", working.reason)
-        return working
-
-    def _order(self, asked: Asked, *, oco: str = "") -> Order:
-        """What a client asks, in the words of the simulation."""
-        return Order(
-            asked.symbol,
-            OrderSide(asked.side),
-            self._quantity(asked),
-            OrderType(asked.type),
-            limit_price=asked.limit_price,
-            stop_price=asked.stop_price,
-            trail_amount=asked.trail_price,
-            trail_percent=asked.trail_percent,
-            time_in_force=TimeInForce(asked.time_in_force),
-            oco=oco,
-        )
 
     def _quantity(self, asked: Asked) -> float:
         if asked.qty is not None:
@@ -150,13 +134,13 @@ class OrderDesk:
                 **({"limit_price": None, "stop_price": None} | prices),
             )
             order = structs.replace(
-                self._order(leg, oco=oco or f"bracket {working.order_id}"),
+                order_of(leg, working.order.quantity, oco=oco or f"bracket {working.order_id}"),
                 after=0 if is_oco else working.order_id,
                 reduce_only=not is_oco,
                 role="" if is_oco else role,
             )
             status = TicketStatus.ACCEPTED if is_oco else TicketStatus.HELD
-            number = self._hand_in(leg, order).order_id
+            number = hand_in(self.market, leg, order).order_id
             legs.append(self.register.add(leg, now, number, parent=head.id, status=status))
         return legs
 
@@ -226,7 +210,8 @@ class OrderDesk:
         """Put a new order in the place of an open one.
 
         What is not named stays as it was asked. So does the quantity: of an order that has filled
-        in part, a new one works the whole quantity again unless it says how much.
+        in part, a new one works the whole quantity again unless it says how much. Of orders that
+        belong to others the prices alone can change.
 
         Args:
             order_id: Of the old one.
@@ -241,106 +226,11 @@ class OrderDesk:
             RefusedError: There is none, it is over, or the new one cannot be meant.
         """
         old = self.register.find(order_id)
-        facts = order_facts(old)
-        if not old.is_open or old.status is TicketStatus.PENDING_CANCEL:
-            raise RefusedError("unprocessable", f"cannot replace order in {old.status} status")
-        if self.faults.take("refuse-replace", **facts):
-            raise RefusedError("unprocessable", "order is not replaceable")
-        if client_order_id is not None and self.register.is_taken(client_order_id):
-            raise RefusedError("unprocessable", "client_order_id must be unique")
-        asked = self._changed(old, changes, time_in_force, client_order_id)
-        if self.faults.take("reject-replace", **facts):
-            return self._reject_replace(old, asked)
-        number = self._put_in_place(old, asked)
-        now = self.now()
-        new = self.register.add(
-            asked, now, number, parent=old.parent, replaces=old.id, legs=old.legs
-        )
-        new.status = old.status
-        if new.status is TicketStatus.PARTIALLY_FILLED:
-            new.status = TicketStatus.NEW
-        self._move_family(old, new)
-        old.status, old.replaced_by, old.replaced_at = TicketStatus.REPLACED, new.id, now
-        taken = structs.replace(new)
-        self.register.tell("replaced", old, now)
-        self.market.take_changes()
-        if new.status is TicketStatus.NEW:
-            self.register.tell("new", new, now)
-        return taken
-
-    def _changed(
-        self,
-        old: Ticket,
-        changes: dict[str, float],
-        time_in_force: str | None,
-        client_order_id: str | None,
-    ) -> Asked:
-        """What a replaced order asks."""
-        asked = structs.replace(old.asked, client_order_id=client_order_id)
-        fields: dict[str, Any] = dict(changes)
-        trail = fields.pop("trail", None)
-        if trail is not None:
-            name = "trail_percent" if asked.trail_percent is not None else "trail_price"
-            fields[name] = trail / 100.0 if name == "trail_percent" else trail
-        if time_in_force is not None and time_in_force != asked.time_in_force:
-            if old.parent is not None or old.legs:
-                raise RefusedError("unprocessable", "time_in_force of linked orders stays")
-            fields["time_in_force"] = time_in_force
-        for name in ("limit_price", "stop_price"):
-            if name in fields and getattr(asked, name) is None:
-                raise RefusedError("unprocessable", f"{asked.type} orders have no {name}")
-            self.intake.check_price(asked.symbol, name, fields.get(name))
-        if trail is not None and asked.type != "trailing_stop":
-            raise RefusedError("unprocessable", f"{asked.type} orders have no trail")
-        if asked.notional is not None and "qty" in fields:
-            raise RefusedError("unprocessable", "notional orders have no qty")
-        return structs.replace(asked, **fields)
-
-    def _put_in_place(self, old: Ticket, asked: Asked) -> int:
-        """Change the order of the simulation.
-
-        Returns:
-            Its number: a new one where its time in force changes.
-        """
-        broker, before = self.market.broker, self.market.blotter.get(old.number)
-        assert before is not None
-        if asked.time_in_force != old.asked.time_in_force:
-            number = self._hand_in(asked, self._order(asked)).order_id
-            broker.cancel(old.number, "replaced")
-            return number
-        names = {"limit_price": "limit_price", "stop_price": "stop_price"}
-        names |= {"trail_price": "trail_amount", "trail_percent": "trail_percent"}
-        changes = {
-            ours: getattr(asked, name)
-            for name, ours in names.items()
-            if getattr(asked, name) != getattr(old.asked, name)
-        }
-        if asked.qty is not None:
-            changes["quantity"] = before.filled + asked.qty
-        try:
-            broker.replace(old.number, **changes)
-        except OrderError as error:
-            raise RefusedError("unprocessable", str(error)) from error
-        return old.number
-
-    def _move_family(self, old: Ticket, new: Ticket) -> None:
-        """Legs and siblings know an order by its new id."""
-        for leg in self.register.legs_of(new):
-            leg.parent = new.id
-            working = self.market.blotter.get(leg.number)
-            if working is not None and leg.qty is not None:
-                leg.qty = working.order.quantity
-        if new.parent is not None:
-            head = self.register.tickets[new.parent]
-            head.legs = tuple(new.id if leg == old.id else leg for leg in head.legs)
-
-    def _reject_replace(self, old: Ticket, asked: Asked) -> Ticket:
-        """Take the new order, and let it fail: the old one goes on."""
-        now = self.now()
-        new = self.register.add(asked, now, -len(self.register.tickets) - 1, replaces=old.id)
-        taken = structs.replace(new)
-        self.register.tell("order_replace_rejected", old, now)
-        self.teller.end(new, OrderStatus.REJECTED, "replace rejected by the exchange", now)
+        words = {"time_in_force": time_in_force, "client_order_id": client_order_id}
+        taken = self._replacer.replace(old, {**changes}, words)
+        new = self.register.find(taken.id)
+        if new.status is TicketStatus.ACCEPTED:
+            self._asleep.append(new)
         return taken
 
     # -- with every step ----------------------------------------------------------------------

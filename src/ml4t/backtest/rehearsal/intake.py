@@ -56,13 +56,28 @@ class Intake:
             RefusedError: Why.
         """
         self._check_words(asked)
-        self._check_id(asked.client_order_id)
+        self.check_id(asked.client_order_id)
         self._check_size(asked)
         self._check_prices(asked)
         self._check_class(asked)
         self._check_wash(asked)
         self._check_holding(asked)
         self._check_power(asked)
+
+    def check_instead(self, old: Ticket, asked: Asked) -> None:
+        """Refuse an order that the account may not have in the place of another one.
+
+        Raises:
+            RefusedError: Why.
+        """
+        if old.parent is not None or old.legs or old.qty is None:
+            return
+        left = old.qty - old.filled_qty
+        self._check_holding(asked, left)
+        price = old.limit_price if old.limit_price is not None else old.stop_price
+        if price is None:
+            price = self.accounts.last_price(asked.symbol)
+        self._check_power(asked, 0.0 if math.isnan(price) else left * price)
 
     def _check_words(self, asked: Asked) -> None:
         if asked.symbol not in self.accounts.symbols:
@@ -82,7 +97,12 @@ class Intake:
         if asked.extended_hours and (asked.type, asked.time_in_force) != ("limit", "day"):
             raise _unmeant("extended hours order must be DAY limit orders")
 
-    def _check_id(self, client_order_id: str | None) -> None:
+    def check_id(self, client_order_id: str | None) -> None:
+        """Refuse a client's id that is taken, or none.
+
+        Raises:
+            RefusedError: Why.
+        """
         if client_order_id is None:
             return
         if not 0 < len(client_order_id) <= _LONGEST_ID:
@@ -168,10 +188,19 @@ class Intake:
         way = 1.0 if asked.side == ("sell" if kind is OrderClass.OCO else "buy") else -1.0
         if kind is OrderClass.OCO and target is None:
             raise _unmeant("oco orders require take_profit.limit_price")
-        both = kind is not OrderClass.OTO and target is not None and asked.stop_loss is not None
-        if both and way * (target or 0.0) <= way * (asked.stop_loss or 0.0):
-            above = "above" if way > 0 else "below"
-            raise _unmeant(f"take_profit.limit_price must be {above} stop_loss.stop_price")
+        self._check_legs(asked, way, target if kind is OrderClass.OCO else asked.take_profit)
+
+    def _check_legs(self, asked: Asked, way: float, target: float | None) -> None:
+        """A target lies beyond the price that is paid, a stop on its other side."""
+        is_oco = asked.order_class is OrderClass.OCO
+        base = target if is_oco else asked.limit_price
+        if base is None:
+            base = self.accounts.last_price(asked.symbol)
+        above, below = ("above", "below") if way > 0 else ("below", "above")
+        if not is_oco and target is not None and way * target <= way * base:
+            raise _unmeant(f"take_profit.limit_price must be {above} base_price ({base:g})")
+        if asked.stop_loss is not None and way * asked.stop_loss >= way * base:
+            raise _unmeant(f"stop_loss.stop_price must be {below} base_price ({base:g})")
 
     def _check_wash(self, asked: Asked) -> None:
         """An order that could trade with another one of the same account."""
@@ -189,13 +218,18 @@ class Intake:
                     reject_reason="opposite side market/stop order exists",
                 )
 
-    def _check_holding(self, asked: Asked) -> None:
-        """What closes must be there and free; what opens short must be allowed."""
+    def _check_holding(self, asked: Asked, freed: float = 0.0) -> None:
+        """What closes must be there and free; what opens short must be allowed.
+
+        Args:
+            asked: The order.
+            freed: Units that another order lets go for it.
+        """
         held = self.accounts.held(asked.symbol)
         way = 1.0 if asked.side == "buy" else -1.0
         qty = self.accounts.units(asked)
         if held * way < 0.0:
-            free = self.accounts.available(asked.symbol)
+            free = min(abs(held), self.accounts.available(asked.symbol) + freed)
             if qty > free * (1.0 + DUST) and asked.notional is None:
                 raise RefusedError(
                     "forbidden",
@@ -218,7 +252,13 @@ class Intake:
         if asked.notional is not None or asked.qty != int(asked.qty or 0.0):
             raise RefusedError("forbidden", "fractional orders cannot be sold short")
 
-    def _check_power(self, asked: Asked) -> None:
+    def _check_power(self, asked: Asked, freed: float = 0.0) -> None:
+        """What opens must be affordable at its limit, its stop, or the last close.
+
+        Args:
+            asked: The order.
+            freed: Notional that another order lets go for it.
+        """
         held = self.accounts.held(asked.symbol)
         way = 1.0 if asked.side == "buy" else -1.0
         price = next(
@@ -229,7 +269,7 @@ class Intake:
             return
         multiplier = self.accounts.instrument(asked.symbol).multiplier
         need = asked.notional or (asked.qty or 0.0) * price * multiplier
-        power = self.accounts.buying_power()
+        power = self.accounts.buying_power() + freed
         if need > power * (1.0 + _NOISE):
             raise RefusedError(
                 "forbidden",

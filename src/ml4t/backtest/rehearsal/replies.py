@@ -165,6 +165,13 @@ def refusal(error: RefusedError) -> Answer:
     return status, _error(code, str(error)) | error.details
 
 
+async def no_such_call(request: Request, error: Exception) -> Response:
+    """What is said of an address that the dialect, or this venue, does not have."""
+    del request, error
+    body = _error(40410000, "endpoint not found.")
+    return Response(msgspec.json.encode(body), 404, media_type="application/json")
+
+
 def _error(code: int, message: str) -> dict[str, Any]:
     return {"code": code, "message": message}
 

@@ -29,7 +29,6 @@ HOST = "127.0.0.1"
 _PATIENCE = 10.0  # seconds for a start or a stop
 _GRACE = 1  # seconds for calls that are under way at a stop
 _TICK = 0.02  # seconds between two looks at the time
-_LONG_GAP = 10  # bars; a longer pause between two is hurried through
 _INSTALL = "pip install 'ml4t-backtest[rehearse]'"
 
 
@@ -87,7 +86,6 @@ class RehearsalServer:
         self._failure: BaseException | None = None
         self._server: Any = None
         self._restart_after: float | None = None
-        self._paced = 0.0  # when the pace was last looked at, in the loop's own time
 
     # -- addresses ----------------------------------------------------------------------------
 
@@ -136,11 +134,12 @@ class RehearsalServer:
         self.port = listener.getsockname()[1]
         self._started.clear()
         self._stopping, self._failure, self._restart_after = asyncio.Event(), None, None
+        self._server = None
         self._thread = threading.Thread(
             target=self._main, args=(listener,), name="rehearsal", daemon=True
         )
         self._thread.start()
-        if not self._started.wait(_PATIENCE) or self._failure is not None:
+        if not self._started.wait(_PATIENCE) or self._server is None:
             failure, self._failure = self._failure, None
             self.stop()
             raise BacktestError(f"The rehearsal server did not start: {failure!r}.") from failure
@@ -270,7 +269,7 @@ class RehearsalServer:
         from ml4t.backtest.rehearsal.alpaca import TradingApi
         from ml4t.backtest.rehearsal.alpaca_data import DataApi
         from ml4t.backtest.rehearsal.control import Control
-        from ml4t.backtest.rehearsal.replies import Counter
+        from ml4t.backtest.rehearsal.replies import Counter, no_such_call
         from ml4t.backtest.rehearsal.streams import DataStream, TradeStream
 
         venue, keys = self.venue, self._keys
@@ -287,7 +286,8 @@ class RehearsalServer:
                 WebSocketRoute("/stream", self._trades.serve),
                 WebSocketRoute("/v2/{feed}", self._shares.serve),
                 WebSocketRoute("/v1beta3/crypto/{place}", self._crypto.serve),
-            ]
+            ],
+            exception_handlers={404: no_such_call, 405: no_such_call},
         )
 
     def _main(self, listener: socket.socket) -> None:
@@ -332,42 +332,21 @@ class RehearsalServer:
         listener.close()
 
     async def _pace(self) -> None:
-        """Let time go by, and play the bars that it brings."""
+        """Let time go by, unless the server is away or time waits for steps."""
         loop = asyncio.get_running_loop()
-        self._paced = loop.time()
+        before = loop.time()
         while True:
             await asyncio.sleep(_TICK)
-            now, before = loop.time(), self._paced
-            self._paced = now
-            is_away = self._restart_after is not None
-            if self.speed is None or is_away:
+            now = loop.time()
+            seconds, before = now - before, now
+            if self.speed is None or self._restart_after is not None:
                 continue
             try:
-                self._pass(now - before)
+                self.venue.play(seconds, self.speed, self.longest_pause)
             except Exception as error:  # noqa: BLE001  it is raised where the server is stopped
                 self._failure = error
                 self._end()
                 return
-
-    def _pass(self, seconds: float) -> None:
-        """A stretch of real time goes by."""
-        venue, speed = self.venue, self.speed
-        while seconds > 0.0 and speed is not None and not venue.is_over:
-            left = venue.until_next / 1e6
-            pace = self._hurried(speed)
-            if left > seconds * pace:
-                venue.wait(int(seconds * pace * 1e6))
-                return
-            seconds -= left / pace
-            venue.step()
-
-    def _hurried(self, speed: float) -> float:
-        """The speed at which a night or a gap takes no longer than it may."""
-        tape = self.venue.tape
-        gap = tape.gap_after(self.venue.step_number)
-        if gap <= _LONG_GAP * tape.duration:
-            return speed
-        return max(speed, gap / 1e6 / self.longest_pause)
 
     def _on_bars(self, _bars: Bars) -> None:
         fault = self.venue.faults.take("restart")

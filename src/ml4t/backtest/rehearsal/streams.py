@@ -13,6 +13,8 @@ from ml4t.backtest.rehearsal.replies import is_known
 from ml4t.backtest.rehearsal.teller import order_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from starlette.websockets import WebSocket
 
     from ml4t.backtest.rehearsal.lines import Frame
@@ -209,11 +211,12 @@ class DataStream:
         if not any(line.is_ready for line in self.lines):
             self._backlog.take_due(self.venue.step_number)
             return
+        wanted = {c for line in self.lines if line.is_ready for c, w in line.wanted.items() if w}
         messages = [
             message
             for row in rows_of(self.venue)
             if self.venue.accounts.is_crypto(row["symbol"]) is self.is_crypto
-            for message in self._messages(row)
+            for message in self._messages(row, wanted)
         ]
         messages += self._backlog.take_due(self.venue.step_number)
         if not messages:
@@ -227,13 +230,14 @@ class DataStream:
         else:
             self._send(messages)
 
-    def _messages(self, row: Message) -> list[tuple[str, Message]]:
-        """What a bar becomes, by channel."""
+    def _messages(self, row: Message, wanted: AbstractSet[str]) -> list[tuple[str, Message]]:
+        """What a bar becomes, by channel; beside bars nothing that nobody wants."""
         faults, symbol = self.venue.faults, row["symbol"]
-        beside = [
-            ("trades", {"T": "t", "S": symbol, **print_row(row)}),
-            ("quotes", {"T": "q", "S": symbol, **quote_row(row)}),
-        ]
+        beside: list[tuple[str, Message]] = []
+        if "trades" in wanted:
+            beside.append(("trades", {"T": "t", "S": symbol, **print_row(row)}))
+        if "quotes" in wanted:
+            beside.append(("quotes", {"T": "q", "S": symbol, **quote_row(row)}))
         if faults.take("lose-bar", symbol=symbol):
             return beside
         bar = {"T": "b", "S": symbol, **bar_row(row)}

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.clock import Clock
-from ml4t.backtest.data.times import midnights, read_duration
+from ml4t.backtest.data.times import from_wall_clock, midnights, read_duration
 from ml4t.backtest.errors import DataError
 from ml4t.backtest.types.time import DAY_US
 
@@ -132,9 +132,9 @@ class Tape:
         return "UTC" if self._calendar is None else self._calendar.zone
 
     def _known(self, times: np.ndarray) -> np.ndarray:
-        """Labels of sessions are known at the close, naive times are taken as UTC."""
+        """Labels of sessions are known at the close; naive times are the market's, or UTC."""
         if not self.axis.is_session:
-            return times
+            return from_wall_clock(times, self._zone) if self.axis.zone is None else times
         if self._calendar is not None:
             return self._calendar.closes(self.sessions)
         known: np.ndarray = (self.sessions.astype(np.int64) + 1) * DAY_US

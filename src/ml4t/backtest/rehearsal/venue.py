@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.bars import Bars
 
 _CASH = 100_000.0
+_LONG_GAP = 10  # bars; a longer pause between two is hurried through
 
 
 class Venue:
@@ -184,6 +185,25 @@ class Venue:
         while not self.is_over and self.tape.time(self.step_number + 1) <= time:
             self._step()
         return self.step_number - first
+
+    def play(self, seconds: float, speed: float, longest_pause: float) -> None:
+        """Let a stretch of real time go by: time passes, and bars come.
+
+        Args:
+            seconds: Of real time.
+            speed: How much faster the venue's time goes.
+            longest_pause: Seconds of real time that a night or a gap takes at most.
+        """
+        while seconds > 0.0 and not self.is_over:
+            left = self.until_next / 1e6
+            pace, gap = speed, self.tape.gap_after(self.step_number)
+            if gap > _LONG_GAP * self.tape.duration:
+                pace = max(speed, gap / 1e6 / longest_pause)
+            if left > seconds * pace:
+                self.wait(int(seconds * pace * 1e6))
+                return
+            seconds -= left / pace
+            self._step()
 
     def _step(self) -> None:
         market, tape = self.market, self.tape

@@ -15,6 +15,7 @@ import polars as pl
 
 from ml4t.backtest.portfolio.valuation import row_totals
 from ml4t.backtest.results.grid import HeldGrid, ffill_rows
+from ml4t.backtest.results.jumps import Jumps
 from ml4t.backtest.results.stretches import Adjusted, Stretches
 from ml4t.backtest.results.tables import (
     adjustments_frame,
@@ -92,6 +93,7 @@ class Recorder:
         self._order_count = 0
         self._adjusted: list[Adjusted] = []
         self._stretches = Stretches()
+        self.jumps = Jumps()
 
     # -- during a chunk -----------------------------------------------------------------------
 
@@ -230,12 +232,26 @@ class Recorder:
             grid = HeldGrid(chunk, held, start, stop)
             prices = ffill_rows(grid.closes(), last)
             positions = ffill_rows(grid.positions(*changes), quantity)
+            self._look_for_jumps(chunk, held, start, (last, prices), (quantity, positions))
             last, quantity = prices[-1], positions[-1]
             worth = np.where(positions == 0.0, 0.0, positions * prices * multiplier)
             value[start:stop] = row_totals(worth)
             is_long = positions.min() >= 0.0  # the usual case: nothing to turn round
             gross[start:stop] = value[start:stop] if is_long else row_totals(np.abs(worth))
         self.equity_columns.append((cash + value, cash, gross, value))
+
+    def _look_for_jumps(
+        self,
+        chunk: Chunk,
+        held: np.ndarray,
+        start: int,
+        prices: tuple[np.ndarray, np.ndarray],
+        positions: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        known = {
+            (item.index, code) for item in self._adjusted for code in (item.code, item.new_code)
+        }
+        self.jumps.look(chunk, held, np.vstack(prices), np.vstack(positions), start, known)
 
     def _changes(self, fills: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """Asset, time index and new position of every change in the chunk, in order of time.

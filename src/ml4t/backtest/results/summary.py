@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 import textwrap
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterator, Mapping
 
     from ml4t.backtest.results.result import BacktestResult
@@ -32,6 +32,7 @@ _LENT_NAMES = {"rates": "interest", "borrow": "borrow fee"}
 _CENT = 0.01
 _FILL_AT = {
     "next_open": "at the open of the asset's next bar",
+    "next_middle": "halfway between high and low of the asset's next bar",
     "next_close": "at the close of the asset's next bar",
     "close": "AT THE SAME CLOSE THE DECISION WAS MADE ON; assumes one can trade there",
 }
@@ -246,8 +247,7 @@ def trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
     if "bars_without_finer" in result.record.counts:
         yield "inside bars", _finer(result.record.counts)
     yield "stale holdings", _stale(result)
-    if "actions_applied" in result.record.counts:
-        yield "corporate actions", _actions(result.record.counts)
+    yield from _action_rows(result)
     yield from _signal_rows(result)
     if left_out := _left_out(result):
         yield "columns left out", f"{some(left_out, 8)}; the strategy did not see them"
@@ -394,6 +394,13 @@ def _stale(result: BacktestResult) -> str:
     )
 
 
+def _action_rows(result: BacktestResult) -> Iterator[tuple[str, str]]:
+    if "actions_applied" in result.record.counts:
+        yield "corporate actions", _actions(result.record.counts)
+    if jumps := result.record.source.get("split_like_jumps"):
+        yield "jumps", _jumps(jumps)
+
+
 def _actions(counts: Mapping[str, int]) -> str:
     ignored = counts["actions_ignored"]
     outside = f", {ignored:,} outside of the run" if ignored else ""
@@ -405,6 +412,18 @@ def _actions(counts: Mapping[str, int]) -> str:
         else ""
     )
     return f"{counts['actions_applied']:,} took effect{outside}{doubt}"
+
+
+def _jumps(found: list[tuple[int, str, float]]) -> str:
+    """Prices that are not adjusted, and no action says so: the profit is not one."""
+    time, asset_id, ratio = found[0]
+    day = dt.datetime.fromtimestamp(time / 1e6, tz=dt.UTC).date()
+    terms = f"{ratio:g} new for 1 old" if ratio > 1.0 else f"1 new for {1.0 / ratio:g} old"
+    more = f" and {count(len(found) - 1, 'more')}".replace("mores", "more") if found[1:] else ""
+    return (
+        f"WHILE HELD, {asset_id} at {day} moved like a split ({terms}){more}, which nobody "
+        "announced: pass the splits as actions, or use adjusted prices"
+    )
 
 
 def some(names: list[str], most: int = 5) -> str:

@@ -32,6 +32,11 @@ class Account:
         can_short: Whether a sale may open a position.
         has_calls: Whether `maintenance` is watched.
         ends_at_zero: Whether an account without equity is closed, and the run with it.
+        commission_counts: Whether an entry must leave enough for its commission.
+        covers_are_paid: Whether a purchase that closes a short must be paid from cash, too, and
+            is cut like an entry. Elsewhere what closes a position always trades.
+        asks_entries: Whether `free` looks at `holdings.short_cost`, which is worked out for
+            accounts that do.
 
     Formula:
         free = cash + Σ value - Σ |value| * initial      value is signed, short is negative
@@ -48,12 +53,19 @@ class Account:
     can_short: bool = True
     has_calls: bool = False
     ends_at_zero: bool = True
+    commission_counts: bool = True
+    covers_are_paid: bool = False
+    asks_entries: bool = False
 
     def free(self, holdings: Holdings) -> float:
         """Money that entries may use, asked after the exits of a moment."""
         values = holdings.values
         bound = np.abs(values) * self.initial(holdings.codes, np.sign(values))
         return holdings.cash + total(values - bound)
+
+    def cover_money(self, cash: float) -> float:
+        """Money that closes shorts, where `covers_are_paid`."""
+        return cash
 
     def initial(self, codes: Any, sign: Any) -> Any:
         """Initial margin: the share of its notional that an entry binds.

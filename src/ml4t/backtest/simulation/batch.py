@@ -14,9 +14,11 @@ from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.portfolio.portfolio import entry_price_after, position_after
 from ml4t.backtest.portfolio.valuation import total
 from ml4t.backtest.simulation.costs import bar_of
+from ml4t.backtest.simulation.covers import payable
+from ml4t.backtest.simulation.fitting import NOISE, largest_fit
 from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.types.events import CashEvent, FillEvent
-from ml4t.backtest.types.instrument import round_to_lot
+from ml4t.backtest.types.instrument import DUST, round_to_lot
 from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
 
 SCALED = "scaled: buying power"
 NO_SHORTS = "the account cannot sell short"
-# Float noise allowed when comparing what is needed with what is there, relative to the need.
-NOISE = 1e-12
 _FOK = TimeInForce.FOK
 
 
@@ -73,7 +73,8 @@ class BatchSettlement:
         self._now = bars.timestamp
         self.positions: dict[int, float] = {}
         self._taken = taken
-        self._entries: dict[int, tuple[float, float]] = {}  # while rules watch
+        # Units and average entry price by code, while rules watch or the account asks.
+        self._entries: dict[int, tuple[float, float]] = {}
         self.news = news
         self.clipped = 0
         for item in news:
@@ -111,8 +112,13 @@ class BatchSettlement:
         """
         entries: list[Candidate] = []
         groups: set[str] = set()
+        is_linked = self.blotter.links.is_used
         for candidate in candidates:
+            if is_linked and not candidate.working.status.is_open:
+                continue  # one before it has ended it
             self._measure(candidate)
+            if candidate.exit and candidate.working.sign > 0.0 and self._is_cut_short(candidate):
+                continue
             if candidate.entry:
                 oco = candidate.working.order.oco
                 if oco in groups:
@@ -126,6 +132,22 @@ class BatchSettlement:
                 self._trade(candidate, candidate.exit)
         if entries:
             self._fund(entries, prices)
+
+    def _is_cut_short(self, candidate: Candidate) -> bool:
+        """Whether there is no money for all of a purchase that closes a short; it ends then."""
+        if not self.account.covers_are_paid:
+            return False
+        units = payable(self, candidate)
+        if units == candidate.exit:
+            return False
+        if units:
+            self._trade(candidate, units)
+        working = candidate.working
+        if working.order_id in self.blotter.open:
+            status = OrderStatus.CANCELED if working.filled else OrderStatus.REJECTED
+            self.blotter.end(working, status, SCALED)
+            self.clipped += 1
+        return True
 
     def _measure(self, candidate: Candidate) -> None:
         """How much of an order its bar can take, and how much of that closes and opens."""
@@ -177,11 +199,7 @@ class BatchSettlement:
             entries = self._without_shorts(entries)
         if not entries:
             return
-        freed = 0.0
-        for candidate in entries:
-            if candidate.exit:  # a flip: its closing part pays in before anything is opened
-                freed -= self._flow(candidate, candidate.exit)
-        holdings = self._holdings(freed, prices)
+        holdings = self._holdings(self._freed(entries), prices)
         free = self.account.free(holdings)
         needs = [self._need(candidate, candidate.entry) for candidate in entries]
         together = 0.0
@@ -197,6 +215,16 @@ class BatchSettlement:
         else:
             self._scale(entries, free, SCALED + self.account.shortage(holdings))
 
+    def _freed(self, entries: list[Candidate]) -> float:
+        """What the closing parts of flips pay in before anything is opened."""
+        freed = 0.0
+        for candidate in entries:
+            if candidate.exit:
+                freed -= self.flow(candidate, candidate.exit)
+                if not self.account.commission_counts:
+                    freed += candidate.commission
+        return freed
+
     def _need(self, candidate: Candidate, quantity: float) -> float:
         """Money an entry of `quantity` uses: margin, slippage, and what it adds to commission."""
         if quantity == 0.0:
@@ -210,6 +238,8 @@ class BatchSettlement:
         unit -= (1.0 - float(self.account.initial(candidate.working.code, sign))) * reference
         if candidate.exit:
             commission -= costs.money(candidate, candidate.exit, price, bars, instrument)
+        if not self.account.commission_counts:
+            commission = 0.0
         return quantity * (unit * instrument.multiplier) + commission
 
     def _holdings(self, freed: float, prices: Marks) -> Holdings:
@@ -220,6 +250,7 @@ class BatchSettlement:
             bars=self.bars,
             prices=prices,
             proceeds=self.proceeds,
+            entries={code: entry for code, (_, entry) in self._entries.items()},
         )
 
     def _without_shorts(self, entries: list[Candidate]) -> list[Candidate]:
@@ -271,8 +302,10 @@ class BatchSettlement:
         codes = np.array([candidate.working.code for candidate in entries])
         lots = self.portfolio.lots[codes]
         scaled = largest_fit(self._needs(entries), wanted, lots, free).tolist()
-        for candidate, quantity in zip(entries, scaled, strict=True):
+        for candidate, units in zip(entries, scaled, strict=True):
             working = candidate.working
+            # What noise has left of the money buys nothing.
+            quantity = units if units > DUST * candidate.entry else 0.0
             if candidate.exit + quantity:
                 self._trade(candidate, candidate.units(quantity), quantity)
             if working.order_id in self.blotter.open:
@@ -298,6 +331,8 @@ class BatchSettlement:
         closing = np.where(exits > 0.0, charge(sign, exits, price, multiplier), 0.0)
 
         def need(quantities: np.ndarray) -> float:
+            if not self.account.commission_counts:
+                return total(quantities * unit)
             extra = charge(sign, exits + quantities, price, multiplier) - closing
             return total(quantities * unit + np.where(quantities > 0.0, extra, 0.0))
 
@@ -345,11 +380,11 @@ class BatchSettlement:
         self.blotter.fill(working, quantity, price)
         if working.remaining and working.limit is None:
             working.triggered = True  # what is left of a stop trades at any price
-        if self.watchers.is_used:
+        if self.watchers.is_used or self.account.asks_entries:
             self._watch(working, sign * quantity, price)
 
     def _watch(self, working: Working, signed: float, price: float) -> None:
-        """Let the rules that watch over the asset's position follow it."""
+        """Note the entry price, and let the rules over the asset's position follow it."""
         code = working.code
         after = self.position(code)
         before, entry = self._entries.get(code) or (
@@ -358,9 +393,11 @@ class BatchSettlement:
         )
         entry = entry_price_after(before, entry, signed, after, price)
         self._entries[code] = after, entry
-        self.watchers.follow(code, before, after, entry, working)
+        if self.watchers.is_used:
+            self.watchers.follow(code, before, after, entry, working)
 
-    def _flow(self, candidate: Candidate, quantity: float) -> float:
+    def flow(self, candidate: Candidate, quantity: float) -> float:
+        """Money that a fill of `quantity` units takes, negative for what it brings."""
         instrument = self.portfolio.instruments[candidate.working.code]
         self.costs.put(candidate, quantity, self.bars, instrument)
         money = candidate.working.sign * quantity * candidate.price * instrument.multiplier
@@ -370,46 +407,3 @@ class BatchSettlement:
 def is_market(working: Working) -> bool:
     """Whether an order trades at whatever the price is."""
     return working.type is OrderType.MARKET
-
-
-def largest_fit(
-    need: Callable[[np.ndarray], float], wanted: np.ndarray, lots: np.ndarray, free: float
-) -> np.ndarray:
-    """The quantities of all entries, cut by the largest common factor that `free` pays for.
-
-    Args:
-        need: Money that quantities use up; does not fall when a quantity grows.
-        wanted: Units asked for, positive.
-        lots: Step of each quantity; 0 for any.
-        free: Money available.
-
-    Returns:
-        Units, each `wanted` times one factor between 0 and 1, rounded down to its lot.
-
-    The need is a staircase in the factor, so the largest factor is found by halving the range in
-    which it lies until no more than one order changes in it.
-    """
-
-    def quantities(factor: float) -> np.ndarray:
-        cut = wanted * factor
-        return np.where(lots > 0.0, np.floor(cut / np.where(lots > 0.0, lots, 1.0)) * lots, cut)
-
-    low, high = 0.0, 1.0
-    at_low, at_high = quantities(low), quantities(high)
-    if free <= 0.0:
-        return at_low
-    if need(at_high) <= free:  # rounding down to lots is enough
-        return at_high
-    while high - low > 1e-15:  # noqa: PLR2004  a few units in the last place of 1.0
-        changing = np.count_nonzero(at_high - at_low)
-        if changing == 0 or (
-            changing == 1 and bool((at_high - at_low <= lots * 1.5).all())  # one lot of one order
-        ):
-            break
-        middle = (low + high) / 2.0
-        at_middle = quantities(middle)
-        if need(at_middle) <= free:
-            low, at_low = middle, at_middle
-        else:
-            high, at_high = middle, at_middle
-    return at_low

@@ -20,6 +20,7 @@ from ml4t.backtest.simulation.descent import Descent
 from ml4t.backtest.simulation.financing import Interest
 from ml4t.backtest.simulation.finer import FinerBars
 from ml4t.backtest.simulation.hours import Hours
+from ml4t.backtest.simulation.in_rounds import check_middle
 from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity
 from ml4t.backtest.simulation.profiles import profile_of
 from ml4t.backtest.simulation.slippage import NoSlippage
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.admission import CashAtSubmission
     from ml4t.backtest.simulation.commission import Commission
+    from ml4t.backtest.simulation.four_prices import FourPrices
+    from ml4t.backtest.simulation.in_rounds import InRounds
     from ml4t.backtest.simulation.liquidity import Liquidity
     from ml4t.backtest.simulation.one_by_one import OneByOne
     from ml4t.backtest.simulation.profiles import Profile
@@ -46,8 +49,8 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.events import News
     from ml4t.backtest.types.instrument import Instrument
 
-FillAt = Literal["next_open", "next_close", "close"]
-_FILL_AT = ("next_open", "next_close", "close")
+FillAt = Literal["next_open", "next_middle", "next_close", "close"]
+_FILL_AT = ("next_open", "next_middle", "next_close", "close")
 _FUNDING = ("scale", "reject")
 _LIMIT_FILL = ("touch", "through")
 _INTRABAR = ("worst", "best", "ohlc", "olhc")
@@ -65,7 +68,8 @@ class SimulationBroker(Broker):
         initial_cash: Money at the start, positive.
         fill_at: Where market orders fill: "next_open" of the asset's next bar, "next_close" of
             it, or "close", the close of the bar they were decided on. The last assumes that one
-            can trade at a price one has just learned; the result says so.
+            can trade at a price one has just learned; the result says so. "next_middle", halfway
+            between high and low, needs `matching=InRounds()`.
         commission: What a fill costs: `NoCommission()` by default. Any callable
             `(order, quantity, price, timestamp, instrument) -> money`.
         slippage: How much worse than the reference price a fill is: `NoSlippage()` by default.
@@ -94,8 +98,9 @@ class SimulationBroker(Broker):
         stale_after: Sessions without a bar after which a held asset counts as stale.
         on_vanish: What to do with a stale holding: keep its "mark", "close" it at its last
             close, or close it at a price given as a number.
-        matching: `OneByOne(...)` to try orders one after another; left out, a bar is gone
-            through by its moments, exits before entries, entries funded together.
+        matching: `OneByOne(...)` to try orders one after another, `InRounds(...)` to do so at one
+            price of the bar, `FourPrices(...)` to take a bar for four trades; left out, a bar is
+            gone through by its moments, exits before entries, entries funded together.
         admission: `CashAtSubmission(...)` to refuse what cash would not pay for where it was
             decided; left out, affordability is judged when an order fills.
 
@@ -128,7 +133,7 @@ class SimulationBroker(Broker):
         close_at_end: bool = False,
         stale_after: int = 5,
         on_vanish: Literal["mark", "close"] | float = "mark",
-        matching: OneByOne | None = None,
+        matching: OneByOne | InRounds | FourPrices | None = None,
         admission: CashAtSubmission | None = None,
     ) -> None:
         super().__init__()
@@ -158,6 +163,7 @@ class SimulationBroker(Broker):
             else options.positive("on_vanish", on_vanish)
         )
         self.matching = options.matching_of(matching, self.intrabar, self.intrabar_feed)
+        check_middle(self.fill_at, self.matching)
         self.admission = options.admission_of(admission)
         self.profile: Profile | None = None
         self._admitted = 0  # how many of the blotter's orders have been asked
@@ -175,7 +181,8 @@ class SimulationBroker(Broker):
         What is proven, against which version, and what differs is in the page about parity.
 
         Args:
-            engine: "backtesting.py", "backtrader" or "bt".
+            engine: "backtesting.py", "backtrader", "bt", "nautilus", "pybroker", "vectorbt" or
+                "zipline".
             overrides: Options of this class, instead of the profile's.
 
         Raises:
@@ -357,10 +364,11 @@ class SimulationBroker(Broker):
         if self.admission is not None:
             self._admit(bars)
         trading = self._trading(bars)
+        now = self.blotter.now_us if getattr(self.matching, "on_arrival", False) else None
         live = [
             (w, row)
             for w, row in trading.tradable(at_once=True)
-            if is_market(w) and w.time_in_force not in _AUCTIONS
+            if (is_market(w) or w.decided_at == now) and w.time_in_force not in _AUCTIONS
         ]
         try:
             if self.matching is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml4t.backtest.portfolio.valuation import running_cash, total
-from ml4t.backtest.simulation.batch import NOISE
+from ml4t.backtest.simulation.fitting import NOISE
 from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.types.events import FillBatch
 

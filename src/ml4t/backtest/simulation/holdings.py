@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ml4t.backtest.portfolio.valuation import total
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from ml4t.backtest.portfolio.portfolio import Portfolio
@@ -34,6 +36,7 @@ class Holdings:
         bars: The moment's bars; without them everything is worth its last close.
         prices: The moment's price of every row of the chunk: its open or its close column.
         proceeds: What sales of this timestamp brought, net of commission; part of `cash`.
+        entries: Average entry prices that changed since, by code.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Holdings:
         bars: Bars | None = None,
         prices: Marks | None = None,
         proceeds: float = 0.0,
+        entries: Mapping[int, float] | None = None,
     ) -> None:
         self.portfolio = portfolio
         self.cash = cash
@@ -52,6 +56,7 @@ class Holdings:
         self._moved = moved
         self._bars = bars
         self._prices = prices
+        self._entries = entries
 
     @cached_property
     def quantity(self) -> np.ndarray:
@@ -91,3 +96,15 @@ class Holdings:
         values = self.values
         short = values[values < 0.0]
         return -total(short) if len(short) else 0.0
+
+    @property
+    def short_cost(self) -> float:
+        """What was got for what is sold short, at average entry prices; positive."""
+        shorts: np.ndarray = (self.quantity < 0.0).nonzero()[0]
+        if not len(shorts):
+            return 0.0
+        portfolio, entries = self.portfolio, self._entries or {}
+        price = portfolio.entry_price[shorts]
+        for row, code in enumerate(shorts.tolist()):
+            price[row] = entries.get(code, price[row])
+        return -total(self.quantity[shorts] * price * portfolio.multiplier[shorts])

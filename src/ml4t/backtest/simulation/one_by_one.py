@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from ml4t.backtest.broker.trailing import move_trail
 from ml4t.backtest.simulation import options
+from ml4t.backtest.simulation.matching import match_open
 from ml4t.backtest.types.order import OrderType
 
 if TYPE_CHECKING:
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
     from ml4t.backtest.broker.watchers import Watchers
     from ml4t.backtest.simulation.trading import BarTrading, Live
 
-_FIRST = ("submitted", "protective")
+_FIRST = ("submitted", "protective", "asset")
 _BEGIN = ("at_once", "after_market", "next_bar")
 _TRAIL = ("range", "close")
+_JUDGED = ("bar", "close")
 _MARKET = OrderType.MARKET
 
 
@@ -32,35 +35,41 @@ class OneByOne:
 
     Args:
         first: "submitted": in order of submission. "protective": stops and market orders that
-            may only reduce a position go before all others, the latest of them first.
+            may only reduce a position go before all others, the latest of them first. "asset":
+            by the name of the asset, and then in order of submission.
         exits_begin: When orders that wait for an entry (brackets, rules over positions) begin to
             work: "at_once", in the bar of the entry and after all other orders; "after_market",
             likewise, but only if the entry was a market order; or with the "next_bar".
         trail_by: Trailing stops follow the best price of each bar's "range", or its "close".
+        judged_by: Limits and stops are met anywhere in the "bar", at their level. Or the "close"
+            is all that counts: it triggers them, and they fill at it. That is for data that have
+            nothing but closes, and for engines that look at nothing else.
 
     Raises:
         ConfigError: An unknown word.
 
     Example:
         >>> OneByOne(exits_begin="next_bar")
-        OneByOne(first='submitted', exits_begin='next_bar', trail_by='range')
+        OneByOne(first='submitted', exits_begin='next_bar', trail_by='range', judged_by='bar')
     """
 
     def __init__(
         self,
         *,
-        first: Literal["submitted", "protective"] = "submitted",
+        first: Literal["submitted", "protective", "asset"] = "submitted",
         exits_begin: Literal["at_once", "after_market", "next_bar"] = "at_once",
         trail_by: Literal["range", "close"] = "range",
+        judged_by: Literal["bar", "close"] = "bar",
     ) -> None:
         self.first = options.one_of("first", first, _FIRST)
         self.exits_begin = options.one_of("exits_begin", exits_begin, _BEGIN)
         self.trail_by = options.one_of("trail_by", trail_by, _TRAIL)
+        self.judged_by = options.one_of("judged_by", judged_by, _JUDGED)
 
     def __repr__(self) -> str:
         return (
             f"OneByOne(first={self.first!r}, exits_begin={self.exits_begin!r}, "
-            f"trail_by={self.trail_by!r})"
+            f"trail_by={self.trail_by!r}, judged_by={self.judged_by!r})"
         )
 
     def run(
@@ -90,7 +99,10 @@ class OneByOne:
                 order_id = working.order_id
                 if not trading.is_open(working):
                     continue
-                if order_id in inside:
+                if order_id in inside and self.judged_by == "close":
+                    with watchers.at_close():
+                        _by_close(trading, pair)
+                elif order_id in inside:
                     trading.inside([pair])
                 elif order_id in at_open:
                     trading.at_open([pair])
@@ -114,12 +126,27 @@ class OneByOne:
         """The orders as their turns come."""
         if self.first == "submitted":
             return live
+        if self.first == "asset":
+            return sorted(live, key=lambda pair: (pair[0].order.asset_id, pair[0].order_id))
         return sorted(live, key=lambda pair: _turn(pair[0]))
 
     def _begins(self, entry: Working) -> bool:
         if self.exits_begin == "after_market":
             return entry.type is _MARKET
         return bool(self.exits_begin == "at_once")
+
+
+def _by_close(trading: BarTrading, pair: Live) -> None:
+    """A limit or a stop, to which the close of its bar is all there is."""
+    working, row = pair
+    close = trading.chunk.closes[row]
+    if trading.has_purpose(working) and (match := match_open(working, close)):
+        candidate = trading.candidate(working, row, match)
+        candidate.reason = candidate.reason.replace("at open", "at close")
+        trading.settlement.settle([candidate], trading.chunk.close)
+        trading.protect([candidate])
+    if working.type.is_trailing and not working.triggered and trading.is_open(working):
+        move_trail(working, close, close)
 
 
 def _turn(working: Working) -> tuple[bool, int]:

@@ -23,37 +23,49 @@ class OverdraftAccount(Account):
     Args:
         limit: How far below zero purchases may take the cash; `math.inf` checks nothing.
         ends_at_zero: Whether an account without equity is closed, and the run with it.
+        covers_are_paid: Whether a purchase that closes a short is cut, too, to what the cash and
+            the overdraft pay for, when the proceeds have bought something else.
 
     Formula:
         free = cash + limit
         An entry uses its notional (a short sale: less than nothing) and its commission.
 
     Raises:
-        ConfigError: `limit` is no number from 0, or `ends_at_zero` neither True nor False.
+        ConfigError: `limit` is no number from 0, or a switch is neither True nor False.
 
     Example:
         >>> OverdraftAccount()
-        OverdraftAccount(limit=0.0, ends_at_zero=False)
+        OverdraftAccount(limit=0.0, ends_at_zero=False, covers_are_paid=False)
     """
 
     leverage = math.inf
 
-    def __init__(self, limit: float = 0.0, *, ends_at_zero: bool = False) -> None:
+    def __init__(
+        self, limit: float = 0.0, *, ends_at_zero: bool = False, covers_are_paid: bool = False
+    ) -> None:
         if not is_number(limit) or not limit >= 0.0:
             raise ConfigError(f"OverdraftAccount: limit must be a number from 0, not {limit!r}.")
-        if not isinstance(ends_at_zero, bool):
-            raise ConfigError(
-                f"OverdraftAccount: ends_at_zero must be True or False, not {ends_at_zero!r}."
-            )
+        given = {"ends_at_zero": ends_at_zero, "covers_are_paid": covers_are_paid}
+        for name, value in given.items():
+            if not isinstance(value, bool):
+                raise ConfigError(f"OverdraftAccount: {name} must be True or False, not {value!r}.")
         self.limit = float(limit)
         self.ends_at_zero = ends_at_zero
+        self.covers_are_paid = covers_are_paid
 
     def __repr__(self) -> str:
-        return f"OverdraftAccount(limit={self.limit}, ends_at_zero={self.ends_at_zero})"
+        return (
+            f"OverdraftAccount(limit={self.limit}, ends_at_zero={self.ends_at_zero}, "
+            f"covers_are_paid={self.covers_are_paid})"
+        )
 
     def free(self, holdings: Holdings) -> float:
         """Money that entries may use."""
         return holdings.cash + self.limit
+
+    def cover_money(self, cash: float) -> float:
+        """Money that closes shorts, where `covers_are_paid`."""
+        return cash + self.limit
 
     def initial(self, codes: Any, sign: Any) -> Any:
         """All of a purchase; of a short sale the whole notional comes in instead."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ml4t.backtest.errors import ConfigError, DataError
 from ml4t.backtest.simulation.checks import is_number, not_negative, optional_fraction
-from ml4t.backtest.types.order import OrderSide
+from ml4t.backtest.types.order import OrderSide, OrderType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,6 +268,25 @@ class WithinBar(WrappedSlippage):
     def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float:
         """The price of one fill."""
         return min(max(float(self.slippage(order, bar, quantity)), bar.low), bar.high)
+
+
+class MarketOnly(WrappedSlippage):
+    """Another slippage, on market orders; stops and limits fill at their levels.
+
+    For a stop this is kind: when the price gets there, others want out as well.
+
+    Args:
+        slippage: Any slippage.
+
+    Example:
+        >>> MarketOnly(FixedSlippage(0.05))
+        MarketOnly(FixedSlippage(amount=0.05))
+    """
+
+    def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float:
+        """The price of one fill."""
+        is_market = order.type == OrderType.MARKET
+        return float(self.slippage(order, bar, quantity)) if is_market else bar.reference
 
 
 class OpeningOnly(WrappedSlippage):

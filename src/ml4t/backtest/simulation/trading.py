@@ -70,6 +70,7 @@ class BarTrading:
         self.joins = True  # what begins to work inside the bar is met there at once
         self.trails_by_close = False
         self.born: set[int] = set()  # orders that began to work inside these bars
+        self.fresh: set[int] = set()  # orders that meet their first bar
 
     def tradable(self, *, at_once: bool = False) -> list[Live]:
         """Open orders whose asset has a bar now that began at or after their decision.
@@ -97,6 +98,7 @@ class BarTrading:
                 continue
             if working.session is None and not at_once:
                 working.session = session
+                self.fresh.add(working.order_id)
             live.append((working, row))
         return live
 
@@ -174,7 +176,7 @@ class BarTrading:
             if working.type is _MARKET:
                 reason = working.order.role or "open"
                 candidates.append(Candidate(working, row, opens[row], reason))
-            elif self._has_purpose(working) and (match := match_open(working, opens[row])):
+            elif self.has_purpose(working) and (match := match_open(working, opens[row])):
                 candidates.append(self.candidate(working, row, match))
         if candidates:
             self._tell_of_bar(candidates)
@@ -274,7 +276,7 @@ class BarTrading:
         self.prices, self.rows, self.marks = self.chunk, None, self.chunk.open
         self.born.clear()
 
-    def _has_purpose(self, working: Working) -> bool:
+    def has_purpose(self, working: Working) -> bool:
         """Whether a fill could do anything: what may only reduce needs something to reduce."""
         if not working.order.reduce_only:
             return True
@@ -330,7 +332,7 @@ class BarTrading:
         prices, through = self.prices, self.through
         touched = []
         for working, row in resting:
-            if not self._has_purpose(working):
+            if not self.has_purpose(working):
                 continue
             # A protective stop behind an entry at this open may already be passed by it.
             match = match_open(working, prices.opens[row]) or match_inside(
@@ -437,7 +439,7 @@ class BarTrading:
                 if working.filled:
                     text = text.replace("not filled", "the rest was not filled")
                 self.blotter.end(working, OrderStatus.CANCELED, text)
-            elif is_market(working) and not self._has_purpose(working):
+            elif is_market(working) and not self.has_purpose(working):
                 self.blotter.end(working, OrderStatus.CANCELED, "nothing to reduce")
 
     def is_open(self, working: Working) -> bool:
