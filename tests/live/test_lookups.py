@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from ml4t.backtest.live.journal import Journal
@@ -13,7 +14,7 @@ from ml4t.backtest.live.words import Answer, Change, Execution, Report
 from ml4t.backtest.testing.venues import ScriptedVenue
 from ml4t.backtest.types.order import OrderStatus
 from tests.live.test_trouble import Once, check_books
-from tests.live.world import Killed, World, market
+from tests.live.world import START, Killed, World, market
 
 
 def names(world: World, call: str) -> list[str]:
@@ -86,6 +87,33 @@ def test_an_order_that_came_after_it_was_given_up_is_canceled(tmp_path: Path) ->
     assert "never reached the broker" in order["reason"]
     assert [o.status for o in world.venue.orders.values()] == [OrderStatus.CANCELED]
     assert result.record.counts["orders_that_came_late"] == 1
+
+
+def test_an_execution_that_was_missed_long_ago_is_found(tmp_path: Path) -> None:
+    """Others came meanwhile, told by the stream; the calls did not get through."""
+    frame = market(12).with_columns(
+        pl.col("timestamp") + (pl.col("timestamp") - START) * 19
+    )  # a bar each twenty minutes
+    world = World(tmp_path, frame)
+    lost: list[Any] = ["before"] * 1_000
+
+    class Often(Once):
+        def on_bars(self, bars: Any) -> None:
+            self.step += 1
+            self.buy("A" if self.step == 1 else "B", 1)
+
+    def hide(venue: ScriptedVenue) -> None:
+        venue.is_mute = True
+        venue.faults.update(find=list(lost), executions=list(lost))
+
+    world.before = {
+        1: hide,
+        2: lambda venue: setattr(venue, "is_mute", False),
+        9: lambda venue: venue.faults.clear(),
+    }
+    result = world.run(Often(), audit_every=1e9)
+    assert "A" in result.fills["asset_id"].to_list()
+    check_books(world, result)
 
 
 def test_nobody_is_asked_while_a_journal_is_read(tmp_path: Path) -> None:
@@ -163,7 +191,7 @@ def test_changes_of_one_order_have_names_of_their_own(tmp_path: Path) -> None:
     assert names(world, "send") == ["1-1", "2-1", "2-2"]
     changes = [content.new_client_id.split("-", 2)[2]
                for made, content in world.venue.calls if made == "replace"]  # fmt: skip
-    assert changes == ["2-r1", "2-r2"]
+    assert changes == ["2-1r1", "2-2r1"]
 
 
 def test_a_held_leg_is_looked_up_when_its_entry_is_over(tmp_path: Path) -> None:
