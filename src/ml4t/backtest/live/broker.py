@@ -618,6 +618,8 @@ class LiveBroker(Broker):
         ticket.venue_id = report.venue_id or ticket.venue_id
         if ticket.is_over or (report.status.is_open and not ticket.can_trade):
             return
+        if report.status is OrderStatus.REJECTED and report.client_id != ticket.name:
+            return  # it never became that, and works on as it was
         self._name_again(ticket, report.client_id)
         ticket.told = max(ticket.told, report.filled)
         if ticket.owed:
@@ -699,6 +701,8 @@ class LiveBroker(Broker):
             return
         change, ticket.change = ticket.change, None
         working = ticket.working
+        if change is not None:
+            ticket.refused = (change.quantity, change.limit_price, change.stop_price)
         if change is None or not working.status.is_open:
             return
         quantity, asked = working.whole, change.quantity - ticket.filled

@@ -241,6 +241,8 @@ class Tender:
             limit, stop = _levels(working)
             if is_same_size and (limit, stop) == (ticket.limit, ticket.stop):
                 continue
+            if (quantity, limit, stop) == ticket.refused:
+                continue  # it would say no again
             if not self._has_slot():
                 return
             self._change(ticket, quantity, limit, stop)

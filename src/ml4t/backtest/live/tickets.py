@@ -51,6 +51,7 @@ class Ticket(msgspec.Struct):
         attempts: How often it was sent.
         told: Units the broker says it has filled.
         changes: How often it was asked to become something else.
+        refused: Units, limit and stop that the broker would not change it to.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Ticket(msgspec.Struct):
     attempts: int = 1
     told: float = 0.0
     changes: int = 0
+    refused: tuple[float, float | None, float | None] | None = None
 
     @property
     def is_over(self) -> bool:
