@@ -354,6 +354,9 @@ class Session:
     def begin(self, block: Block, reader: Reader) -> None:
         """Bars have come: written down before anything is made of them."""
         self.settle()
+        if self.broker is not None:
+            self.broker.tender.confirm()
+            self.settle()
         self._latest_bar = int(block.times[0])
         refusal = self._refusal(int(block.times[0]))
         self._refuse(refusal)

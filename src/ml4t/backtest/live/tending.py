@@ -121,6 +121,24 @@ class Tender:
         """Executions before this are none of the session's."""
         self._searched_from = max(self._searched_from, moment)
 
+    def confirm(self) -> None:
+        """Before a step: market orders that are silent should have filled by now.
+
+        Bars and fills come on lines of their own, and bars may be quicker.
+        """
+        if not self.broker.is_up:
+            return
+        try:
+            for ticket in self.broker.tickets:
+                is_due = ticket.working.type is OrderType.MARKET and ticket.can_trade
+                if is_due and self.gateway.wait_for_slot() <= 0.0:
+                    self.look_up(ticket)
+            if self.broker.tickets.owing():
+                self.fetch_executions()
+        except ConnectionLost as error:
+            self.broker.count_one("requests_without_answer")
+            self.broker.write("note", f"no answer: {error}")
+
     def _look_up_silent(self) -> None:
         """Orders nobody has heard of for a while may have changed without a word."""
         broker, now = self.broker, self.broker.now()
