@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.alpaca.feed import AlpacaStreamFeed
     from ml4t.backtest.live.buffer import SignalBuffer
     from ml4t.backtest.live.feed import LiveDataFeed
+    from ml4t.backtest.live.ib.broker import IBBroker
     from ml4t.backtest.results.comparison import compare
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.results.runs import RunStore
@@ -105,6 +106,7 @@ __all__ = [
     "FixedSlippage",
     "FourPrices",
     "HalfSpreadSlippage",
+    "IBBroker",
     "InRounds",
     "Instrument",
     "Interest",
@@ -176,6 +178,7 @@ _HOMES = {
     "FixedSlippage": "simulation.slippage",
     "FourPrices": "simulation.four_prices",
     "HalfSpreadSlippage": "simulation.spread",
+    "IBBroker": "live.ib.broker",
     "InRounds": "simulation.in_rounds",
     "Instrument": "types.instrument",
     "Interest": "simulation.financing",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ml4t.backtest.errors import BacktestError, ConfigError
 from ml4t.backtest.rehearsal.ib_line import TwsLine
 from ml4t.backtest.rehearsal.ib_office import TwsOffice
+from ml4t.backtest.rehearsal.ib_orders import ACCOUNT
 from ml4t.backtest.rehearsal.ib_words import SERVER_VERSION, read_frame, stamp
 from ml4t.backtest.rehearsal.server import checked_speed, listen
 from ml4t.backtest.rehearsal.venue import Venue
@@ -43,6 +44,7 @@ class TwsRehearsal:
         speed: How much faster than in the market time goes; None waits for `step`.
         port: A free one when 0.
         listings: What the assets are by the broker's words; shares in dollars when left out.
+        account: Its name; those of play money begin with a D.
         longest_pause: Seconds that nights and gaps take at most, however long they are.
 
     Attributes:
@@ -67,13 +69,14 @@ class TwsRehearsal:
         speed: float | None = None,
         port: int = 0,
         listings: Iterable[Listing] = (),
+        account: str = ACCOUNT,
         longest_pause: float = 1.0,
     ) -> None:
         self.venue = source if isinstance(source, Venue) else Venue(source)
         self.speed = checked_speed(speed)
         self.port = port
         self.longest_pause = longest_pause
-        self.office = TwsOffice(self.venue, listings)
+        self.office = TwsOffice(self.venue, listings, account=account)
         self.venue.on_bars.append(self._on_bars)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

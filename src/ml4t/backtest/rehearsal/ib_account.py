@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml4t.backtest.rehearsal.ib_orders import ACCOUNT, CURRENCY
+from ml4t.backtest.rehearsal.ib_orders import CURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ def values_of(venue: Venue) -> dict[str, float]:
 
 
 def position_fields(
-    venue: Venue, listings: Mapping[str, Listing], *, flat: bool = False
+    venue: Venue, account: str, listings: Mapping[str, Listing], *, flat: bool = False
 ) -> list[Fields]:
     """Messages 61: what is held; with `flat` also that nothing is held of what was."""
     held = {one.symbol: one for one in venue.accounts.holdings()}
@@ -45,16 +45,16 @@ def position_fields(
         one = held.get(symbol)
         cost = 0.0 if one is None else one.entry_price * one.multiplier
         quantity = 0.0 if one is None else one.qty
-        rows.append([61, 3, ACCOUNT, *listings[symbol].fields, quantity, cost])
+        rows.append([61, 3, account, *listings[symbol].fields, quantity, cost])
     return rows
 
 
-def account_fields(venue: Venue, listings: Mapping[str, Listing]) -> list[Fields]:
+def account_fields(venue: Venue, account: str, listings: Mapping[str, Listing]) -> list[Fields]:
     """Messages 6, 7 and 8: values, what is held with its worth, and the time."""
     rows: list[Fields] = [
-        [6, 2, name, f"{value:.10f}", CURRENCY, ACCOUNT] for name, value in values_of(venue).items()
+        [6, 2, name, f"{value:.10f}", CURRENCY, account] for name, value in values_of(venue).items()
     ]
-    rows.append([6, 2, "AccountCode", ACCOUNT, "", ACCOUNT])
+    rows.append([6, 2, "AccountCode", account, "", account])
     traded = dict.fromkeys(ticket.asked.symbol for ticket in venue.register.tickets.values())
     held = {one.symbol for one in venue.accounts.holdings()}
     for one in map(venue.accounts.holding, sorted(held | traded.keys())):
@@ -65,28 +65,28 @@ def account_fields(venue: Venue, listings: Mapping[str, Listing]) -> list[Fields
             [
                 *(7, 8, *ask[:7], listings[one.symbol].primary_exchange, *ask[8:]),
                 *(one.qty, one.price, one.value if one.qty else 0.0, cost, gain, 0.0),
-                ACCOUNT,
+                account,
             ]
         )  # fmt: skip
     rows.append([8, 1, f"{venue.now:%H:%M}"])
     return rows
 
 
-def summary_fields(venue: Venue, request: int, tags: str) -> list[Fields]:
+def summary_fields(venue: Venue, account: str, request: int, tags: str) -> list[Fields]:
     """Messages 63 and 64: the values that a client names."""
     values = values_of(venue)
     wanted = [tag for tag in tags.split(",") if tag in values]
     return [
-        *([63, 1, request, ACCOUNT, tag, f"{values[tag]:.10f}", CURRENCY] for tag in wanted),
+        *([63, 1, request, account, tag, f"{values[tag]:.10f}", CURRENCY] for tag in wanted),
         [64, 1, request],
     ]
 
 
-def multi_fields(venue: Venue, request: int, model: str) -> list[Fields]:
+def multi_fields(venue: Venue, account: str, request: int, model: str) -> list[Fields]:
     """Messages 73 and 74: all values."""
     return [
         *(
-            [73, 1, request, ACCOUNT, model, tag, f"{value:.10f}", CURRENCY]
+            [73, 1, request, account, model, tag, f"{value:.10f}", CURRENCY]
             for tag, value in values_of(venue).items()
         ),
         [74, 1, request],

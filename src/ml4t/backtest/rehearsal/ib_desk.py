@@ -14,6 +14,7 @@ from ml4t.backtest.rehearsal.ib_terms import TwsRefusalError, asked_of, order_of
 from ml4t.backtest.rehearsal.ib_words import (
     DUPLICATE_ID,
     NO_CONTRACT,
+    NO_PARENT,
     NOT_CANCELABLE,
     REJECTED,
     UNKNOWN_ID,
@@ -39,6 +40,7 @@ class TwsDesk:
     Args:
         venue: Where they trade.
         listings: Its contracts.
+        account: Its name.
         tell: Called with an order, what happened to it, and the fill if there was one.
 
     Attributes:
@@ -51,7 +53,9 @@ class TwsDesk:
         venue: Venue,
         listings: list[Listing],
         tell: Callable[[TwsOrder, Update, TwsExecution | None], None],
+        account: str,
     ) -> None:
+        self.account = account
         self.venue = venue
         self.listings = {one.asset_id: one for one in listings}
         self.orders: dict[tuple[int, int], TwsOrder] = {}
@@ -87,6 +91,13 @@ class TwsDesk:
         if old is not None:
             raise TwsRefusalError(DUPLICATE_ID, "Duplicate order id")
         self._checks.check(listing, wanted)
+        parent = self.orders.get((client_id, wanted.parent_id)) if wanted.parent_id else None
+        is_lost = parent is None or (
+            parent.ticket is not None and not parent.is_open and not parent.filled
+        )
+        if wanted.parent_id and is_lost:
+            raise TwsRefusalError(NO_PARENT, "Missing parent order.")
+        wanted.account = self.account
         order = TwsOrder(
             order_id=order_id,
             client_id=client_id,
@@ -157,6 +168,20 @@ class TwsDesk:
         ]
         for other in sorted(waiting, key=lambda one: one.order_id):
             self._hand_in(other)
+            if other is head and not head.is_open and not head.filled:
+                self._orphan([one for one in waiting if one is not head])
+                return
+
+    def _orphan(self, orders: list[TwsOrder]) -> None:
+        """The parent was rejected: its children never are at work."""
+        for order in orders:
+            terms = order_of(order.listing.asset_id, order.wanted)
+            asked = asked_of(terms, order.wanted, None)
+            number = -len(self.venue.register.tickets) - 1
+            order.ticket = self.venue.register.add(asked, self.venue.now, number)
+            self._by_ticket[order.ticket.id] = order
+            text = "its parent was rejected"
+            self.venue.teller.end(order.ticket, OrderStatus.CANCELED, text, self.venue.now)
 
     def _parent(self, order: TwsOrder) -> TwsOrder | None:
         number = order.wanted.parent_id
@@ -236,7 +261,9 @@ class TwsDesk:
         except OrderError as error:
             raise TwsRefusalError(REJECTED, f"Order rejected - reason:{error}") from error
         self.venue.market.take_changes()
-        order.wanted = structs.replace(wanted, ref=old.ref, parent_id=old.parent_id)
+        order.wanted = structs.replace(
+            wanted, ref=old.ref, parent_id=old.parent_id, account=self.account
+        )
         ticket.asked = asked_of(after, wanted, ticket.asked.client_order_id)
         ticket.qty, ticket.limit_price = wanted.quantity, after.limit_price
         ticket.stop_price = after.stop_price
@@ -275,7 +302,7 @@ class TwsDesk:
             client_id=0,
             perm_id=_FIRST_PERM + len(self.all),
             listing=self.listings[asked.symbol],
-            wanted=wanted_of(asked),
+            wanted=wanted_of(asked, self.account),
             ticket=self.venue.register.tickets.get(ticket.id, ticket),
         )
         self.all.append(order)

@@ -173,9 +173,11 @@ class TwsNews:
         """Positions and the account, to those who follow them."""
         for line in self.lines:
             if line.wants_positions:
-                line.say(*position_fields(self.venue, self.desk.listings, flat=True))
+                line.say(
+                    *position_fields(self.venue, self.desk.account, self.desk.listings, flat=True)
+                )
             if line.wants_account:
-                line.say(*account_fields(self.venue, self.desk.listings))
+                line.say(*account_fields(self.venue, self.desk.account, self.desk.listings))
 
 
 def _standing(order: TwsOrder) -> list[Fields]:

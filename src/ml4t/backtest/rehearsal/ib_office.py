@@ -54,18 +54,22 @@ class TwsOffice:
     Args:
         venue: What they trade at.
         listings: What its assets are by the broker's words; shares when left out.
+        account: Its name; those of play money begin with a D.
 
     Attributes:
         calls: Messages so far.
     """
 
-    def __init__(self, venue: Venue, listings: Iterable[Listing] = ()) -> None:
+    def __init__(
+        self, venue: Venue, listings: Iterable[Listing] = (), *, account: str = ACCOUNT
+    ) -> None:
         self.venue = venue
+        self.account = account
         self.lines = TwsLines()
         self.calls = 0
         self.listings = listings_of(venue.accounts.symbols, listings, venue.crypto)
         self.news = TwsNews(venue, self.lines)
-        self.desk = self.news.desk = TwsDesk(venue, self.listings, self.news.tell)
+        self.desk = self.news.desk = TwsDesk(venue, self.listings, self.news.tell, account)
         self.bars = TwsBars(venue, self.lines, self.news, self.find)
         self._answers: dict[int, Callable[[TwsLine, Sequence[str]], None]] = {
             3: self._place,
@@ -109,7 +113,7 @@ class TwsOffice:
         self.lines.add(line)
         if self.venue.faults.take("roll-back-ids"):
             self.desk.roll_back()
-        line.say([15, 1, ACCOUNT], [9, 1, self.desk.ids.get(client_id, 1)], *self.news.greet())
+        line.say([15, 1, self.account], [9, 1, self.desk.ids.get(client_id, 1)], *self.news.greet())
         return True
 
     def answer(self, line: TwsLine, fields: Sequence[str]) -> None:
@@ -217,7 +221,7 @@ class TwsOffice:
 
     def _positions(self, line: TwsLine, _fields: Sequence[str]) -> None:
         line.wants_positions = True
-        line.say(*position_fields(self.venue, self.desk.listings), [62, 1])
+        line.say(*position_fields(self.venue, self.account, self.desk.listings), [62, 1])
 
     def _no_positions(self, line: TwsLine, _fields: Sequence[str]) -> None:
         line.wants_positions = False
@@ -225,13 +229,15 @@ class TwsOffice:
     def _account(self, line: TwsLine, fields: Sequence[str]) -> None:
         line.wants_account = fields[2] == "1"
         if line.wants_account:
-            line.say(*account_fields(self.venue, self.desk.listings), [54, 1, ACCOUNT])
+            line.say(
+                *account_fields(self.venue, self.account, self.desk.listings), [54, 1, self.account]
+            )
 
     def _summary(self, line: TwsLine, fields: Sequence[str]) -> None:
-        line.say(*summary_fields(self.venue, int(fields[2]), fields[4]))
+        line.say(*summary_fields(self.venue, self.account, int(fields[2]), fields[4]))
 
     def _multi(self, line: TwsLine, fields: Sequence[str]) -> None:
-        line.say(*multi_fields(self.venue, int(fields[2]), fields[4]))
+        line.say(*multi_fields(self.venue, self.account, int(fields[2]), fields[4]))
 
     # -- contracts ------------------------------------------------------------------------------
 

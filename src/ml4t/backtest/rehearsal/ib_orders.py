@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Fields = list[Any]
 
-ACCOUNT = "DU1234567"
+ACCOUNT = "DU1234567"  # unless a rehearsal names another one
 CURRENCY = "USD"
 _STATUS = {
     TicketStatus.ACCEPTED: "PreSubmitted",
@@ -140,7 +140,7 @@ def _first_words(wanted: Wanted) -> Sequence[Any]:
     """From action to orderRef."""
     return (
         *(wanted.action, wanted.quantity, wanted.type, wanted.limit, wanted.aux),
-        *(wanted.tif, wanted.oca_group, ACCOUNT, "", 0, wanted.ref),
+        *(wanted.tif, wanted.oca_group, wanted.account, "", 0, wanted.ref),
     )
 
 
@@ -159,7 +159,8 @@ def execution(found: TwsExecution, request: int = -1) -> Fields:
     listing = order.listing
     side = "BOT" if order.wanted.action == "BUY" else "SLD"
     return [
-        *(11, request, order.order_id, *listing.fields, found.exec_id, stamp(found.at), ACCOUNT),
+        *(11, request, order.order_id, *listing.fields, found.exec_id, stamp(found.at)),
+        order.wanted.account,
         *(listing.primary_exchange or listing.exchange, side, found.shares, found.price),
         *(order.perm_id, order.client_id, 0, found.cumulative, found.average, order.wanted.ref),
         *("", "", "", 2, False),

@@ -80,7 +80,7 @@ def asked_of(order: Order, wanted: Wanted, ref: str | None) -> Asked:
     )
 
 
-def wanted_of(asked: Asked) -> Wanted:
+def wanted_of(asked: Asked, account: str) -> Wanted:
     """As a client would have asked for an order of the venue's own."""
     return Wanted(
         action=asked.side.upper(),
@@ -90,7 +90,7 @@ def wanted_of(asked: Asked) -> Wanted:
         aux=None,
         tif="DAY",
         oca_group="",
-        account="",
+        account=account,
         ref="",
         transmit=True,
         parent_id=0,
