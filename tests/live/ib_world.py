@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ import polars as pl
 from ml4t.backtest import BacktestEngine, BacktestResult, IBBroker, SimulationBroker, Strategy
 from ml4t.backtest.data.feed import DataFeed, Reader, Request
 from ml4t.backtest.data.frames import FrameFeed
+from ml4t.backtest.errors import ConnectionLost
 from ml4t.backtest.rehearsal.ib import TwsRehearsal
 from ml4t.backtest.rehearsal.venue import Venue
 from ml4t.backtest.session import Session
@@ -85,7 +87,8 @@ class IBWorld:
         gateway: Any = self.broker.gateway
         link = gateway._link
         if link is not None and link.is_up:
-            link.call(link.now)
+            with suppress(ConnectionLost):  # it was cut off at this moment
+                link.call(link.now)
 
     def play(self, number: int, now: int) -> None:
         """A bar passes, unless it has; and its news arrive."""

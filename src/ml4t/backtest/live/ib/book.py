@@ -207,6 +207,13 @@ class Book:
 
     def _news(self, known: Known) -> None:
         self.changed.set()
+        if known.is_over and known.status is not OrderStatus.FILLED and not known.reason:
+            # Why it ended comes as an error right behind, mostly in the same packet.
+            asyncio.get_running_loop().call_soon(self._say_unasked, known)
+        else:
+            self._say_unasked(known)
+
+    def _say_unasked(self, known: Known) -> None:
         if known.ref not in self.quiet:
             self.say(known)
 
@@ -284,8 +291,8 @@ class Book:
             self._tell(found)
         self.changed.set()
         known = self.orders.get(found.client_id)
-        if known is not None and known.ref not in self.quiet:
-            self.say(known)
+        if known is not None:
+            self._say_unasked(known)
 
     def filled_of(self, ref: str) -> float:
         """Units of an order by its fills, corrected ones once."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.words import Change, Execution, Report, Request
 
 _TAGS = "TotalCashValue,BuyingPower"
+_MOMENT = 0.5  # seconds for the reason of what was said
 _FIRST_SECOND = 1_700_000_000  # numbers of orders count the seconds since then
 
 
@@ -129,18 +130,34 @@ class IBDesk:
             self._take_back(parts)
             return Answer(None, "the number of the order was used before")
         if head.status is OrderStatus.REJECTED:
+            await self._wait(lambda: head.reason, _MOMENT)
             self._take_back(parts[1:])
+            head.told = (head.status, head.filled)
             return Answer(is_taken=False, reason=mapping.why(head.reason))
+        refused = next((part for part in parts if part.refusal), None)
+        is_entry = not request.terms.reduce_only
+        if refused is not None and (is_entry or not head.word):
+            reason = f"{refused.ref}: {mapping.why(refused.reason)}"
+            return await self._withdraw(request, parts, reason)
         if head.word:
             return Answer(is_taken=True, reports=self._reports(request))
-        refused = next((part for part in parts if part.refusal), None)
-        if refused is not None:  # a leg, before anything was at work
-            self._take_back(parts)
-            reason = f"{refused.ref}: {mapping.why(refused.reason)}"
-            return Answer(is_taken=False, reason=reason)
         for part in parts:
             self.book.orders.pop(part.ref, None)
         return Answer(None, "no answer")
+
+    async def _withdraw(self, request: Request, parts: Sequence[Known], reason: str) -> Answer:
+        """A part was refused: an entry without its exits is not wanted, unless it has filled."""
+        head = parts[0]
+        if head.word:
+            self.link.client.cancelOrder(head.order.orderId)
+            await self._wait(lambda: head.is_over)
+            if head.filled or not head.is_over:
+                return Answer(is_taken=True, reports=self._reports(request))
+            head.told = (head.status, head.filled)
+            self._take_back(parts[1:])
+        else:
+            self._take_back(parts)
+        return Answer(is_taken=False, reason=reason)
 
     def _take_back(self, parts: Sequence[Known]) -> None:
         """Cancel what may be there of orders that are not to be, and forget them."""
@@ -237,10 +254,10 @@ class IBDesk:
                 known.refusal = (known.doubt, known.reason)
             known.doubt = 0
 
-    async def _wait(self, is_done: Callable[[], Any]) -> bool:
+    async def _wait(self, is_done: Callable[[], Any], seconds: float | None = None) -> bool:
         """Wait for something, no longer than for an answer; whether it came."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + self.link.answer_seconds
+        end = loop.time() + (self.link.answer_seconds if seconds is None else seconds)
         while not is_done():
             left = end - loop.time()
             if left <= 0.0 or not self.link.is_up:
