@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -20,8 +22,10 @@ from ib_async import (
     StopLimitOrder,
     StopOrder,
 )
+from typer.testing import CliRunner
 
 from ml4t.backtest import Instrument, PerShareCommission, SimulationBroker
+from ml4t.backtest.cli.app import app
 from ml4t.backtest.errors import BacktestError, ConfigError
 from ml4t.backtest.rehearsal.ib import TwsRehearsal
 from ml4t.backtest.rehearsal.ib_words import Listing
@@ -357,3 +361,22 @@ def test_a_server_that_is_misused() -> None:
     tws.stop()
     with pytest.raises(ConfigError, match="speed"):
         TwsRehearsal(market(), speed=0)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rehearse --protocol ib`: the address first, the figures last; mistakes named."""
+    monkeypatch.chdir(tmp_path)
+    market().write_parquet("day.parquet")
+    words = ["rehearse", "--protocol", "ib", "--data", "day.parquet", "--cash", "700"]
+    ends = [*words, "--speed", "1e6", "--exit-at-end"]
+    found = CliRunner().invoke(app, ends)
+    assert found.exit_code == 0, found.output
+    assert 'ib.connect("127.0.0.1", ' in found.stdout
+    assert ["equity", "700"] in [line.split() for line in found.stdout.splitlines()]
+    address, end = map(json.loads, CliRunner().invoke(app, [*ends, "--json"]).stdout.splitlines())
+    assert (address["host"], address["account"]) == ("127.0.0.1", "DU1234567")
+    assert (end["step"], end["cash"], end["is_over"]) == (7, "700", True)
+    for more, text in ((["--step"], "--step has no call"), (["--protocol", "ibm"], "'ib'")):
+        found = CliRunner().invoke(app, [*words, *more])
+        assert found.exit_code == 2
+        assert text in found.stderr

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.buffer import SignalBuffer
     from ml4t.backtest.live.feed import LiveDataFeed
     from ml4t.backtest.live.ib.broker import IBBroker
+    from ml4t.backtest.live.ib.feed import IBStreamFeed
     from ml4t.backtest.results.comparison import compare
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.results.runs import RunStore
@@ -107,6 +108,7 @@ __all__ = [
     "FourPrices",
     "HalfSpreadSlippage",
     "IBBroker",
+    "IBStreamFeed",
     "InRounds",
     "Instrument",
     "Interest",
@@ -179,6 +181,7 @@ _HOMES = {
     "FourPrices": "simulation.four_prices",
     "HalfSpreadSlippage": "simulation.spread",
     "IBBroker": "live.ib.broker",
+    "IBStreamFeed": "live.ib.feed",
     "InRounds": "simulation.in_rounds",
     "Instrument": "types.instrument",
     "Interest": "simulation.financing",

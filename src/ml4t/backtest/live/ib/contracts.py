@@ -41,7 +41,7 @@ class Contracts:
     Args:
         given: By `asset_id`: a contract of ib_async, or its fields in a few words. Other assets
             are stocks of their name.
-        multipliers: Money per point of an asset, as the run counts it.
+        multipliers: Money per point of an asset, as the run counts it; None for prices alone.
         currency: Of stocks that are not named.
 
     Raises:
@@ -51,7 +51,7 @@ class Contracts:
     def __init__(
         self,
         given: Mapping[str, Any],
-        multipliers: Callable[[str], float],
+        multipliers: Callable[[str], float] | None,
         *,
         currency: str = "USD",
     ) -> None:
@@ -102,6 +102,8 @@ class Contracts:
         return found
 
     def _check(self, asset_id: str, found: Contract) -> None:
+        if self._multiplier is None:
+            return
         theirs, ours = float(found.multiplier or 1.0), self._multiplier(asset_id)
         if theirs != ours:
             raise UnclearContractError(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from ml4t.backtest.errors import ConnectionLost
 from ml4t.backtest.live.ib import mapping
 from ml4t.backtest.live.ib.book import Book, Known
 from ml4t.backtest.live.ib.vendor import ExecutionFilter, Order
 from ml4t.backtest.live.timing import MICROSECONDS, WallTime
-from ml4t.backtest.live.words import Answer, Standing
+from ml4t.backtest.live.words import Answer
 from ml4t.backtest.types.order import OrderStatus
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.ib.link import TwsLink
     from ml4t.backtest.live.words import Change, Execution, Report, Request
 
-_TAGS = "TotalCashValue,BuyingPower"
 _MOMENT = 0.5  # seconds for the reason of what was said
 _FIRST_SECOND = 1_700_000_000  # numbers of orders count the seconds since then
 
@@ -316,47 +314,6 @@ class IBDesk:
         await self.link.answer(ib.reqExecutionsAsync(wanted))
         await self._wait(lambda: not self.book.is_waiting)
         return sorted(self.book.executions.values(), key=lambda one: (one.at, one.execution_id))
-
-    async def standing(self) -> Standing:
-        """The account, asked anew."""
-        ib = self.link.ib
-        positions = await self.link.answer(ib.reqPositionsAsync())
-        values = await self._values()
-        at = await self.link.now()
-        held, prices = {}, {}
-        for one in positions:
-            if one.account == self.account and one.position:
-                held[self.contracts.asset_of(one.contract)] = float(one.position)
-        for item in ib.portfolio(self.account):
-            prices[self.contracts.asset_of(item.contract)] = float(item.marketPrice)
-        for one in positions:
-            asset_id = self.contracts.asset_of(one.contract)
-            cost = one.avgCost / float(one.contract.multiplier or 1.0)
-            prices.setdefault(asset_id, cost)
-        if "TotalCashValue" not in values:
-            raise ConnectionLost(f"Interactive Brokers told no cash of account {self.account!r}.")
-        return Standing(
-            self.account,
-            values["TotalCashValue"],
-            values.get("BuyingPower", values["TotalCashValue"]),
-            held,
-            prices,
-            int(at.timestamp()) * MICROSECONDS,
-        )
-
-    async def _values(self) -> dict[str, float]:
-        """Cash and buying power now; what the client has kept may be minutes old."""
-        client, wrapper = self.link.client, self.link.wrapper
-        request = client.getReqId()
-        wrapper.acctSummary.clear()
-        future = wrapper.startReq(request)
-        client.reqAccountSummary(request, "All", _TAGS)
-        try:
-            await self.link.answer(future)
-        finally:
-            client.cancelAccountSummary(request)
-        found = wrapper.acctSummary.values()
-        return {one.tag: float(one.value) for one in found if one.account == self.account}
 
 
 def is_as_changed(known: Known, change: Change) -> bool:

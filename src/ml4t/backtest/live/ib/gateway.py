@@ -263,7 +263,10 @@ class IBGateway(Gateway):
 
     def standing(self) -> Standing:
         """Cash, buying power, positions and their prices."""
-        found: Standing = self._call(self._on_desk.standing, 3)
+        from ml4t.backtest.live.ib.account import standing
+
+        desk = self._on_desk
+        found: Standing = self._call(lambda: standing(desk.link, self.contracts, desk.account), 3)
         return found
 
     def wait_for_slot(self, *, is_cancel: bool = False) -> float:

@@ -8,7 +8,7 @@ from ib_async.contract import Contract, ContractDetails
 from ib_async.objects import BarData, CommissionReport, Execution, ExecutionFilter, RealTimeBar
 from ib_async.order import Order, OrderState
 from ib_async.util import UNSET_DOUBLE
-from ib_async.wrapper import Wrapper
+from ib_async.wrapper import RequestError, Wrapper
 
 __all__ = [
     "IB",
@@ -23,5 +23,6 @@ __all__ = [
     "Order",
     "OrderState",
     "RealTimeBar",
+    "RequestError",
     "Wrapper",
 ]
