@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.alpaca.feed import AlpacaStreamFeed
     from ml4t.backtest.live.buffer import SignalBuffer
     from ml4t.backtest.live.feed import LiveDataFeed
+    from ml4t.backtest.live.ib.broker import IBBroker
+    from ml4t.backtest.live.ib.feed import IBStreamFeed
     from ml4t.backtest.live.reading import read_journal
     from ml4t.backtest.results.comparison import compare
     from ml4t.backtest.results.result import BacktestResult
@@ -108,6 +110,8 @@ __all__ = [
     "FixedSlippage",
     "FourPrices",
     "HalfSpreadSlippage",
+    "IBBroker",
+    "IBStreamFeed",
     "InRounds",
     "Instrument",
     "Interest",
@@ -181,6 +185,8 @@ _HOMES = {
     "FixedSlippage": "simulation.slippage",
     "FourPrices": "simulation.four_prices",
     "HalfSpreadSlippage": "simulation.spread",
+    "IBBroker": "live.ib.broker",
+    "IBStreamFeed": "live.ib.feed",
     "InRounds": "simulation.in_rounds",
     "Instrument": "types.instrument",
     "Interest": "simulation.financing",

@@ -288,13 +288,16 @@ def rehearse(
     step: Annotated[
         bool, typer.Option("--step", help="Wait for steps instead: POST /rehearsal/step.")
     ] = False,
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="Whose: alpaca, or ib (Interactive Brokers).")
+    ] = "alpaca",
     port: Annotated[int, typer.Option("--port", help="Where to listen; 0 takes a free one.")] = 0,
     exit_at_end: Annotated[
         bool, typer.Option("--exit-at-end", help="Stop when all bars have been played.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Play recorded bars as a broker that speaks Alpaca's protocol, on this machine alone.
+    """Play recorded bars as a broker that speaks its protocol, on this machine alone.
 
     Orders that clients send trade in the bars as they would in a backtest. Ctrl-C ends it.
     """
@@ -318,6 +321,7 @@ def rehearse(
             port=port,
             exit_at_end=exit_at_end,
             as_json=as_json,
+            protocol=protocol,
         )
 
 

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ml4t.backtest.cli.screen import console, say, show_table, tell
+from ml4t.backtest.errors import ConfigError, did_you_mean
 from ml4t.backtest.rehearsal.control import Control
 from ml4t.backtest.rehearsal.faults import FAULTS
 from ml4t.backtest.rehearsal.server import RehearsalServer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.description import RunDescription
 
+_PROTOCOLS = ("alpaca", "ib")
 _LOOK = 0.25  # seconds between two looks
 _LAST_WORDS = 1.0  # seconds for clients to hear of the last bars
 
@@ -33,6 +35,7 @@ def rehearse(
     port: int,
     exit_at_end: bool,
     as_json: bool,
+    protocol: str = "alpaca",
 ) -> None:
     """Serve the data of a description, with its broker.
 
@@ -44,7 +47,12 @@ def rehearse(
         port: Where to listen; 0 takes a free one.
         exit_at_end: Stop when all bars have been played.
         as_json: Print addresses and the end as JSON, each on a line.
+        protocol: Whose: "alpaca" or "ib".
     """
+    if protocol not in _PROTOCOLS:
+        raise ConfigError(
+            f"There is no protocol {protocol!r}. {did_you_mean(protocol, _PROTOCOLS)}"
+        )
     data = description.data
     venue = Venue(
         description.feeds(),
@@ -55,6 +63,11 @@ def rehearse(
         crypto=crypto,
         faults=faults,
     )
+    if protocol == "ib":
+        from ml4t.backtest.cli.rehearsing_ib import rehearse_tws
+
+        rehearse_tws(venue, speed=speed, port=port, exit_at_end=exit_at_end, as_json=as_json)
+        return
     server = RehearsalServer(venue, speed=speed, port=port)
     control = Control(server)
     with server:

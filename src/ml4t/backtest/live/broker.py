@@ -335,6 +335,7 @@ class LiveBroker(Broker):
 
     def note_change(self, change: Change, at: int) -> None:
         """A change is about to be asked for."""
+        self.gateway.remember_change(change)
         ticket = self.tickets.get(change.client_id)
         assert ticket is not None
         ticket.change, ticket.heard_at = change, at

@@ -65,6 +65,10 @@ class Gateway(ABC):
         """A request was made, now or before a restart: whose legs are whose."""
         del request
 
+    def remember_change(self, change: Change) -> None:
+        """A change is asked for, now or before a restart: which order goes by which name."""
+        del change
+
     @abstractmethod
     def cancel(self, client_id: str) -> Answer:
         """Ask to cancel an order; that it was canceled comes as a `Report`."""

@@ -169,12 +169,16 @@ class OrderDesk:
         if ticket.status is TicketStatus.PENDING_CANCEL:
             return ticket
         if self.faults.take("fill-during-cancel", **facts):
-            ticket.status = TicketStatus.PENDING_CANCEL
-            self.register.tell("pending_cancel", ticket, self.now())
-            self._late_cancels.append(ticket)
+            self.cancel_later(ticket)
             return ticket
         self._cancel(ticket)
         return ticket
+
+    def cancel_later(self, ticket: Ticket) -> None:
+        """Cancel an order after the next bars alone."""
+        ticket.status = TicketStatus.PENDING_CANCEL
+        self.register.tell("pending_cancel", ticket, self.now())
+        self._late_cancels.append(ticket)
 
     def cancel_all(self) -> list[tuple[Ticket, RefusedError | None]]:
         """Ask for the end of all orders.

@@ -92,6 +92,26 @@ FAULTS: dict[str, tuple[str, dict[str, float], tuple[str, ...]]] = {
     "refuse-cancel": ("a cancel is refused: the order is not cancelable", {}, _ORDER),
     "refuse-replace": ("a replace is refused", {}, _ORDER),
     "reject-replace": ("a replace is taken, and rejected afterwards", {}, _ORDER),
+    "notice": (
+        "TWS alone: an order is taken, and a notice with the number `code` comes with it",
+        {"code": 399.0},
+        _ORDER,
+    ),
+    "link-lost": (
+        "TWS alone: its link to the broker is lost for `bars` bars, subscriptions too with kept=0",
+        {"bars": 1.0, "kept": 1.0},
+        (),
+    ),
+    "farm-broken": (
+        "TWS alone: the farm that sends bars cannot be reached for `bars` bars",
+        {"bars": 1.0},
+        (),
+    ),
+    "roll-back-ids": (
+        "TWS alone: a client that connects is given numbers for orders that were used",
+        {},
+        (),
+    ),
     "restart": (
         "the venue goes away for `seconds`, and comes back as it was",
         {"seconds": 0.5},

@@ -74,7 +74,7 @@ class RehearsalServer:
         if (key is None) != (secret is None):
             raise ConfigError("key= and secret= belong together: give both, or neither.")
         self.venue = source if isinstance(source, Venue) else Venue(source)
-        self.speed = _checked_speed(speed)
+        self.speed = checked_speed(speed)
         self.port = port
         self.longest_pause = longest_pause
         self._keys = None if key is None or secret is None else (key, secret)
@@ -130,7 +130,7 @@ class RehearsalServer:
         """
         if self._thread is not None:
             raise ConfigError("This server runs already.")
-        listener = _listen(self.port)
+        listener = listen(self.port)
         self.port = listener.getsockname()[1]
         self._started.clear()
         self._stopping, self._failure, self._restart_after = asyncio.Event(), None, None
@@ -242,7 +242,7 @@ class RehearsalServer:
 
     def set_speed(self, speed: float | None) -> None:
         """From now on time goes that fast; None waits for steps."""
-        self.speed = _checked_speed(speed)
+        self.speed = checked_speed(speed)
 
     def request_restart(self, seconds: float) -> None:
         """Restart once the call under way is answered."""
@@ -304,7 +304,7 @@ class RehearsalServer:
         pace = asyncio.create_task(self._pace())
         try:
             while not self._stopping.is_set():
-                await self._serve_once(listener or _listen(self.port))
+                await self._serve_once(listener or listen(self.port))
                 listener = None
                 if self._restart_after is not None and not self._stopping.is_set():
                     await asyncio.sleep(self._restart_after)
@@ -354,7 +354,12 @@ class RehearsalServer:
             self.request_restart(fault.options["seconds"])
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
+    """A socket on the loopback.
+
+    Raises:
+        BacktestError: The port is taken.
+    """
     # Named as TCP, or asyncio would not take the wait for larger packets from its connections.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -366,7 +371,12 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def _checked_speed(speed: Any) -> float | None:
+def checked_speed(speed: Any) -> float | None:
+    """A speed that time can have.
+
+    Raises:
+        ConfigError: It cannot.
+    """
     if speed is None:
         return None
     is_number = isinstance(speed, int | float) and not isinstance(speed, bool)

@@ -8,7 +8,8 @@ import msgspec
 
 from ml4t.backtest.rehearsal.alpaca_data import bar_row, print_row, quote_row, rows_of
 from ml4t.backtest.rehearsal.alpaca_words import time, update_json
-from ml4t.backtest.rehearsal.lines import Backlog, Line, Lines
+from ml4t.backtest.rehearsal.backlog import Backlog
+from ml4t.backtest.rehearsal.lines import Line, Lines
 from ml4t.backtest.rehearsal.replies import is_known
 from ml4t.backtest.rehearsal.teller import order_facts
 
