@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.alpaca.feed import AlpacaStreamFeed
     from ml4t.backtest.live.buffer import SignalBuffer
     from ml4t.backtest.live.feed import LiveDataFeed
+    from ml4t.backtest.live.websocket.feed import WebSocketFeed
     from ml4t.backtest.results.comparison import compare
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.results.runs import RunStore
@@ -142,6 +143,7 @@ __all__ = [
     "UnlimitedLiquidity",
     "VolumeParticipation",
     "VolumeShareSlippage",
+    "WebSocketFeed",
     "WithinBar",
     "__version__",
     "alpaca_equities",
@@ -213,6 +215,7 @@ _HOMES = {
     "UnlimitedLiquidity": "simulation.liquidity",
     "VolumeParticipation": "simulation.liquidity",
     "VolumeShareSlippage": "simulation.impact",
+    "WebSocketFeed": "live.websocket.feed",
     "WithinBar": "simulation.slippage",
     "alpaca_equities": "simulation.presets",
     "compare": "results.comparison",
