@@ -56,14 +56,14 @@ class Line:
         symbols: Assets it has subscribed to; None before it has.
         streams: What it wants of them.
         sent: The number of the last message of each stream that it was sent.
-        is_slow: It did not read what it was sent.
+        is_slow: Set when it did not read what it was sent.
     """
 
     def __init__(self, *, is_binary: bool) -> None:
         self.symbols: frozenset[str] | None = None
         self.streams: tuple[str, ...] = ()
         self.sent = dict.fromkeys(STREAMS, 0)
-        self.is_slow = False
+        self.is_slow = asyncio.Event()
         self._is_binary = is_binary
         self._queue: deque[str | bytes] = deque()
         self._bytes = 0
@@ -77,24 +77,23 @@ class Line:
         frame = write(message, is_binary=self._is_binary)
         self._queue.append(frame)
         self._bytes += len(frame)
-        self.is_slow |= len(self._queue) > _QUEUED or self._bytes > _QUEUED_BYTES
+        if len(self._queue) > _QUEUED or self._bytes > _QUEUED_BYTES:
+            self._queue.clear()
+            self.is_slow.set()
         self._changed.set()
 
-    async def next(self) -> str | bytes | None:
-        """The next frame for it; None when it is too slow."""
-        while not self._queue and not self.is_slow:
+    async def next(self) -> str | bytes:
+        """The next frame for it."""
+        while not self._queue:
             self._changed.clear()
             await self._changed.wait()
-        if self.is_slow:
-            self._queue.clear()
-            return None
         frame = self._queue.popleft()
         self._bytes -= len(frame)
         return frame
 
     def offer(self, stream: str, kept: Kept) -> None:
         """Leave what of a message it has subscribed to."""
-        if stream not in self.streams or self.symbols is None or self.is_slow:
+        if stream not in self.streams or self.symbols is None or self.is_slow.is_set():
             return
         items = [item for item in kept.items if item.asset_id in self.symbols]
         if items:
@@ -177,10 +176,10 @@ class Hub:
         if after is not None:
             self._repeat(line, after)
 
-    def beat(self, time: dt.datetime, speed: float) -> None:
-        """A sign of life for everybody who has read what was sent."""
+    def beat(self, time: dt.datetime, speed: float, *, is_news: bool = False) -> None:
+        """A sign of life for everybody who has read what was sent, or news of the time for all."""
         for line in self.lines:
-            if line.symbols is not None and not len(line):
+            if line.symbols is not None and (is_news or not len(line)):
                 line.put(Heartbeat(time, dict(line.sent), speed))
 
     def _repeat(self, line: Line, after: dict[str, int]) -> None:

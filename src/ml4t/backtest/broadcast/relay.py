@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from ml4t.backtest.broadcast.server import BroadcastServer
 
 _HELLO_SECONDS = 10.0
-_SEND_SECONDS = 120.0
 _PAGE_BYTES = MOST_BYTES_SERVED // 8
 _PAGE = 5_000  # bars and predictions
 _CROWD = 5_000  # messages that wait for somebody: publishers wait, too
@@ -117,15 +116,24 @@ class Relay:
         return False
 
     async def _write(self) -> None:
-        """Send what waits for it; close when it does not read."""
+        """Send what waits for it; let it go when it does not read."""
+        sending = asyncio.create_task(self._send())
+        slow = asyncio.create_task(self._line.is_slow.wait())
+        try:
+            await asyncio.wait([sending, slow], return_when=asyncio.FIRST_COMPLETED)
+            if slow.done():
+                self._hub.counts["slow_clients"] += 1
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._socket.close(TOO_SLOW, "too slow"), 1.0)
+                self._socket.transport.abort()
+        finally:
+            sending.cancel()
+            slow.cancel()
+
+    async def _send(self) -> None:
         with suppress(ConnectionClosed):
-            while (frame := await self._line.next()) is not None:
-                try:
-                    await asyncio.wait_for(self._socket.send(frame), _SEND_SECONDS)
-                except TimeoutError:
-                    break
-            self._hub.counts["slow_clients"] += 1
-            await self._socket.close(TOO_SLOW, "too slow")
+            while True:
+                await self._socket.send(await self._line.next())
 
     async def _take(self, frame: str | bytes) -> None:
         try:

@@ -32,6 +32,7 @@ HOST = "127.0.0.1"
 _LOOPBACK = (HOST, "localhost", "::1")
 _PATIENCE = 10.0  # seconds for a start, a stop or a call
 _TICK = 0.02
+_LEAP = 6 * 3_600 * 1_000_000  # microseconds that time may go on without a word
 _TOGETHER = 1_000  # bars in a message
 _CROWD = 5_000  # messages that wait for a client: time stands still
 # At its finest level this logger writes the headers of handshakes, and with them tokens.
@@ -103,6 +104,7 @@ class BroadcastServer:
         # Numbers begin anew with every server: whoever heard an earlier one shall not go on here.
         session = f"{os.getpid():x}-{time.perf_counter_ns():x}"
         self.hub = Hub(session, self.playback.symbols)
+        self._told = self.playback.now
         self._has_begun = False
         self._is_ended = False
         self._thread: threading.Thread | None = None
@@ -338,7 +340,8 @@ class BroadcastServer:
             self._beat()
 
     def _beat(self) -> None:
-        self.hub.beat(moment(self.playback.now), self.pace)
+        self._told = self.playback.now
+        self.hub.beat(moment(self._told), self.pace)
 
     def _is_crowded(self) -> bool:
         """Time waits for those who read slowly, as long as they read."""
@@ -346,6 +349,9 @@ class BroadcastServer:
 
     def _send(self, step: Step) -> None:
         known = moment(step.time)
+        if step.time - self._told > _LEAP:  # or bars would seem to come from the future
+            self._told = step.time
+            self.hub.beat(known, self.pace, is_news=True)
         for kind, items in (("signals", step.signals), ("bars", step.bars)):
             for i in range(0, len(items), _TOGETHER):
                 self.hub.publish(kind, items[i : i + _TOGETHER], known)
