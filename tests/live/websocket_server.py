@@ -158,10 +158,15 @@ class LooseServer:
             await socket.send(self._frame(snapshot))
             self._open.add(socket)
         elif message["type"] == "history_request" and self.answers_history:
-            start, end = (dt.datetime.fromisoformat(message[n]) for n in ("start", "end"))
+            start, end = (_moment(message[n]) for n in ("start", "end"))
             found = [b for b in self.past if start <= dt.datetime.fromisoformat(b["start"]) < end]
             reply = {"type": "history", "request": message["request"], "bars": found}
             await socket.send(self._frame({**reply, "signals": self.past_signals}))
+
+
+def _moment(time: Any) -> dt.datetime:
+    """A time as MessagePack or JSON has it."""
+    return time if isinstance(time, dt.datetime) else dt.datetime.fromisoformat(time)
 
 
 class Walk:
