@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.ib.broker import IBBroker
     from ml4t.backtest.live.ib.feed import IBStreamFeed
     from ml4t.backtest.live.reading import read_journal
+    from ml4t.backtest.live.websocket.feed import WebSocketFeed
     from ml4t.backtest.results.comparison import compare
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.results.runs import RunStore
@@ -149,6 +150,7 @@ __all__ = [
     "UnlimitedLiquidity",
     "VolumeParticipation",
     "VolumeShareSlippage",
+    "WebSocketFeed",
     "WithinBar",
     "__version__",
     "alpaca_equities",
@@ -224,6 +226,7 @@ _HOMES = {
     "UnlimitedLiquidity": "simulation.liquidity",
     "VolumeParticipation": "simulation.liquidity",
     "VolumeShareSlippage": "simulation.impact",
+    "WebSocketFeed": "live.websocket.feed",
     "WithinBar": "simulation.slippage",
     "alpaca_equities": "simulation.presets",
     "compare": "results.comparison",

@@ -325,6 +325,59 @@ def rehearse(
         )
 
 
+@app.command(
+    cls=RunCommand,
+    epilog="Examples:\n\n"
+    "ml4t-backtest serve day.parquet --speed 60 --port 8765\n\n"
+    "ml4t-backtest serve day.parquet --signals predictions.parquet --clients 2",
+)
+def serve(
+    *,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA...", help="Prices: Parquet or CSV, or a folder.", show_default=False
+        ),
+    ] = None,
+    signals: Signals = None,
+    config: Config = None,
+    sets: Sets = None,
+    speed: Annotated[
+        float, typer.Option("--speed", help="How much faster than in the market time goes.")
+    ] = 60.0,
+    port: Annotated[int, typer.Option("--port", help="Where to listen; 0 takes a free one.")] = 0,
+    host: Annotated[str, typer.Option("--host", help="Likewise; others need a token.")] = (
+        "127.0.0.1"
+    ),
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="What clients must send.")
+    ] = None,
+    clients: Annotated[
+        int, typer.Option("--clients", help="How many must have subscribed before time begins.")
+    ] = 1,
+    exit_at_end: Annotated[
+        bool, typer.Option("--exit-at-end", help="Stop when all bars have been played.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Stream recorded bars and predictions over a WebSocket, and relay what models publish."""
+    from ml4t.backtest.cli import serving
+    from ml4t.backtest.cli.describing import described
+
+    with failures.answered():
+        description = described(config, data=paths or (), signals=signals or (), sets=sets or ())
+        serving.serve(
+            description,
+            speed=speed,
+            port=port,
+            host=host,
+            token_file=_typed(token_file),
+            clients=clients,
+            exit_at_end=exit_at_end,
+            as_json=as_json,
+        )
+
+
 @runs_app.command("list")
 def list_runs(
     *,

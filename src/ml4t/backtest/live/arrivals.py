@@ -55,6 +55,10 @@ class Lost(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class Missed(msgspec.Struct, frozen=True, gc=False):
+    """The connection stands, but something was missed: it is fetched from history."""
+
+
 class Refused(msgspec.Struct, frozen=True, gc=False):
     """The vendor will not send bars, and trying again will not help.
 
@@ -93,4 +97,4 @@ class Wake(msgspec.Struct, frozen=True, gc=False):
     """Look again: predictions have come, or the feed is to stop."""
 
 
-Arrival = LiveBar | BadBar | Connected | Lost | Refused | History | NoHistory | Wake
+Arrival = LiveBar | BadBar | Connected | Lost | Missed | Refused | History | NoHistory | Wake

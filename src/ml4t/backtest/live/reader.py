@@ -14,6 +14,7 @@ from ml4t.backtest.live.arrivals import (
     History,
     LiveBar,
     Lost,
+    Missed,
     NoHistory,
     Refused,
     Wake,
@@ -96,6 +97,11 @@ class LiveReader:
     def counts(self) -> dict[str, int]:
         """What happened so far, by name."""
         return {**self._assembly.counts, **self._counts}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that has come waits to be given."""
+        return self._gap is None and self._assembly.next_end() is None
 
     # -- waiting ------------------------------------------------------------------------------
 
@@ -185,6 +191,8 @@ class LiveReader:
                     self._counts["disconnects"] += 1
                     self._tell(FeedLost(self._name, reason))
                 self._is_lost = True
+            case Missed():
+                self._ask_for_gap(now)
             case Refused(reason):
                 self._tell(FeedLost(self._name, reason, is_final=True))
                 raise DataError(f"{self._name}: {reason}")
@@ -195,7 +203,7 @@ class LiveReader:
             case _:
                 raise DataError(
                     f"{self._name}: a {type(arrival).__name__} was put on the inbox for the feed. "
-                    f"A feed puts LiveBar, BadBar, Connected, Lost or Refused."
+                    f"A feed puts LiveBar, BadBar, Connected, Lost, Missed or Refused."
                 )
 
     def _connect(self, now: int) -> None:
@@ -205,6 +213,9 @@ class LiveReader:
             self._counts["reconnects"] += 1
             self._tell(FeedRestored(self._name, self._assembly.last))
         self._has_connected = True
+        self._ask_for_gap(now)
+
+    def _ask_for_gap(self, now: int) -> None:
         if self._gap is None:
             self._begin_gap(now)
         else:

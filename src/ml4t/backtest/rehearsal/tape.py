@@ -36,7 +36,8 @@ class Tape:
     """All bars of a rehearsal, in memory.
 
     Args:
-        data: Anything that the engine takes as `data=`, or a list of feeds.
+        data: Anything that the engine takes as `data=`, a list of feeds, or a `Clock`, which has
+            its own calendar, start and end.
         calendar: Of the market; tells when a session label is known.
         start: First timestamp, included.
         end: Last timestamp, included.
@@ -61,7 +62,11 @@ class Tape:
         bar_duration: dt.timedelta | str | None = None,
     ) -> None:
         feeds = data if isinstance(data, list | tuple) else (data,)
-        clock = Clock(*feeds, calendar=calendar, start=start, end=end)
+        clock = (
+            data
+            if isinstance(data, Clock)
+            else Clock(*feeds, calendar=calendar, start=start, end=end)
+        )
         self.chunks = list(clock.chunks())
         self.universe = clock.universe
         self.axis = clock.axis
