@@ -12,8 +12,11 @@ import pytest
 
 from ml4t.backtest import ConfigError, DataError, IBStreamFeed
 from ml4t.backtest.data.feed import Request
-from ml4t.backtest.live.arrivals import LiveBar
+from ml4t.backtest.live.arrivals import LiveBar, Refused
+from ml4t.backtest.live.ib.contracts import Contracts
 from ml4t.backtest.live.ib.minutes import MINUTE, Minutes
+from ml4t.backtest.live.ib.stream import IBConnection
+from ml4t.backtest.live.inbox import Inbox
 from ml4t.backtest.live.notices import FeedLost, FeedRestored, GapFilled
 from ml4t.backtest.rehearsal.ib import TwsRehearsal
 from ml4t.backtest.rehearsal.ib_words import Listing
@@ -232,3 +235,23 @@ def test_pieces() -> None:
     assert len(given) == 1
     minutes.add(piece(60, 1.0))  # of long ago
     assert len(given) == 1
+
+
+def test_codes_about_data() -> None:
+    """No permission ends the feed with the broker's words; delayed data is told the operator."""
+    contracts = Contracts({}, None)
+    inbox = Inbox()
+    options: dict[str, Any] = {"host": "127.0.0.1", "port": 1, "client_id": 1, "account": None,
+               "answer_seconds": 1.0, "heartbeat": 1.0, "messages_a_second": 40.0}  # fmt: skip
+    connection = IBConnection(["A"], contracts, inbox, is_live=True, what="TRADES", **options)
+    connection._heard(5, 10167, "Displaying delayed market data")
+    connection._heard(-1, 2106, "HMDS data farm connection is OK:ushmds")
+    connection._heard(5, 354, "Requested market data is not subscribed.")
+    told = [inbox.take(0), inbox.take(0), inbox.take(0)]
+    assert told[0] is not None
+    assert told[1] is not None
+    assert told[2] is None
+    assert (told[0].source, told[1].source) == ("session", "feed")
+    assert "delayed data: 10167" in told[0].content
+    assert isinstance(told[1].content, Refused)
+    assert "not subscribed" in told[1].content.reason

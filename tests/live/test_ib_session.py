@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,16 @@ import pytest
 
 from ml4t.backtest import (
     BacktestEngine,
+    IBBroker,
+    IBStreamFeed,
     Instrument,
     Order,
     PerShareCommission,
     SimulationBroker,
     Strategy,
 )
+from ml4t.backtest.rehearsal.ib import TwsRehearsal
+from ml4t.backtest.rehearsal.venue import Venue
 from tests.live.ib_world import IBWorld
 from tests.live.test_session import Busy, Threshold, told
 from tests.live.world import Killed, market
@@ -127,3 +134,62 @@ def test_a_session_killed_anywhere_ends_as_if_it_had_not_been(
 def test_every_third_death(tmp_path: Path, strategy: type[Strategy]) -> None:
     """As above, much denser."""
     check_deaths(tmp_path, strategy, first=1, stride=3)
+
+
+class VenueTime:
+    """The venue's clock, which runs by itself."""
+
+    def __init__(self, world: TwsRehearsal) -> None:
+        self.world = world
+
+    def now(self) -> int:
+        return int(self.world.venue.now.timestamp() * 1e6)
+
+    def seconds_until(self, moment: int) -> float:
+        assert self.world.speed is not None
+        return max(0.0, (moment - self.now()) / 1e6 / self.world.speed)
+
+
+def test_live_from_end_to_end(tmp_path: Path) -> None:
+    """Bars, orders and fills over the wire, in time that runs by itself, with a cut on the way."""
+    frame = market(40)
+    venue = Venue(frame, broker=simulation(), faults=["drop-trades:event=fill,after=4"])
+    account = f"DU{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12]}"
+    names = ["A", "B", "C"]
+    with TwsRehearsal(venue, speed=200.0, account=account) as tws:
+        feed = IBStreamFeed(names, port=tws.port, client_id=2, calendar="24/7", answer_seconds=2.0)
+        broker = IBBroker(port=tws.port, instruments=TICKS, answer_seconds=2.0)
+
+        def watch() -> None:
+            while not tws.run(lambda: venue.is_over):
+                time.sleep(0.05)
+            time.sleep(1.0)
+            feed.stop()
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        engine = BacktestEngine(feed, strategy=Rotating(), broker=broker)
+        result = engine.run_live(
+            mode="paper",
+            journal=tmp_path / "live.journal",
+            time=VenueTime(tws),
+            max_clock_skew=None,
+            max_data_age=1e6,
+        )
+        watcher.join(10.0)
+        held = {one.symbol: one.qty for one in venue.accounts.holdings()}
+        fills = sum(one.kind == "FILL" for one in venue.register.activities)
+    assert broker.positions() == held
+    assert broker.cash() == pytest.approx(venue.market.portfolio.cash, abs=1e-6)
+    assert result.fills.height == fills > 5
+
+
+class Rotating(Strategy):
+    """Decides by the prices alone; live bars bring no predictions here."""
+
+    def on_market_data(self, event: Any, context: Any) -> None:
+        held = self.get_position(event.asset_id)
+        if event.close < event.open and not held:
+            self.buy(event.asset_id, 10)
+        elif event.close > event.open and held:
+            self.close_position(event.asset_id)

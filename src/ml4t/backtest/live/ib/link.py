@@ -11,16 +11,17 @@ import concurrent.futures
 import logging
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml4t.backtest.errors import ConnectionLost
 from ml4t.backtest.live.ib import mapping
-from ml4t.backtest.live.ib.vendor import IB, Client, Wrapper
+from ml4t.backtest.live.ib.telling import Silent, Telling
+from ml4t.backtest.live.ib.vendor import IB, Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from ml4t.backtest.live.ib import vendor
+    from ml4t.backtest.live.ib.telling import Listener
 
 T = TypeVar("T")
 
@@ -31,83 +32,6 @@ _CLASH = (
     "client_id={} is in use by another program at this TWS or Gateway: end that, or choose another "
     "client_id= (orders can be canceled by the client_id that sent them alone)"
 )
-
-
-class Listener(Protocol):
-    """What is told every message, on the loop."""
-
-    def open_order(self, contract: Any, order: Any, state: Any) -> None:
-        """An open order."""
-
-    def completed(self, contract: Any, order: Any, state: Any) -> None:
-        """An order that is over."""
-
-    def status(
-        self, number: tuple[int, int], perm_id: int, word: str, filled: float, why_held: str
-    ) -> None:
-        """Where an order stands."""
-
-    def execution(self, contract: Any, found: Any) -> None:
-        """A fill."""
-
-    def commission(self, report: Any) -> None:
-        """What a fill cost."""
-
-
-class _Telling(Wrapper):
-    """The vendor's state, with every message told on as it came."""
-
-    listener: Listener
-    on_error: Callable[[int, int, str], None]
-
-    def openOrder(  # noqa: N802  the vendor's name
-        self,
-        orderId: int,
-        contract: vendor.Contract,
-        order: vendor.Order,
-        orderState: vendor.OrderState,
-    ) -> None:
-        super().openOrder(orderId, contract, order, orderState)
-        self.listener.open_order(contract, order, orderState)
-
-    def completedOrder(  # noqa: N802
-        self, contract: vendor.Contract, order: vendor.Order, orderState: vendor.OrderState
-    ) -> None:
-        super().completedOrder(contract, order, orderState)
-        self.listener.completed(contract, order, orderState)
-
-    def orderStatus(  # noqa: N802, PLR0917
-        self,
-        orderId: int,
-        status: str,
-        filled: float,
-        remaining: float,
-        avgFillPrice: float,
-        permId: int,
-        parentId: int,
-        lastFillPrice: float,
-        clientId: int,
-        whyHeld: str,
-        mktCapPrice: float = 0.0,
-    ) -> None:
-        # Not the vendor's: it keeps orders as objects, and we do not.
-        self.listener.status((clientId, orderId), permId, status, filled, whyHeld)
-
-    def execDetails(  # noqa: N802
-        self, reqId: int, contract: vendor.Contract, execution: vendor.Execution
-    ) -> None:
-        super().execDetails(reqId, contract, execution)
-        self.listener.execution(contract, execution)
-
-    def commissionReport(self, commissionReport: vendor.CommissionReport) -> None:  # noqa: N802
-        super().commissionReport(commissionReport)
-        self.listener.commission(commissionReport)
-
-    def error(
-        self, reqId: int, errorCode: int, errorString: str, advancedOrderRejectJson: str
-    ) -> None:
-        super().error(reqId, errorCode, errorString, advancedOrderRejectJson)
-        self.on_error(reqId, errorCode, errorString)
 
 
 class TwsLink:
@@ -294,8 +218,8 @@ class TwsLink:
 
     def _make_client(self) -> None:
         self.ib = ib = IB()
-        wrapper = _Telling(ib)
-        wrapper.listener = self.listener or _Silent()
+        wrapper = Telling(ib)
+        wrapper.listener = self.listener or Silent()
         wrapper.on_error = self._errors
         client: Any = Client(wrapper)  # type: ignore[no-untyped-call]
         ib.wrapper, ib.client = wrapper, client
@@ -373,24 +297,3 @@ class TwsLink:
                 continue
             self.on_up()
             return
-
-
-class _Silent:
-    """Listens to nothing."""
-
-    def open_order(self, contract: Any, order: Any, state: Any) -> None:
-        """An open order."""
-
-    def completed(self, contract: Any, order: Any, state: Any) -> None:
-        """An order that is over."""
-
-    def status(
-        self, number: tuple[int, int], perm_id: int, word: str, filled: float, why_held: str
-    ) -> None:
-        """Where an order stands."""
-
-    def execution(self, contract: Any, found: Any) -> None:
-        """A fill."""
-
-    def commission(self, report: Any) -> None:
-        """What a fill cost."""
