@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ml4t.backtest import BacktestEngine, Bars, ConfigError, DataError, Strategy
 from ml4t.backtest.data.feed import Request
-from ml4t.backtest.live.arrivals import BadBar, Connected, Lost, Refused
+from ml4t.backtest.live.arrivals import BadBar, Connected, Lost, Missed, Refused
 from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.live.inbox import Inbox
 from ml4t.backtest.live.notices import FeedLost, FeedRestored, FeedStale, GapFilled, GapUnfilled
@@ -300,6 +300,16 @@ def test_a_feed_goes_on_from_where_a_session_ended() -> None:
     feed.clock.moment = NINE + 3 * MINUTE
     feed.since = NINE
     assert [t for t, _ in feed.table()] == [1, 2, 3, 4]
+
+
+def test_what_was_missed_is_fetched_while_the_connection_stands() -> None:
+    """No break is told, and newer bars wait."""
+    past = [bar("A", NINE + MINUTE, 11.0)]
+    missed = (NINE + 3 * MINUTE, Missed())
+    feed = ScriptedFeed(["A"], [*minutes("A", 0), missed, *minutes("A", 2)], past=past)
+    assert [t for t, _ in feed.table()] == [1, 2, 3]
+    counted = feed.counts()
+    assert (counted["gaps_filled"], counted["disconnects"], counted["reconnects"]) == (1, 0, 0)
 
 
 def test_a_final_refusal_ends_the_run_with_its_reason() -> None:

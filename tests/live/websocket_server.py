@@ -108,6 +108,7 @@ class LooseServer:
         async def cut() -> None:
             for socket in set(self._open):
                 socket.transport.abort()
+            self._open.clear()
 
         self._do(cut())
 

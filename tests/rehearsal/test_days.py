@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml4t.backtest import BacktestEngine, SimulationBroker, Strategy
+from ml4t.backtest import BacktestEngine, Clock, ParquetDataFeed, SimulationBroker, Strategy
 from ml4t.backtest.errors import DataError
 from ml4t.backtest.rehearsal.tape import Tape
 from ml4t.backtest.rehearsal.tickets import Asked
@@ -129,3 +129,13 @@ def test_several_feeds_are_merged() -> None:
     venue.step(2)
     assert venue.accounts.last_price("BBB") == 20
     assert len(venue.tape) == 8
+
+
+def test_a_tape_of_a_clock_has_its_predictions() -> None:
+    """What the clock joins to the bars is on the tape."""
+    bars = market([10, 11, 12])
+    predictions = bars.select("timestamp", "asset_id", ml_pred=pl.lit(0.5))
+    tape = Tape(Clock(ParquetDataFeed(bars), signals=predictions))
+    (event,) = tape.bars(2)
+    assert event.signals == {"ml_pred": 0.5}
+    assert (len(tape), event.close) == (3, 12.0)
