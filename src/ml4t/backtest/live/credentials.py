@@ -84,6 +84,11 @@ def read_credentials(
     return Credentials(str(found[KEY]).strip(), str(found[SECRET]).strip())
 
 
+def from_environment(name: str) -> str | None:
+    """An environment variable; None when it is not set. Nothing else of the library reads one."""
+    return os.environ.get(name)
+
+
 def _read(path: Path) -> dict[str, str]:
     """The names and values of a file that its owner alone can read."""
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.live.credentials import from_environment
 
 TOKEN = "ML4T_WEBSOCKET_TOKEN"  # noqa: S105  the name of the variable
 _HIDDEN = "[hidden]"
@@ -63,7 +64,7 @@ def read_token(token: str | None = None, *, file: str | Path | None = None) -> T
         ConfigError: It is no token, or others can read the file.
     """
     if token is None:
-        token = os.environ.get(TOKEN) if file is None else _read(Path(file))
+        token = from_environment(TOKEN) if file is None else _read(Path(file))
     if token is None:
         return Token(None)
     if not isinstance(token, str):
