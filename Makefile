@@ -34,7 +34,8 @@ test: .venv ## default test suite
 	.venv/bin/pytest -n 2 --ignore=tests/docs
 
 test-slow: .venv ## the suites that take minutes
-	.venv/bin/pytest -n 2 --ignore=tests/docs -m "slow and not peers"
+	.venv/bin/pytest -n 2 --ignore=tests/docs -m "slow and not peers and not alone"
+	.venv/bin/pytest -n 0 --ignore=tests/docs -m "slow and alone"
 
 check: format-check lint types arrows test docs ## everything a change must pass
 

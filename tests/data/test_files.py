@@ -557,6 +557,7 @@ def write_long(path: Path, parts: Iterable[tuple[list[dt.datetime], list[str]]])
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="measured with getrusage")
 def test_peak_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """Ten times the rows, about the same memory, also where row groups are as large as usual."""
@@ -615,6 +616,7 @@ def run_limited(path: Path, how: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_DATA as Linux has it")
 def test_a_file_several_times_larger_than_memory(tmp_path: Path) -> None:
     """By time or by asset, a run comes to the same; reading it whole is out of the question."""
