@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ml4t.backtest._version import __version__
+from ml4t.backtest.data.feed import Request
 from ml4t.backtest.data.frames import as_feed
 from ml4t.backtest.data.times import read_duration
 from ml4t.backtest.errors import (
@@ -324,10 +325,8 @@ class Session:
         self._go_live()
 
     def _history(self, reader: Reader) -> Iterator[Block]:
-        from ml4t.backtest.data.feed import Request as Wanted
-
         assert self.warmup is not None
-        past = self.warmup.open_reader(Wanted())
+        past = self.warmup.open_reader(Request())
         codes = codes_of(reader, [name for name in past.ids if name in reader.ids])
         for several in past.blocks(4_096):
             for i in range(len(several.times)):

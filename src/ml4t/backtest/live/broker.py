@@ -121,7 +121,6 @@ class LiveBroker(Broker):
         self._fills: list[Fill] = []
         self._cash: list[tuple[str, float, str | None]] = []
         self._counts: dict[str, int] = {}
-        self._foreign: list[Execution] = []
         self._asked: dict[str, Change] = {}  # by the name that an order is to have
         self._fates: dict[str, tuple[OrderStatus, str]] = {}
         self._ahead: list[Execution] = []
@@ -280,11 +279,6 @@ class LiveBroker(Broker):
     def adjust_cash(self, kind: str, amount: float, asset_id: str | None = None) -> None:
         """Money moved at the broker without a trade; told with the next bars."""
         self._cash.append((kind, amount, asset_id))
-
-    def take_foreign(self) -> list[Execution]:
-        """Executions of orders that are none of ours, since the last call."""
-        foreign, self._foreign = self._foreign, []
-        return foreign
 
     # -- notes of what was asked, for the book and for a journal --------------------------------
 
@@ -457,7 +451,6 @@ class LiveBroker(Broker):
         ticket = self._ticket(execution.client_id)
         if ticket is None:
             self.count_one("foreign_executions")
-            self._foreign.append(execution)
             return
         self._name_again(ticket, execution.client_id)
         if self._comes_before_its_entry(ticket):
@@ -576,7 +569,6 @@ class LiveBroker(Broker):
         ticket = self.tickets.get(before.client_id)
         self.count_one("executions_corrected")
         if ticket is None:
-            self._foreign.append(now)
             return
         assert self.portfolio is not None
         working = ticket.working

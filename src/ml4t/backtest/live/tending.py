@@ -46,7 +46,6 @@ class Tender:
         self.broker = broker
         self.gateway = broker.gateway
         self._due: list[int] = []
-        self._is_looking = False
         self._executions_due = 0
         self._searched_from = 0
         self._unpaid: tuple[int, list[int]] = (0, [])  # when buying power was asked for last

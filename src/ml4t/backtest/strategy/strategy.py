@@ -117,8 +117,9 @@ class Strategy:
     def load_state(self, state: Any) -> None:
         """What `save_state` gave last; called once after a restart, before new bars.
 
-        When a strategy has this, the steps of before are not made again, and `on_start` is all
-        that was called by then.
+        When a strategy has this, its hooks of before are not called again, only `on_start`; its
+        orders are repeated from the journal. Rules over positions that other hooks had set
+        (`set_stop_loss` and its kind) are not: set them here again.
         """
 
     @property
