@@ -15,6 +15,7 @@ from ml4t.backtest import (
     BacktestEngine,
     DataError,
     Instrument,
+    MarginAccount,
     Order,
     OrderError,
     OrderSide,
@@ -26,6 +27,7 @@ from ml4t.backtest import (
     TimeInForce,
 )
 from ml4t.backtest.testing.markets import flat_market, steady_market, ten_bars
+from tests.markets import Market
 from tests.stories.plan import Plan, tell
 
 if TYPE_CHECKING:
@@ -907,3 +909,44 @@ def test_parameters_are_those_of_the_start() -> None:
     engine = BacktestEngine(ten_bars(), strategy=Count())
     for _ in range(2):
         assert engine.run().settings["strategy"]["parameters"] == {"size": 3}
+
+
+@pytest.mark.parametrize("every", [1, 7, 250])
+def test_positions_after_baskets_whenever_they_are_looked_at(every: int) -> None:
+    """Positions by name are brought up to date when somebody looks, however long nobody has."""
+    market = Market(5, assets=12, steps=300, missing=0.05)
+    seen: list[tuple[Any, dict[str, float], dict[str, float]]] = []
+
+    class Rotating(Strategy):
+        count = 0
+
+        def on_bars(self, bars: Any, context: Any) -> None:
+            self.count += 1
+            if self.count % every == 0:
+                units = {name: self.get_position(name) for name in market.assets}
+                entries = {name: self.get_entry_price(name) for name in market.assets}
+                assert self.get_positions() == {name: u for name, u in units.items() if u}
+                seen.append((self.now.date(), units, entries))
+            best = bars.top("signal", 3)
+            self.rebalance_to_weights({name: (-1.0) ** i / 4 for i, name in enumerate(best)})
+
+    broker = SimulationBroker(100_000, account=MarginAccount())
+    result = BacktestEngine(market.frame(signal="signal"), strategy=Rotating(), broker=broker).run()
+    held, paid = dict.fromkeys(market.assets, 0.0), dict.fromkeys(market.assets, math.nan)
+    rows = iter(result.fills.rows(named=True))
+    fill = next(rows, None)
+    for now, units, entries in seen:
+        while fill is not None and fill["timestamp"] <= now:
+            name, before = fill["asset_id"], held[fill["asset_id"]]
+            bought = fill["quantity"] if fill["side"] == "buy" else -fill["quantity"]
+            after = before + bought
+            if after == 0.0:
+                paid[name] = math.nan
+            elif before * after <= 0.0:
+                paid[name] = fill["price"]
+            elif abs(after) > abs(before):
+                paid[name] = (paid[name] * before + fill["price"] * bought) / after
+            held[name], fill = after, next(rows, None)
+        assert units == held
+        assert entries == pytest.approx(paid, nan_ok=True)
+    assert result.fills.height > 500

@@ -21,7 +21,7 @@ class Basket:
 
     Args:
         universe: Assets by code.
-        codes: int32[n]; each asset at most once.
+        codes: int64[n]; each asset at most once.
         quantities: float64[n], signed, not zero; positive buys.
         tag: The word all of them carry.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from itertools import repeat
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -211,8 +210,8 @@ class Blotter:
             return
         first = self._next_id
         self._next_id += n
-        self.codes.extend(basket.codes.tolist())
-        self.steps.extend(repeat(self.step, n))
+        self.codes.frombytes(basket.codes.astype(np.int64, copy=False).tobytes())
+        self.steps.frombytes(np.full(n, self.step, dtype=np.int64).tobytes())
         self.baskets.append(OpenBasket(basket, first, self.now_us, self.step))
         if self.is_watched:
             self.unpack()

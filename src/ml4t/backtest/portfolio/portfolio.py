@@ -19,14 +19,18 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.events import CashEvent, News
 
 _BUY = OrderSide.BUY
+_UNKNOWN: dict[str, float] = {}
+_MANY = 100  # batches nobody has looked behind
 
 
 class Portfolio:
     """The one owner of cash and positions of a run.
 
     Everybody else reads. It changes in one way only: `apply` books the news of a broker. Columns
-    are indexed by the asset's code in `universe`; `quantities` and `entry_prices` (NaN when flat)
-    have the same numbers by `asset_id`, for the strategy's hot look-ups.
+    are indexed by the asset's code in `universe`; `quantities`, `entry_prices` (NaN when flat) and
+    `held` have the same numbers by `asset_id`. These are brought up to date when they are looked
+    at: a strategy that trades baskets need not. `known_quantities` and `known_entry_prices` are
+    the same, or empty while they are behind, for the strategy's hot look-ups.
 
     Args:
         cash: Money at the start, in the account's currency.
@@ -45,9 +49,12 @@ class Portfolio:
         self.cash = float(cash)
         self.universe = universe
         self.bars: Bars | None = None
-        self.quantities: dict[str, float] = {}
-        self.entry_prices: dict[str, float] = {}
-        self.held: dict[str, float] = {}
+        self._quantities: dict[str, float] = {}
+        self._entry_prices: dict[str, float] = {}
+        self._held: dict[str, float] = {}
+        self.known_quantities = self._quantities
+        self.known_entry_prices = self._entry_prices
+        self._behind: list[np.ndarray] = []  # codes whose names have older numbers
         self.short_count = 0  # of the positions held
         self.fill_count = 0
         self._given = dict(instruments or {})
@@ -93,8 +100,47 @@ class Portfolio:
             self.multiplier[len(self.instruments)] = instrument.multiplier
             self.lots[len(self.instruments)] = instrument.lot_size
             self.instruments.append(instrument)
-            self.quantities[asset_id] = 0.0
-            self.entry_prices[asset_id] = math.nan
+            self._quantities[asset_id] = 0.0
+            self._entry_prices[asset_id] = math.nan
+
+    # -- by name ----------------------------------------------------------------------------
+
+    @property
+    def quantities(self) -> dict[str, float]:
+        """Signed units of every asset, by `asset_id`."""
+        if self._behind:
+            self._name()
+        return self._quantities
+
+    @property
+    def entry_prices(self) -> dict[str, float]:
+        """Average entry price of every asset, by `asset_id`; NaN when flat."""
+        if self._behind:
+            self._name()
+        return self._entry_prices
+
+    @property
+    def held(self) -> dict[str, float]:
+        """Signed units of the assets that are not flat, by `asset_id`."""
+        if self._behind:
+            self._name()
+        return self._held
+
+    def _name(self) -> None:
+        """Bring the numbers by `asset_id` up to date with the columns."""
+        codes = np.concatenate(self._behind)
+        self._behind = []
+        ids, held = self.universe.ids, self._held
+        names = [ids[code] for code in codes.tolist()]
+        now = dict(zip(names, self.quantity[codes].tolist(), strict=True))
+        self._quantities.update(now)
+        self._entry_prices.update(zip(names, self.entry_price[codes].tolist(), strict=True))
+        held.update(now)
+        for asset_id, quantity in now.items():
+            if not quantity:
+                del held[asset_id]
+                self._entry_prices[asset_id] = math.nan
+        self.known_quantities, self.known_entry_prices = self._quantities, self._entry_prices
 
     # -- the news ---------------------------------------------------------------------------
 
@@ -135,20 +181,20 @@ class Portfolio:
 
     def _put(self, asset_id: str, code: int, quantity: float, entry: float) -> None:
         """Hold so many units of an asset at this average cost."""
-        self.units[code] = self.quantities[asset_id] = quantity
+        self.units[code] = self._quantities[asset_id] = quantity
         if quantity:
-            self._entry[code] = self.entry_prices[asset_id] = entry
-            self.held[asset_id] = quantity
+            self._entry[code] = self._entry_prices[asset_id] = entry
+            self._held[asset_id] = quantity
         else:
             self._entry[code] = 0.0
-            self.entry_prices[asset_id] = math.nan
-            self.held.pop(asset_id, None)
+            self._entry_prices[asset_id] = math.nan
+            self._held.pop(asset_id, None)
 
     def _book(self, fill: FillEvent) -> float:
         asset_id, price = fill.asset_id, fill.price
         code = self.universe.codes[asset_id]
         signed = fill.quantity if fill.side == _BUY else -fill.quantity
-        before = self.quantities[asset_id]
+        before = self.units[code]
         after = position_after(before, signed) if before else signed
         self.cash -= signed * price * self.instruments[code].multiplier + fill.commission
         self.short_count += (after < 0.0) - (before < 0.0)
@@ -167,18 +213,13 @@ class Portfolio:
         entry = entry_prices_after(before, self.entry_price[codes], signed, after, price)
         self.entry_price[codes] = entry
         self.quantity[codes] = after
-        self.short_count += int((after < 0.0).sum()) - int((before < 0.0).sum())
+        self.short_count += int(np.count_nonzero(after < 0.0) - np.count_nonzero(before < 0.0))
         flows = signed * price * self.multiplier[codes] + batch.commissions
         self.cash = running_cash(self.cash, flows)
-        ids = [self.universe.ids[code] for code in codes.tolist()]
-        now = dict(zip(ids, after.tolist(), strict=True))
-        self.quantities.update(now)
-        self.entry_prices.update(zip(ids, entry.tolist(), strict=True))
-        self.held.update(now)
-        for asset_id, quantity in now.items():
-            if not quantity:
-                del self.held[asset_id]
-                self.entry_prices[asset_id] = math.nan
+        self._behind.append(codes)
+        if len(self._behind) == _MANY:
+            self._behind = [np.unique(np.concatenate(self._behind))]
+        self.known_quantities = self.known_entry_prices = _UNKNOWN
         self.fill_count += len(batch)
         result: np.ndarray = after
         return result
@@ -230,12 +271,13 @@ class Portfolio:
     def equity(self) -> float:
         """Cash plus the market value of all positions."""
         if self._equity is None:
-            self._equity = self.cash + self._value_held() if self.held else self.cash
+            has_any = self._held or self._behind
+            self._equity = self.cash + self._value_held() if has_any else self.cash
         return self._equity
 
     def _value_held(self) -> float:
         """The sum of `values`, without the assets that are flat: they would add nothing."""
-        codes = self.quantity.nonzero()[0]
+        codes = (self.quantity != 0.0).nonzero()[0]
         return total(self.quantity[codes] * self.last_prices()[codes] * self.multiplier[codes])
 
     def short_value(self, quantity: np.ndarray, prices: np.ndarray) -> float:

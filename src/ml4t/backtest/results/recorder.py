@@ -143,7 +143,7 @@ class Recorder:
         self.fill_blocks.append(
             (
                 batch.order_ids,
-                batch.codes.astype(np.int64),
+                batch.codes.astype(np.int64, copy=False),
                 np.full(n, t),
                 batch.quantities,
                 batch.prices,

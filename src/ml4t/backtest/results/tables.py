@@ -97,7 +97,8 @@ def orders_frame(
     waiting = [
         _basket_frame(blotter, b.order_ids, b.quantities, None, b.tag) for b in blotter.baskets
     ]
-    orders = pl.concat([single, *baskets, *waiting]).sort("order_id")
+    parts = [part for part in (single, *baskets, *waiting) if part.height] or [single]
+    orders = parts[0] if len(parts) == 1 else pl.concat(parts).sort("order_id")
     ids = orders["order_id"].to_numpy() - 1
     steps = np.array(blotter.steps, dtype=np.int64)[ids] if len(ids) else ids
     created = times[np.maximum(steps, 0)] if len(times) else np.zeros(len(steps), dtype=np.int64)
@@ -168,14 +169,16 @@ def _float(value: Any) -> float | None:
 def _joined_baskets(
     blotter: Blotter,
 ) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Filled baskets with the same tag as one, which saves building a frame for each."""
+    """Filled baskets with the same tag as one, by id; it saves building a frame for each."""
     by_tag: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
     for tag, ids, quantities, prices in blotter.ended_baskets:
         by_tag.setdefault(tag, []).append((ids, quantities, prices))
-    return [
-        (tag, *(np.concatenate(parts) for parts in zip(*blocks, strict=True)))  # type: ignore[misc]
-        for tag, blocks in by_tag.items()
-    ]
+    joined = []
+    for tag, blocks in by_tag.items():
+        ids, quantities, prices = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        order = ids.argsort(kind="stable")  # they ended exits first
+        joined.append((tag, ids[order], quantities[order], prices[order]))
+    return joined
 
 
 def _basket_frame(

@@ -59,6 +59,9 @@ class BasketMatch:
         held = portfolio.quantity[self.codes]
         is_opposite = held * self.sign < 0.0
         self.exits = np.where(is_opposite, np.minimum(self.size, np.abs(held)), 0.0)
+        is_exit = self.exits == self.size
+        self._closing = is_exit.nonzero()[0]  # positions of the orders that only close
+        self._opening = (~is_exit).nonzero()[0]
 
     def affords(self, account: Account, cash: float) -> bool:
         """Whether every price is one, and all entries can be paid after the exits.
@@ -69,24 +72,30 @@ class BasketMatch:
         """
         if not (self.price > 0.0).all():
             return False  # order by order it will be said which is not
-        entry = self.size - self.exits
-        opens = entry.nonzero()[0]
-        if len(opens) == 0:
+        closing, opening = self._closing, self._opening
+        if len(opening) == 0:
             return True
-        if not account.can_short and (self.sign[opens] < 0.0).any():
+        sign = self.sign[opening]
+        is_long = bool((sign > 0.0).all())
+        if not (is_long or account.can_short):
             return False
-        exits, price, multiplier = self.exits, self.price, self.multiplier
-        charged = self.charge(self.sign, exits, price, multiplier)
-        closing = np.where(exits > 0.0, charged, 0.0)
-        flows = self.sign * exits * price * multiplier + closing
-        cash = running_cash(cash, flows[entry == 0.0])
-        freed = -total(flows[opens][exits[opens] > 0.0])
-        sign, reference = self.sign, self.reference
-        borrowed = (1.0 - account.initial(self.codes, sign)) * reference
-        unit = (np.where(sign > 0.0, price, 2.0 * reference - price) - borrowed) * multiplier
-        needs = total((entry * unit + (self.commission - closing))[opens])
-        sales = flows[(entry == 0.0) & (sign < 0.0)]
-        free = account.free(self._holdings(cash + freed, -total(sales)))
+        flows = (self.sign * self.size * self.price * self.multiplier + self.commission)[closing]
+        cash = running_cash(cash, flows)
+        sales = -total(flows[self.sign[closing] < 0.0])
+        price, multiplier = self.price[opening], self.multiplier[opening]
+        exits, commission = self.exits[opening], self.commission[opening]
+        if exits.any():  # orders that go through zero: what they close pays in first
+            charged = self.charge(sign, exits, price, multiplier)
+            charged = np.where(exits > 0.0, charged, 0.0)
+            flips = sign * exits * price * multiplier + charged
+            cash -= total(flips[exits > 0.0])
+            commission = commission - charged
+        reference = self.reference[opening]
+        borrowed = (1.0 - account.initial(self.codes[opening], sign)) * reference
+        paid = price if is_long else np.where(sign > 0.0, price, 2.0 * reference - price)
+        entry = self.size[opening] - exits
+        needs = total(entry * ((paid - borrowed) * multiplier) + commission)
+        free = account.free(self._holdings(cash, sales))
         return bool(needs <= free + NOISE * abs(needs))
 
     def _holdings(self, cash: float, proceeds: float) -> Holdings:
@@ -102,8 +111,7 @@ class BasketMatch:
 
     def order(self) -> np.ndarray:
         """Positions of the orders as they fill: exits first."""
-        is_exit = self.exits == self.size
-        return np.concatenate([is_exit.nonzero()[0], (~is_exit).nonzero()[0]])
+        return np.concatenate([self._closing, self._opening])
 
     def fills(self, order_ids: np.ndarray, order: np.ndarray) -> FillBatch:
         """All of them filled whole, in this order."""

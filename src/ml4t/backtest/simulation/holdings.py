@@ -71,7 +71,7 @@ class Holdings:
     @cached_property
     def codes(self) -> np.ndarray:
         """The assets that are held, by code."""
-        codes: np.ndarray = self.quantity.nonzero()[0]
+        codes: np.ndarray = (self.quantity != 0.0).nonzero()[0]
         return codes
 
     @cached_property

@@ -76,8 +76,6 @@ class Desk:
         self.broker = broker
         self.portfolio = portfolio
         self.universe: Universe = portfolio.universe
-        self.quantities = portfolio.quantities
-        self.entry_prices = portfolio.entry_prices
         self.bars: Bars | None = None
         self.records: list[tuple[int, str, Any]] = []
         self.logs: list[tuple[int, str]] = []
@@ -107,7 +105,13 @@ class Desk:
         """Signed units of an asset the hot look-up did not find."""
         if not self._is_growing:
             self.code(asset_id)
-        return 0.0
+        return self.portfolio.quantities.get(asset_id, 0.0)
+
+    def entry_price(self, asset_id: str) -> float:
+        """Average entry price of an asset the hot look-up did not find; NaN when flat."""
+        if not self._is_growing:
+            self.code(asset_id)
+        return self.portfolio.entry_prices.get(asset_id, math.nan)
 
     def last_price(self, asset_id: str) -> float:
         """Last known close; NaN before the asset's first bar."""
@@ -224,7 +228,7 @@ class Desk:
         if asset_id not in self.universe:
             reason = unknown_asset(asset_id, self.universe)
             return self.reject(asset_id, OrderSide.SELL, reason, tag)
-        held = self.quantities[asset_id]
+        held = self.portfolio.quantities[asset_id]
         if held <= 0.0:
             return self.reject(asset_id, OrderSide.SELL, "no position", tag)
         quantity = held if share == 1.0 else held * share
@@ -240,7 +244,7 @@ class Desk:
             return self.reject(asset_id, side, unknown_asset(asset_id, self.universe), tag)
         tolerance = check_tolerance(tolerance)
         self.supersede(code)
-        held = self.quantities[asset_id]
+        held = self.portfolio.units[code]
         if units != held:
             units = round_to_lot(units, self.portfolio.instruments[code].lot_size)
         change = units - held
@@ -264,7 +268,7 @@ class Desk:
             return self.reject(asset_id, OrderSide.SELL, reason, tag)
         if not self.broker.blotter.is_empty:
             self.supersede(code)
-        held = self.quantities[asset_id]
+        held = self.portfolio.units[code]
         if held == 0.0:
             return None
         side = OrderSide.SELL if held > 0 else OrderSide.BUY
@@ -295,7 +299,7 @@ class Desk:
             worth = np.abs(change) * np.nan_to_num(value)
             change[worth < tolerance * portfolio.equity] = 0.0
         trades = change.nonzero()[0]
-        basket = Basket(self.universe, codes[trades].astype(np.int32), change[trades], tag)
+        basket = Basket(self.universe, codes[trades], change[trades], tag)
         if self._guard is not None:
             basket = self._guard.screen(basket)
         if len(basket):

@@ -141,7 +141,7 @@ class Strategy:
             OrderError: The data has no such asset.
         """
         try:
-            return self._desk.quantities[asset_id]
+            return self._desk.portfolio.known_quantities[asset_id]
         except KeyError:
             return self._desk.position(asset_id)
 
@@ -168,10 +168,9 @@ class Strategy:
     def get_entry_price(self, asset_id: str) -> float:
         """Average fill price of the open position, commission excluded; NaN when flat."""
         try:
-            return self._desk.entry_prices[asset_id]
+            return self._desk.portfolio.known_entry_prices[asset_id]
         except KeyError:
-            self._desk.position(asset_id)
-            return math.nan
+            return self._desk.entry_price(asset_id)
 
     def get_unrealized_pnl(self, asset_id: str) -> float:
         """Money the open position has gained since entry, commission excluded; 0.0 when flat."""

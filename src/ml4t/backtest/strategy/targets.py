@@ -121,20 +121,21 @@ def weights_by_code(
     if hasattr(weights, "items"):  # a pandas Series is one too: its index says the asset
         weights = weights if type(weights) is dict else dict(weights.items())
         try:
-            codes = [universe.codes[asset_id] for asset_id in weights]
+            codes = list(map(universe.codes.__getitem__, weights))
         except KeyError as error:
             asset_id = error.args[0]
             raise OrderError(
                 f"weights name an unknown asset {asset_id!r}. "
                 f"{did_you_mean(str(asset_id), universe.ids)}"
             ) from None
-        values = list(weights.values())
         try:
-            column[codes] = values
+            array = np.fromiter(weights.values(), np.float64, len(codes))
         except (TypeError, ValueError):
-            column[codes] = [_number(weight, asset_id) for asset_id, weight in weights.items()]
-        if None in values:  # NumPy reads it as NaN
-            _number(None, next(asset_id for asset_id, weight in weights.items() if weight is None))
+            array = np.array([_number(weight, asset_id) for asset_id, weight in weights.items()])
+        if not math.isfinite(array.sum()):
+            for asset_id, weight in weights.items():  # NumPy reads None as NaN
+                _number(weight, asset_id)
+        column[codes] = array
     else:
         try:
             array = np.asarray(weights, dtype=np.float64)
@@ -151,7 +152,7 @@ def weights_by_code(
             )
         if bars is not None:
             column[bars.codes] = array
-    _check_sum(column, universe, leverage)
+    _check_sum(array, column, universe, leverage)
     return column
 
 
@@ -162,8 +163,10 @@ def _number(weight: Any, asset_id: str) -> float:
         raise OrderError(f"the weight of {asset_id!r} is {weight!r}, not a number.") from None
 
 
-def _check_sum(column: np.ndarray, universe: Universe, leverage: float) -> None:
-    gross = float(np.abs(column).sum())
+def _check_sum(
+    weights: np.ndarray, column: np.ndarray, universe: Universe, leverage: float
+) -> None:
+    gross = float(np.abs(weights).sum())
     bad: Any = () if math.isfinite(gross) else np.flatnonzero(~np.isfinite(column))
     if len(bad):
         raise OrderError(

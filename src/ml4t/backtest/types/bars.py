@@ -397,8 +397,7 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
             DataError: No signal of this name, or it is not numeric.
         """
         order = self.top_rows(name, n)
-        ids, codes = self.chunk.universe.ids, self.codes
-        return [ids[codes[i]] for i in order.tolist()]
+        return list(map(self.chunk.universe.ids.__getitem__, self.codes[order].tolist()))
 
     def top_rows(self, name: str, n: int) -> np.ndarray:
         """As `top`, as positions in `asset_ids`."""

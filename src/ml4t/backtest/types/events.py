@@ -89,7 +89,7 @@ class FillBatch:
         universe: Assets by code.
         timestamp: The time of the bar.
         order_ids: int64[n].
-        codes: int32[n]; each asset at most once.
+        codes: int64[n]; each asset at most once.
         quantities: float64[n], signed: positive buys.
         prices: float64[n], slippage included.
         commissions: float64[n], money.
