@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.portfolio.valuation import row_totals
+from ml4t.backtest.results.columns import to_frame, to_series
 from ml4t.backtest.results.grid import HeldGrid, ffill_rows
 from ml4t.backtest.results.jumps import Jumps
 from ml4t.backtest.results.stretches import Adjusted, Stretches
@@ -325,10 +326,10 @@ class Recorder:
         sessions = np.concatenate([np.zeros(0, dtype=np.int32), *self.sessions])
         parts = zip(*self.equity_columns, strict=True)
         columns = [np.concatenate(part) for part in parts] or [np.zeros(0)] * 4
-        equity = pl.DataFrame(
+        equity = to_frame(
             {
                 "timestamp": time_series(times, self.axis),
-                "session": pl.Series(sessions, dtype=pl.Int32).cast(pl.Date),
+                "session": to_series(sessions).cast(pl.Date),
                 **dict(
                     zip(("equity", "cash", "gross_exposure", "net_exposure"), columns, strict=True)
                 ),
@@ -363,7 +364,7 @@ class Recorder:
             np.minimum.reduceat(low[order], first),
             np.add.reduceat(bars[order], first),
         )
-        return pl.DataFrame(dict(zip(schema, columns, strict=True)), schema=schema)
+        return to_frame(dict(zip(schema, columns, strict=True)))
 
 
 def _versions(meta: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from ml4t.backtest.results.columns import to_frame, to_series
 from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ _ORDER_SCHEMA: dict[str, Any] = {
 
 def time_series(times: np.ndarray, axis: TimeAxis) -> pl.Series:
     """Microseconds as the column type the input had."""
-    series = pl.Series("timestamp", times, dtype=pl.Int64).cast(pl.Datetime("us"))
+    series = (
+        to_series(times.astype(np.int64, copy=False)).alias("timestamp").cast(pl.Datetime("us"))
+    )
     if axis.is_date:
         return series.cast(pl.Date)
     if axis.zone is None:
@@ -43,7 +46,7 @@ def time_series(times: np.ndarray, axis: TimeAxis) -> pl.Series:
 
 
 def _ids(universe_ids: list[str], codes: np.ndarray) -> pl.Series:
-    return pl.Series("asset_id", universe_ids, dtype=pl.String).gather(codes)
+    return pl.Series("asset_id", universe_ids, dtype=pl.String).gather(to_series(codes))
 
 
 def fills_frame(recorder: Recorder, times: np.ndarray) -> pl.DataFrame:
@@ -59,7 +62,7 @@ def fills_frame(recorder: Recorder, times: np.ndarray) -> pl.DataFrame:
     for words, n in recorder.fill_reasons:
         reasons.extend(words if len(words) == n else words * n)
     portfolio = recorder.portfolio
-    return pl.DataFrame(
+    return to_frame(
         {
             "fill_id": np.arange(1, len(code) + 1),
             "order_id": order_id,
@@ -79,7 +82,7 @@ def fills_frame(recorder: Recorder, times: np.ndarray) -> pl.DataFrame:
 
 def _sides(quantity: np.ndarray) -> pl.Series:
     words = pl.Series([OrderSide.SELL.value, OrderSide.BUY.value])
-    return words.gather((quantity > 0.0).astype(np.int64))
+    return words.gather(to_series((quantity > 0.0).astype(np.int64)))
 
 
 def orders_frame(
@@ -104,7 +107,7 @@ def orders_frame(
     created = times[np.maximum(steps, 0)] if len(times) else np.zeros(len(steps), dtype=np.int64)
     dates = time_series(created, axis).alias("created_at")
     # An order from before the first bar has no date.
-    frame = orders.insert_column(1, dates.set(pl.Series(steps < 0), None))
+    frame = orders.insert_column(1, dates.set(to_series(steps < 0), None))
     return _with_signals(frame, signals)
 
 
@@ -223,7 +226,7 @@ def _with_signals(
 ) -> pl.DataFrame:
     names = {name: None for _, columns in signals for name in columns}
     parts = [
-        pl.DataFrame(
+        to_frame(
             {
                 "order_id": ids,
                 **{f"signal_{name}": _signal_series(columns.get(name), len(ids)) for name in names},
@@ -247,7 +250,7 @@ def _signal_series(column: np.ndarray | None, n: int) -> pl.Series:
         return pl.Series([None] * n, dtype=pl.Null)
     if column.dtype == object:
         return pl.Series(column.tolist(), strict=False)
-    return pl.Series(column).fill_nan(None)
+    return to_series(column).fill_nan(None)
 
 
 def marks_frame(portfolio: Portfolio, times: np.ndarray, axis: TimeAxis) -> pl.DataFrame:
@@ -255,7 +258,7 @@ def marks_frame(portfolio: Portfolio, times: np.ndarray, axis: TimeAxis) -> pl.D
     held = sorted(portfolio.held)
     codes = np.array([portfolio.universe.codes[asset_id] for asset_id in held], dtype=np.int64)
     end = times[-1:] if len(times) else np.zeros(1, dtype=np.int64)
-    return pl.DataFrame(
+    return to_frame(
         {
             "asset_id": pl.Series(held, dtype=pl.String),
             "quantity": portfolio.quantity[codes],
