@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -81,6 +82,7 @@ class VenueFeed(DataFeed):
 
     def open_reader(self, request: Request) -> Reader:
         reader = FrameFeed(self.frame).open_reader(request)
+        reader.survey = msgspec.structs.replace(reader.survey, is_streaming=True)  # as it is live
         blocks = reader.blocks
 
         def traded(rows: int) -> Any:

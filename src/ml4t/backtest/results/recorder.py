@@ -51,6 +51,9 @@ FILL_COLUMNS = (
 )
 # Cells of a (timestamps, assets) matrix worked on at once, so that sparse data stays small.
 _BLOCK_CELLS = 4_000_000
+# So many small chunks in a row are made one, if they are that small together.
+_BUNDLE = 64
+_SMALL_STEPS = 64 * _BUNDLE
 # The signal that keeps what `_meta` says about the model.
 VERSION = "model_version"
 _BUY = OrderSide.BUY
@@ -90,6 +93,7 @@ class Recorder:
         self._row_reasons: list[str] = []
         self._cash: list[tuple[int, float]] = []
         self._chunk_blocks = 0
+        self._bundled = [0] * 5  # parts of times, sessions and `_blocks` that are bundled already
         self._fill_count = 0
         self._order_count = 0
         self._adjusted: list[Adjusted] = []
@@ -209,9 +213,27 @@ class Recorder:
         self.times.append(chunk.times[:steps])
         self.sessions.append(chunk.sessions[:steps])
         self._fill_count += len(fills[0]) if fills else 0
-        self._chunk_blocks = len(self.fill_blocks)
         self.steps += steps
         self._chunk = None
+        self._bundle()
+        self._chunk_blocks = len(self.fill_blocks)
+
+    def _bundle(self) -> None:
+        """Make one part of many small ones: live, every timestamp is a chunk of its own."""
+        since = self._bundled
+        if len(self.times) - since[0] < _BUNDLE:
+            return
+        if sum(map(len, self.times[since[0] :])) < _SMALL_STEPS:
+            for parts, first in zip((self.times, self.sessions), since[:2], strict=True):
+                parts[first:] = [np.concatenate(parts[first:])]
+            for blocks, first in zip(self._blocks(), since[2:], strict=True):
+                if len(blocks) > first:
+                    columns = zip(*blocks[first:], strict=True)
+                    blocks[first:] = [tuple(np.concatenate(column) for column in columns)]
+        self._bundled = [len(self.times), len(self.sessions), *map(len, self._blocks())]
+
+    def _blocks(self) -> tuple[list[tuple[np.ndarray, ...]], ...]:
+        return self.equity_columns, self.excursions, self.fill_blocks
 
     def _record_equity(self, chunk: Chunk, steps: int, fills: tuple[np.ndarray, ...]) -> None:
         cash = self._cash_by_time(steps)

@@ -75,6 +75,8 @@ class ScriptedVenue(Gateway):
         self.positions: dict[str, float] = {}
         self.prices: dict[str, float] = {}
         self.orders: dict[str, VenueOrder] = {}
+        self._live: list[VenueOrder] = []
+        self._legs: dict[str, list[VenueOrder]] = {}
         self.fills: list[Execution] = []
         self.faults: dict[str, list[Fault]] = {}
         self.calls: list[tuple[str, Any]] = []
@@ -148,8 +150,19 @@ class ScriptedVenue(Gateway):
             best=self.prices.get(order.asset_id, 0.0),
             trail=(order.trail_amount, order.trail_percent),
         )
-        self.orders[request.client_id] = added
+        self._keep(added)
         return added
+
+    def _keep(self, order: VenueOrder) -> None:
+        self.orders[order.name] = order
+        self._live.append(order)
+        if order.parent:
+            self._legs.setdefault(order.parent, []).append(order)
+
+    def _unended(self) -> list[VenueOrder]:
+        """Orders that still can trade, or wait for another one: few of a long day's."""
+        self._live = [order for order in self._live if order.status.is_open]
+        return self._live
 
     def cancel(self, client_id: str) -> Answer:
         """Cancel an order that is open; told, not answered."""
@@ -172,13 +185,15 @@ class ScriptedVenue(Gateway):
         if fault == "refuse" or order is None or not is_open or change.quantity <= order.filled:
             return Answer(is_taken=False, reason="not replaceable")
         order.replaced_by = change.new_client_id
-        self.orders[change.new_client_id] = msgspec.structs.replace(
-            order,
-            name=change.new_client_id,
-            quantity=change.quantity,
-            limit=change.limit_price,
-            stop=change.stop_price,
-            replaced_by="",
+        self._keep(
+            msgspec.structs.replace(
+                order,
+                name=change.new_client_id,
+                quantity=change.quantity,
+                limit=change.limit_price,
+                stop=change.stop_price,
+                replaced_by="",
+            )
         )
         report = order.report()
         order.status = OrderStatus.CANCELED
@@ -198,11 +213,11 @@ class ScriptedVenue(Gateway):
         reports = [order.report()]
         if order.replaced_by:
             reports += self._known(order.replaced_by)
-        return (*reports, *(o.report() for o in self.orders.values() if o.parent == client_id))
+        return (*reports, *(leg.report() for leg in self._legs.get(client_id, ())))
 
     def open_orders(self) -> Sequence[tuple[Report, str]]:
         """All that are open."""
-        return [(o.report(), o.asset_id) for o in self.orders.values() if o.status.is_open]
+        return [(order.report(), order.asset_id) for order in self._unended()]
 
     def executions(self, since: int) -> Sequence[Execution]:
         """All fills from a time on."""
@@ -253,7 +268,7 @@ class ScriptedVenue(Gateway):
         self._pass(bars, is_open=False)
         self.prices |= {name: bar[3] for name, bar in bars.items()}
         self.traded_until = now
-        for order in self.orders.values():
+        for order in self._unended():
             bar = bars.get(order.asset_id)
             if bar is not None and order.type.is_trailing:
                 order.best = max(order.best, bar[1]) if order.sign < 0 else min(order.best, bar[2])
@@ -261,9 +276,9 @@ class ScriptedVenue(Gateway):
     def _pass(
         self, bars: Mapping[str, tuple[float, float, float, float]], *, is_open: bool
     ) -> None:
-        for order in list(self.orders.values()):
+        for order in self._unended():
             bar = bars.get(order.asset_id)
-            if bar is None or not order.status.is_open or order.replaced_by:
+            if bar is None or not order.status.is_open:
                 continue
             if is_open == (order.type is OrderType.MARKET):
                 self._match(order, bar)
@@ -319,8 +334,8 @@ class ScriptedVenue(Gateway):
 
     def _after(self, order: VenueOrder) -> None:
         """What a filled order sets to work, and what it cancels."""
-        for other in list(self.orders.values()):
-            if other.parent == order.name and other.status is OrderStatus.PENDING:
+        for other in self._legs.get(order.name, ()):
+            if other.status is OrderStatus.PENDING:
                 other.status = OrderStatus.ACCEPTED
                 self._tell(other.report())
         for name in order.siblings:
@@ -330,8 +345,8 @@ class ScriptedVenue(Gateway):
     def _end(self, order: VenueOrder, status: OrderStatus, reason: str) -> None:
         order.status, order.reason = status, reason
         self._tell(order.report())
-        for other in list(self.orders.values()):
-            if other.parent == order.name and other.status is OrderStatus.PENDING:
+        for other in self._legs.get(order.name, ()):
+            if other.status is OrderStatus.PENDING:
                 self._end(other, OrderStatus.CANCELED, "its entry was canceled")
 
     def _tell(self, event: VenueEvent) -> None:
