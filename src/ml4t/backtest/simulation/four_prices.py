@@ -29,8 +29,8 @@ class FourPrices:
     of them purchases are tried from the highest level down, then sales from the lowest up, and
     what has been reached on the way fills at its own level. A stop-limit does not fill better
     than its stop. What fills leaves the price at its level for the orders behind it on its side,
-    so that one that wants a better price waits for the next of the four. Stops that follow the
-    price move after each of them.
+    so that one that wants a better price waits for the next of the four. A price like the one
+    before it is no trade. Stops that follow the price move after each of them.
 
     Exits that wait for an entry work from the price after it on. When an order comes and the
     price has passed its stop, or there is nothing that it could reduce, it is refused, and with
@@ -95,7 +95,11 @@ class FourPrices:
         for pair in [*resting, *joined]:
             by_row.setdefault(pair[1], []).append(pair)
         for row, of_asset in by_row.items():
+            before = trading.portfolio.last_price(of_asset[0][0].order.asset_id)
             for column in columns:
+                if column[row] == before:
+                    continue
+                before = column[row]
                 moment = _Moment(trading, column, trading.marks)
                 jumps = self.gaps if column is columns[0] else ""
                 joined = moment.see(of_asset, row, jumps)
@@ -131,12 +135,13 @@ class _Moment:
         self.column = column
         self.marks = marks
         self.where = where
+        self.left: dict[float, float] = {}  # for each side, where the fills before have left it
 
     def see(self, orders: list[Live], row: int, jumps: str) -> list[Live]:
         """Show the price to the orders of one asset; what has begun to work."""
         trading, price = self.trading, self.column[row]
         bars = trading.chunk
-        left = {1.0: price, -1.0: price}  # for each side, where the fills before have left it
+        left = self.left = {1.0: price, -1.0: price}
         joined: list[Live] = []
         for working, _ in sorted(orders, key=_level):
             if not trading.is_open(working) or not trading.has_purpose(working):
@@ -168,7 +173,8 @@ class _Moment:
 
     def arrive(self, working: Working, row: int) -> None:
         """An order comes: a stop that is passed is refused, what the price satisfies fills."""
-        price, sign, limit = self.column[row], working.sign, working.limit
+        sign, limit = working.sign, working.limit
+        price = self.left.get(sign, self.column[row])
         if not self.trading.is_open(working):
             return
         if working.type is _MARKET:
