@@ -295,6 +295,10 @@ class Desk:
             worth = np.abs(change) * np.nan_to_num(value)
             change[worth < tolerance * portfolio.equity] = 0.0
         trades = change.nonzero()[0]
+        # Exits come first, for brokers that ask for cash order by order.
+        wanted, held = change[trades], portfolio.quantity[codes[trades]]
+        is_exit = (wanted * held < 0.0) & (np.abs(wanted) <= np.abs(held))
+        trades = trades[np.argsort(~is_exit, kind="stable")]
         basket = Basket(self.universe, codes[trades].astype(np.int32), change[trades], tag)
         if self._guard is not None:
             basket = self._guard.screen(basket)
