@@ -7,7 +7,16 @@ from functools import partial
 from tests.parity import plans
 from tests.parity.harness import Known, Scenario
 from tests.parity.plans import by_hand
-from tests.parity.scenarios.common import LONG_SHORT, PERCENT, apple, hand, kinds, rough, ten
+from tests.parity.scenarios.common import (
+    LONG_SHORT,
+    PER_SHARE,
+    PERCENT,
+    apple,
+    hand,
+    kinds,
+    rough,
+    ten,
+)
 
 ONE = ("backtesting.py",)
 
@@ -39,7 +48,10 @@ OF_BACKTESTING = (
         known={"backtesting.py": Known(
             "ours",
             "A fill has one price; theirs closes at the plain price and opens at the one with "
-            "spread (`_close_trade` and `_open_trade` in `_process_orders`).",
+            "spread (`_close_trade` and `_open_trade` in `_process_orders`). That is the average "
+            "of the two: quantities, money and equity agree, and what each of the two trades "
+            "gained does not.",
+            parts=("trades",),
         )},
     ),
     Scenario(
@@ -71,5 +83,31 @@ OF_BACKTESTING = (
                 parts=("bars", "fills"),
             ),
         },
+    ),
+    Scenario(
+        "lots-with-minimum", "several purchases closed at once, commission with a minimum", ten,
+        by_hand({"bar": 1}, {"bar": 2}, {"bar": 3}, {"bar": 5, "side": "sell", "quantity": 30.0}),
+        commission=PER_SHARE, engines=ONE,
+        known={"backtesting.py": Known(
+            "theirs",
+            "A position is so many trades, one for each purchase, and each of them pays the "
+            "commission of its closing (`_Broker._close_trade`). Ours is one position.",
+            parts=("fills", "bars", "trades"),
+            cure="one trade",
+        )},
+    ),
+    Scenario(
+        "lots-and-exits", "a sale that closes the units of a bracket, among others", ten,
+        by_hand(
+            {"bar": 1, "stop_loss": 93.0, "take_profit": 115.0},
+            {"bar": 2},
+            {"bar": 3, "side": "sell"},
+        ),
+        engines=ONE,
+        known={"backtesting.py": Known(
+            "theirs",
+            "An order closes the oldest trades first, and the exits of a trade end with it "
+            "(`_Broker._close_trade`). Ours belong to the position: they stay while there is one.",
+        )},
     ),
 )  # fmt: skip

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from tests.parity.harness import Known, Scenario
 from tests.parity.plans import by_hand
-from tests.parity.scenarios.common import PERCENT, bracketed, hand, holes, kinds, rough, ten
+from tests.parity.scenarios.common import (
+    PERCENT,
+    ROTATION,
+    bracketed,
+    crowd,
+    ended,
+    hand,
+    holes,
+    kinds,
+    rough,
+    ten,
+)
 
 OF_BACKTRADER = (
     Scenario(
@@ -85,6 +96,55 @@ OF_BACKTRADER = (
             "The exits of our brackets only reduce a position and end with it; theirs are plain "
             "orders, which open a new position when the old one is gone (`BackBroker._execute`). "
             "With exits that may do the same, ours differs in nothing.",
+        )},
+    ),
+    Scenario(
+        "brackets-too-little-cash", "brackets of which the cash does not pay for all orders",
+        rough(4, 250, 71), bracketed(15, limit=False, every=15), cash=2_500.0, commission=PERCENT,
+        engines=("backtrader",),
+    ),
+    Scenario(
+        "brackets-limit-too-little-cash", "the same with limit entries", rough(4, 250, 71),
+        bracketed(16, limit=True, every=15), cash=2_500.0, commission=PERCENT,
+        engines=("backtrader",),
+    ),
+    Scenario(
+        "turn-of-a-target", "a target and an order that was sent after its bracket, in one bar",
+        ten,
+        by_hand(
+            {
+                "bar": 3, "type": "limit", "limit": 98.0, "stop_loss": 80.0,
+                "take_profit": 102.5,
+            },
+            {"bar": 3, "side": "sell", "type": "limit", "limit": 102.0},
+        ),
+        engines=("backtrader", "backtesting.py"),
+    ),
+    Scenario(
+        "dated-order-without-bars", "an order with a date on an asset that has ended", ended,
+        by_hand({
+            "bar": 1, "asset": "B", "type": "limit", "limit": 50.0, "until": "2024-01-10",
+        }),
+        engines=("backtrader",),
+        known={"backtrader": Known(
+            "theirs",
+            "An order's date is compared with the last bar of its asset (`OrderBase.expire`): "
+            "when there are no more, it stays open for ever. Ours ends it with its date.",
+            parts=("orders",),
+        )},
+    ),
+    Scenario(
+        "targets", "25 of 110 shares every 21 sessions, as targets in percent", crowd,
+        {**ROTATION, "as_weights": True}, is_recorded=True, cash=1e6, commission=PERCENT,
+        engines=("backtrader",),
+        known={"backtrader": Known(
+            "ours",
+            "Sizes are any fraction, but what `order_target_percent` comes to is not: the change "
+            "is rounded to whole units, toward zero (`CommInfoBase.getsize`). Ours trades the "
+            "fraction, or with `fractional=False` a whole target. Without the rounding, the "
+            "quantities agree to a relative 1e-9.",
+            quantities=1e-9,
+            cure="targets in fractions",
         )},
     ),
 )  # fmt: skip

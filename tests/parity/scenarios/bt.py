@@ -6,7 +6,7 @@ from functools import partial
 
 from tests.parity import plans
 from tests.parity.harness import Known, Scenario
-from tests.parity.scenarios.common import PERCENT, ROTATION, crowd, rough
+from tests.parity.scenarios.common import PERCENT, ROTATION, crowd, late, rough
 
 OF_BT = (
     Scenario(
@@ -42,5 +42,9 @@ DIFFERENT_IN_BT = (
             parts=("fills", "bars"),
             quantities=1e-9,
         )},
+    ),
+    Scenario(
+        "weights-of-late-assets", "2 of 6 assets every 3 sessions, of which five start late", late,
+        {**ROTATION, "as_weights": True, "every": 3, "top": 2}, engines=("bt",),
     ),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ PER_SHARE = {"kind": "per_share", "per_share": 0.005, "minimum": 1.0}
 THRESHOLD = {"kind": "threshold", "enter": 1.0, "leave": 0.0, "short": False, "share": 0.25}
 ROTATION = {"kind": "rotation", "every": 21, "top": 25, "invested": 0.95, "as_weights": False}
 LONG_SHORT = {**THRESHOLD, "short": True}
+END = date(2024, 1, 8)
 PLAIN = ("market", "limit", "stop", "stop_limit")
 
 
@@ -79,3 +81,13 @@ def pair(_folder: Path) -> pl.DataFrame:
 def thin(assets: int, sessions: int, seed: int, quiet: float = 0.0) -> Any:
     """Makes a market in which little is traded, and at times nothing; see `plans.thin`."""
     return lambda _folder: plans.thin(plans.rough(assets, sessions, seed), seed, quiet)
+
+
+def late(_folder: Path) -> pl.DataFrame:
+    """Six assets without gaps, five of which start late."""
+    return plans.with_holes(plans.rough(6, 250, 91), 1, share=0.0)
+
+
+def ended(_folder: Path) -> pl.DataFrame:
+    """The ten bars for A, and the first four of them for B."""
+    return pair(_folder).filter((pl.col("asset_id") == "A") | (pl.col("timestamp") < END))

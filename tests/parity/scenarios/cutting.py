@@ -23,6 +23,7 @@ from tests.parity.scenarios.common import (
 )
 from tests.parity.scenarios.shared import CUT_BY_DIVISION, CUT_TO_DIGITS
 
+DEAR = {"kind": "per_share", "per_share": 0.05, "minimum": 0.5}
 TENTH = {"stop_loss": {"percent": 0.1}}
 
 CUT = ("vectorbt", "pybroker")
@@ -181,5 +182,21 @@ OF_CUT = (
         "weights-at-the-close", "25 of 110 shares every 21 sessions, as weights", crowd,
         {**ROTATION, "as_weights": True}, is_recorded=True, cash=1e6, commission=PERCENT,
         fractional=True, engines=("vectorbt",), known={"vectorbt": CUT_BY_DIVISION},
+    ),
+    Scenario(
+        "cut-with-slippage", "orders beyond the cash, long and short, with slippage",
+        rough(4, 300, 71), partial(plans.cut, seed=54, short=True), cash=8_000.0,
+        commission=PERCENT, slippage={"rate": 0.003}, engines=CUT,
+        known={"pybroker": Known("ours", LOTS, cure="lots at average")},
+    ),
+    Scenario(
+        "cut-with-fee", "orders beyond the cash, commission per share", rough(4, 300, 3),
+        partial(plans.cut, seed=1, short=False), cash=20_000.0, commission=DEAR, engines=CUT,
+        known={"vectorbt": Known(
+            "theirs",
+            "There is no commission per share: it is a fixed fee (`fixed_fees`) of the order as it "
+            "was asked for, and stays when the order is cut (`buy_nb`). Ours is that of the units "
+            "that are traded.",
+        )},
     ),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from tests.parity.scenarios.common import (
     PERCENT,
     PLAIN,
     THRESHOLD,
+    bracketed,
     five,
     hand,
     kinds,
@@ -101,9 +102,11 @@ OF_NAUTILUS = (
         engines=("nautilus",),
         known={"nautilus": Known(
             "theirs",
-            "A stop that fills at the last price of a bar leaves the market at its level "
-            "(`OrderMatchingEngine.determine_market_price_and_volume`), where the next market "
-            "order fills instead of at the close. Ours fills it at the close.",
+            "A stop that fills at the last price of a bar, when no other order of its asset is "
+            "left, leaves the market at its level "
+            "(`OrderMatchingEngine.determine_market_price_and_volume`, `iterate`), where the next "
+            "market order fills instead of at the close, and a new stop counts as passed. Ours "
+            "takes the close.",
         )},
     ),
     Scenario(
@@ -116,6 +119,32 @@ OF_NAUTILUS = (
             "twelve decimals.",
             parts=("fills", "bars", "trades"),
             cure="fine money",
+        )},
+    ),
+    Scenario(
+        "same-price-again", "a bar whose high is its open, and one that opens at the last close",
+        hand(
+            (100, 101, 99, 100), (105, 105, 103, 103.2), (103.2, 106, 103, 104),
+            (104, 105, 103, 104),
+        ),
+        by_hand(
+            {"bar": 0, "side": "sell", "type": "limit", "limit": 102.0},
+            {"bar": 0, "side": "sell", "type": "limit", "limit": 103.5},
+        ),
+        engines=("nautilus",),
+    ),
+    Scenario(
+        "brackets-behind-others", "limit brackets among those before them", rough(1, 400, 72),
+        bracketed(35, limit=True, every=2), commission=PERCENT, engines=("nautilus",),
+    ),
+    Scenario(
+        "dated-order-in-a-gap", "a stop that the open after its date has passed", ten,
+        by_hand({"bar": 1, "type": "stop", "stop": 106.0, "until": "2024-01-04"}),
+        engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "An order is matched before anybody looks at its time (`OrderMatchingEngine.iterate`), "
+            "so the first price after it can still fill it. Ours has expired by then.",
         )},
     ),
 )  # fmt: skip
