@@ -54,6 +54,9 @@ RELATIVE = 1e-8
 MONEY_NOISE = 1e-6
 TIMEOUT = 600
 
+NEVER = {"bt": {"orders", "trades"}, "zipline": {"trades"}}
+"""What an engine does not have; where weights are played, orders have no names either."""
+
 RULES = {"stop": "stop_loss", "limit": "take_profit", "trailing_stop": "trailing_stop"}
 """The roles of the orders of rules over positions."""
 ROLES = ("stop_loss", "take_profit", "trailing_stop")
@@ -526,6 +529,9 @@ class Verdict:
 def compare(stage: Stage, engine: str, folder: Path, ask: Ask | None = None) -> Verdict:
     """Play a scenario on both sides; `ask` is another way than `theirs` to ask the engine."""
     answer, own = (ask or theirs)(stage, engine, folder), ours(stage, engine)
+    silent = set(KEYS) - answer.keys() - NEVER.get(engine, set())
+    silent -= {"orders"} if stage.plan.get("as_weights") else set()
+    assert not silent, f"{engine} says nothing of {sorted(silent)}"
     found = differences(answer, own)
     known = stage.scenario.known.get(engine)
     problem = ""

@@ -46,6 +46,7 @@ order ended.
 Quantities must be equal to the bit, prices and money to a relative 1e-8.
 bt has neither orders nor trades, so there the rest is compared.
 zipline keeps no trades.
+Where weights are played, how orders ended is not compared.
 
 Without any difference: {equal} of {runs} runs, with {fills:,} fills.
 The others differ in a way that is understood, and are listed with the cause: a rule of theirs \

@@ -236,6 +236,16 @@ def _verdict(known: harness.Known, found: bool, monkeypatch: pytest.MonkeyPatch)
     return compare(stage, "bt", NOWHERE).problem
 
 
+def test_a_part_that_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that has trades says what they were; nothing is left out unseen."""
+    stage = SCENARIOS["end-of-data"].staged(NOWHERE)
+    answer = ours(stage, "backtrader") | {"version": "1"}
+    del answer["trades"]
+    monkeypatch.setattr(harness, "theirs", lambda *_: answer)
+    with pytest.raises(AssertionError, match=r"backtrader says nothing of \['trades'\]"):
+        compare(stage, "backtrader", NOWHERE)
+
+
 def test_a_known_difference_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """What no longer differs is not left in the list."""
     known = harness.Known("theirs", "a rule")

@@ -128,7 +128,7 @@ OF_BACKTRADER = (
         engines=("backtrader",),
         known={"backtrader": Known(
             "theirs",
-            "An order's date is compared with the last bar of its asset (`OrderBase.expire`): "
+            "An order's date is compared with the last bar of its asset (`Order.expire`): "
             "when there are no more, it stays open for ever. Ours ends it with its date.",
             parts=("orders",),
         )},

@@ -147,4 +147,16 @@ OF_NAUTILUS = (
             "so the first price after it can still fill it. Ours has expired by then.",
         )},
     ),
+    Scenario(
+        "four-orders", "four orders on one asset at a time, stop-limits among them",
+        rough(4, 250, 71), kinds(72, PLAIN, each=4, dated=False), commission=PERCENT,
+        engines=("nautilus",),
+        known={"nautilus": Known(
+            "theirs",
+            "A stop-limit that is triggered keeps its place among the orders, that of its stop, "
+            "until another order comes (`MatchingCore.sort_ask_orders`); ours takes that of its "
+            "limit at once. Two orders of one bar change places, and so what each trade gained.",
+            parts=("trades",),
+        )},
+    ),
 )  # fmt: skip

@@ -246,7 +246,7 @@ def profile_of(engine: str) -> Profile:
     Raises:
         ConfigError: There is none of that name.
     """
-    profile = PROFILES.get(engine) if isinstance(engine, str) else None
+    profile = PROFILES.get(str(engine))
     if profile is None:
         raise ConfigError(
             f"There is no profile of an engine {engine!r}. {did_you_mean(str(engine), PROFILES)}"
