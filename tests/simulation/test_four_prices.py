@@ -191,3 +191,11 @@ def test_an_exit_comes_to_the_price_that_a_fill_before_has_left() -> None:
         *((1, "buy", 5.0, 107.0), (1, "sell", 10.0, 106.0)),
         (2, "buy", 5.0, 108.0),
     ]
+
+
+@pytest.mark.parametrize(("fill", "bar"), [("touch", 1), ("through", 2)])
+def test_a_limit_may_need_a_price_beyond_it(fill: Any, bar: int) -> None:
+    """The low of the first bar is the limit, that of the second lies below it."""
+    plan = {0: [lambda s: s.buy("A", 10, limit_price=95)]}
+    found = fills(run(plan, (100, 101, 95, 99), (99, 100, 94, 98), limit_fill=fill))
+    assert found == [(bar, "buy", 10.0, 95.0)]

@@ -147,7 +147,7 @@ class _Moment:
             if not trading.is_open(working) or not trading.has_purpose(working):
                 continue
             seen, waited = left[working.sign], working.triggered
-            match = _match(working, seen, price)
+            match = _match(working, seen, price, through=trading.through)
             if match is None:
                 continue
             is_jumped = bool(jumps) and match[0] != price
@@ -217,7 +217,7 @@ def _level(pair: Live) -> tuple[bool, float]:
     return working.sign < 0.0, -working.sign * level
 
 
-def _match(working: Working, seen: float, price: float) -> Match | None:
+def _match(working: Working, seen: float, price: float, *, through: bool) -> Match | None:
     """What an order does at a price, which it sees where the fills before it have left it."""
     sign, stop, limit = working.sign, working.stop, working.limit
     is_fresh = stop is not None and not working.triggered
@@ -227,7 +227,8 @@ def _match(working: Working, seen: float, price: float) -> Match | None:
         working.triggered = limit is not None
     if limit is None:
         return (stop, "stop") if stop is not None and is_fresh else (price, "stop")
-    if max(sign * seen, sign * price) > sign * limit:
+    worse = max(sign * seen, sign * price)
+    if worse > sign * limit or (through and worse == sign * limit):
         return None
     if stop is None:
         return limit, "limit"
