@@ -24,7 +24,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import run_peers  # type: ignore[import-not-found]  # a script beside the benchmarks  # noqa: E402
 
 from ml4t.backtest.simulation.profiles import PROFILES  # noqa: E402
-from tests.parity.harness import ENGINES, Known, Scenario, Verdict, compare, interpreter  # noqa: E402
+from tests.parity.harness import Verdict, compare, interpreter  # noqa: E402
+from tests.parity.scenario import ENGINES, Known, Scenario  # noqa: E402
 from tests.parity.scenarios import SCENARIOS  # noqa: E402
 from tests.parity.staying import Staying  # noqa: E402
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.parity.harness import Scenario
+from tests.parity.scenario import Scenario
 from tests.parity.scenarios.backtesting import OF_BACKTESTING
 from tests.parity.scenarios.backtrader import OF_BACKTRADER
 from tests.parity.scenarios.bt import DIFFERENT_IN_BT, OF_BT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from tests.parity import plans
-from tests.parity.harness import Known, Scenario
+from tests.parity.scenario import Known, Scenario
 from tests.parity.scenarios.common import PERCENT, ROTATION, crowd, late, rough
 
 OF_BT = (

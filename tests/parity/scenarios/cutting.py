@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from tests.parity import plans
-from tests.parity.harness import Known, Scenario
 from tests.parity.plans import by_hand
+from tests.parity.scenario import Known, Scenario
 from tests.parity.scenarios.common import (
     PER_SHARE,
     PERCENT,

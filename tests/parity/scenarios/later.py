@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from tests.parity import plans
-from tests.parity.harness import Scenario
+from tests.parity.scenario import Scenario
 from tests.parity.scenarios.common import PER_SHARE, PERCENT, PLAIN, five, holes, kinds, rough
 
 LATER = ("nautilus", "zipline")

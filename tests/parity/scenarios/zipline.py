@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.parity.harness import Known, Scenario
 from tests.parity.plans import by_hand
+from tests.parity.scenario import Known, Scenario
 from tests.parity.scenarios.common import (
     LONG_SHORT,
     PER_SHARE,
