@@ -82,3 +82,16 @@ def test_a_profile_has_a_name(name: Any) -> None:
     """Nothing else is looked up."""
     with pytest.raises(ConfigError, match="There is no profile of an engine"):
         SimulationBroker.like(name)
+
+
+def test_a_broker_of_ones_own_may_be_like_another_engine() -> None:
+    """A subclass with an option of its own, which is no rule of the engine."""
+
+    class Own(SimulationBroker):
+        def __init__(self, *, desk: str, **options: Any) -> None:
+            super().__init__(**options)
+            self.desk = desk
+
+    broker = Own.like("bt", desk="north")
+    assert broker.desk == "north"
+    assert broker.settings()["profile"] == str(broker.profile)

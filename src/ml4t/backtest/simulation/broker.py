@@ -196,8 +196,9 @@ class SimulationBroker(Broker):
         """
         profile = profile_of(engine)
         own = profile.options()
-        broker, plain = cls(**(own | overrides)), cls(**own).settings()
-        changed = [name for name, value in broker.settings().items() if plain[name] != value]
+        broker, plain = cls(**(own | overrides)), SimulationBroker(**own).settings()
+        given = broker.settings() | {"broker": plain["broker"]}
+        changed = [name for name in plain if given[name] != plain[name]]
         broker.profile, broker._profile_said = profile, profile.said_of(changed)
         return broker
 
