@@ -24,7 +24,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import run_peers  # type: ignore[import-not-found]  # a script beside the benchmarks  # noqa: E402
 
 from ml4t.backtest.simulation.profiles import PROFILES  # noqa: E402
-from tests.parity.harness import ENGINES, Known, Scenario, Verdict, compare, interpreter  # noqa: E402
+from tests.parity.harness import Verdict, compare, interpreter  # noqa: E402
+from tests.parity.scenario import ENGINES, Known, Scenario  # noqa: E402
 from tests.parity.scenarios import SCENARIOS  # noqa: E402
 from tests.parity.staying import Staying  # noqa: E402
 
@@ -46,6 +47,7 @@ order ended.
 Quantities must be equal to the bit, prices and money to a relative 1e-8.
 bt has neither orders nor trades, so there the rest is compared.
 zipline keeps no trades.
+Where weights are played, how orders ended is not compared.
 
 Without any difference: {equal} of {runs} runs, with {fills:,} fills.
 The others differ in a way that is understood, and are listed with the cause: a rule of theirs \

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import IO, Self
 
-from tests.parity.harness import Answer, Stage, command, read, theirs, write
+from tests.parity.harness import command, read, theirs, write
+from tests.parity.scenario import Answer, Stage
 
 STAYING = ("vectorbt", "pybroker")
 """The engines whose runners can be asked again and again."""

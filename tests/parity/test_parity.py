@@ -13,8 +13,10 @@ from ml4t.backtest import Order, SimulationBroker
 from ml4t.backtest.simulation.profiles import PROFILES
 from ml4t.backtest.strategy.desk import Desk
 from tests.conftest import ROOT
-from tests.parity import harness
-from tests.parity.harness import ENGINES, Stage, absence, compare, differences, interpreter, ours
+from tests.parity import harness, playing
+from tests.parity.harness import absence, compare, differences, interpreter
+from tests.parity.playing import ours
+from tests.parity.scenario import ENGINES, Known, Scenario, Stage
 from tests.parity.scenarios import QUICK, SCENARIOS
 from tests.parity.staying import STAYING, Staying
 
@@ -176,15 +178,15 @@ def test_another_rule_on_our_side_is_noticed(
     assert differences(answer, ours(stage, engine)) == []
     orders = {"kind": "orders", "orders": stage.plan["orders"][:-1]}
     assert differences(answer, ours(Stage(stage.scenario, stage.bars, orders), engine))
-    plain = harness.broker_for
+    plain = playing.broker_for
     with monkeypatch.context() as patch:
-        patch.setattr(harness, "broker_for", lambda s, e: _patched(plain, s, e))
+        patch.setattr(playing, "broker_for", lambda s, e: _patched(plain, s, e))
         assert differences(answer, ours(stage, engine))
 
 
-def _patched(plain: Any, scenario: harness.Scenario, engine: str) -> SimulationBroker:
+def _patched(plain: Any, scenario: Scenario, engine: str) -> SimulationBroker:
     terms = {**vars(scenario), "commission": {"kind": "percent", "rate": 0.001 * (1.0 + 1e-5)}}
-    broker: SimulationBroker = plain(harness.Scenario(**terms), engine)
+    broker: SimulationBroker = plain(Scenario(**terms), engine)
     return broker
 
 
@@ -224,8 +226,8 @@ def test_exits_that_only_reduce_are_all_that_differs_in_overlapping_brackets(
 # -- known differences, and the page ---------------------------------------------------------
 
 
-def _verdict(known: harness.Known, found: bool, monkeypatch: pytest.MonkeyPatch) -> str:
-    scenario = harness.Scenario(
+def _verdict(known: Known, found: bool, monkeypatch: pytest.MonkeyPatch) -> str:
+    scenario = Scenario(
         **{**vars(SCENARIOS["end-of-data"]), "known": {"bt": known}, "engines": ("bt",)}
     )
     stage = scenario.staged(NOWHERE)
@@ -236,18 +238,28 @@ def _verdict(known: harness.Known, found: bool, monkeypatch: pytest.MonkeyPatch)
     return compare(stage, "bt", NOWHERE).problem
 
 
+def test_a_part_that_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that has trades says what they were; nothing is left out unseen."""
+    stage = SCENARIOS["end-of-data"].staged(NOWHERE)
+    answer = ours(stage, "backtrader") | {"version": "1"}
+    del answer["trades"]
+    monkeypatch.setattr(harness, "theirs", lambda *_: answer)
+    with pytest.raises(AssertionError, match=r"backtrader says nothing of \['trades'\]"):
+        compare(stage, "backtrader", NOWHERE)
+
+
 def test_a_known_difference_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """What no longer differs is not left in the list."""
-    known = harness.Known("theirs", "a rule")
+    known = Known("theirs", "a rule")
     assert "does not" in _verdict(known, found=False, monkeypatch=monkeypatch)
     assert not _verdict(known, found=True, monkeypatch=monkeypatch)
 
 
 def test_a_known_difference_excuses_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of trades does not excuse fills, nor rounding another price."""
-    trades = harness.Known("ours", "a rule", parts=("trades",))
+    trades = Known("ours", "a rule", parts=("trades",))
     assert "more than is known" in _verdict(trades, found=True, monkeypatch=monkeypatch)
-    rounding = harness.Known("ours", "a rule", quantities=1e-9)
+    rounding = Known("ours", "a rule", quantities=1e-9)
     assert "more than rounding" in _verdict(rounding, found=True, monkeypatch=monkeypatch)
 
 

@@ -167,3 +167,35 @@ def test_an_unknown_path_is_refused() -> None:
         FourPrices(gaps="open")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="an object"):
         SimulationBroker(matching=FourPrices)  # type: ignore[arg-type]
+
+
+def test_a_price_like_the_one_before_is_no_trade() -> None:
+    """The open of 105 fills 102 and leaves the price there; the high is the same 105."""
+    plan = {
+        0: [lambda s: s.sell("A", 5, limit_price=102), lambda s: s.sell("A", 5, limit_price=104)]
+    }
+    found = fills(run(plan, (105, 105, 103, 103.5), (103.5, 106, 103, 104)))
+    assert found == [(1, "sell", 5.0, 102.0), (2, "sell", 5.0, 104.0)]
+
+
+def test_an_exit_comes_to_the_price_that_a_fill_before_has_left() -> None:
+    """At the high of 112 a stop buys at 107, so the stop at 108 of a new short is not passed."""
+    plan = {
+        0: [
+            lambda s: s.buy("A", 5, stop_price=107),
+            lambda s: s.bracket("A", -10, limit_price=106, stop_loss=108, take_profit=90),
+        ]
+    }
+    result = run(plan, (101, 112, 100, 101), (101, 109, 100, 101))
+    assert fills(result) == [
+        *((1, "buy", 5.0, 107.0), (1, "sell", 10.0, 106.0)),
+        (2, "buy", 5.0, 108.0),
+    ]
+
+
+@pytest.mark.parametrize(("fill", "bar"), [("touch", 1), ("through", 2)])
+def test_a_limit_may_need_a_price_beyond_it(fill: Any, bar: int) -> None:
+    """The low of the first bar is the limit, that of the second lies below it."""
+    plan = {0: [lambda s: s.buy("A", 10, limit_price=95)]}
+    found = fills(run(plan, (100, 101, 95, 99), (99, 100, 94, 98), limit_fill=fill))
+    assert found == [(bar, "buy", 10.0, 95.0)]

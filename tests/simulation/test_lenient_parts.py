@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from ml4t.backtest import (
-    BacktestEngine,
     BacktestResult,
     BasisPointSlippage,
     CashAtSubmission,
@@ -23,11 +22,10 @@ from ml4t.backtest import (
     PercentCommission,
     PerOrderCommission,
     PerShareCommission,
-    SimulationBroker,
     WithinBar,
 )
 from ml4t.backtest.testing.markets import market_of_bars, ten_bars
-from tests.simulation.test_one_by_one import Plan, fills, run
+from tests.simulation.test_one_by_one import fills, run
 
 Sent = list[tuple[str, float]]
 
@@ -86,6 +84,23 @@ def test_the_exits_of_a_refused_entry_end_with_it() -> None:
     plan = {1: [lambda s: s.bracket("A", 98, stop_loss=90.0, take_profit=110.0)]}
     result = run(plan, initial_cash=10_000.0, admission=CashAtSubmission())
     assert statuses(result) == ["rejected", "canceled", "canceled"]
+
+
+def test_an_exit_that_is_refused_takes_its_bracket_along() -> None:
+    """A short sale of 10 brings 1,030; a stop at 110 closes it, and then the target buys 10."""
+    plan = {
+        1: [
+            lambda s: s.bracket("A", -10, stop_loss=110.0, take_profit=95.0),
+            lambda s: s.buy("A", 1),
+        ]
+    }
+    options: dict[str, Any] = {"account": OverdraftAccount(), "admission": CashAtSubmission()}
+    # 900 + 1,030 - 1,100 - 950 is less than nothing; the target itself costs 950 of 830.
+    result = run(plan, initial_cash=900.0, **options)
+    assert statuses(result) == ["canceled", "canceled", "rejected", "filled"]
+    assert result.orders["reason"][0] == "order 3, which waits for it, was rejected"
+    result = run(plan, initial_cash=2_000.0, **options)
+    assert statuses(result)[0] == "filled"
 
 
 def test_orders_are_asked_for_money_at_their_own_prices() -> None:
@@ -236,6 +251,34 @@ def test_slippage_of_openings_leaves_exits_alone() -> None:
     assert found == [(2, "buy", 10.0, 103.25), (3, "sell", 10.0, 108.0)]
 
 
+def test_slippage_of_openings_is_for_what_opens() -> None:
+    """25 sold at 104 against 10: ten at 104, fifteen at 103; and then 15 bought back at 109."""
+    plan = {
+        0: [lambda s: s.buy("A", 10)],
+        2: [lambda s: s.sell("A", 25)],
+        4: [lambda s: s.buy("A", 15)],
+    }
+    opens = (100.0, 102.0, 103.0, 104.0, 105.0, 109.0)
+    frame = market_of_bars([(price, price + 1.0, price - 1.0, price) for price in opens])
+    result = run(plan, frame, slippage=OpeningOnly(FixedSlippage(1.0)))
+    prices = result.fills["price"].to_list()
+    assert prices == [103.0, pytest.approx((10 * 104.0 + 15 * 103.0) / 25), 109.0]
+
+
+def test_the_opening_part_is_paid_for_at_its_own_price() -> None:
+    """10 sold short at 99 and 21 bought at 100: 11 of them are paid with 101 each, 1,111."""
+    plan = {0: [lambda s: s.sell("A", 10)], 1: [lambda s: s.buy("A", 21)]}
+    frame = market_of_bars([(100.0, 101.0, 99.0, 100.0)] * 4)
+    parts: dict[str, Any] = {
+        "slippage": OpeningOnly(FixedSlippage(1.0)),
+        "funding": "reject",
+        "account": OverdraftAccount(),
+    }
+    # After the sale 990 more, after the closing 1,000 less.
+    assert statuses(run(plan, frame, initial_cash=1_121.0, **parts)) == ["filled", "filled"]
+    assert statuses(run(plan, frame, initial_cash=1_120.0, **parts)) == ["filled", "canceled"]
+
+
 def test_a_wrapped_slippage_is_started() -> None:
     """One with state forgets the run before."""
 
@@ -319,38 +362,3 @@ def test_each_leg_refuses_a_commission_with_a_memory() -> None:
 
     with pytest.raises(ConfigError, match="memory"):
         EachLeg(Counting())
-
-
-# -- profiles --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["backtrader", "backtesting.py", "bt", "pybroker", "vectorbt"])
-def test_a_profile_says_its_version_and_takes_overrides(name: str) -> None:
-    """On the broker and on the result."""
-    broker = SimulationBroker.like(name, initial_cash=5_000, commission=PercentCommission(0.01))
-    assert broker.profile is not None
-    assert broker.initial_cash == 5_000.0
-    result = BacktestEngine(ten_bars(), strategy=Plan(batch(("buy", 10))), broker=broker).run()
-    assert result.settings["profile"] == f"{name} {broker.profile.version}"
-    assert result.settings["commission"] == "PercentCommission(rate=0.01)"
-    price = 103.5 if name == "pybroker" else 103.0
-    assert result.fills["commission"].to_list() == [pytest.approx(10 * price * 0.01)]
-
-
-def test_profiles_share_nothing() -> None:
-    """Two brokers of one profile do not hold the same parts."""
-    one, other = (SimulationBroker.like("backtrader") for _ in range(2))
-    assert one.account is not other.account
-
-
-def test_an_unknown_profile_is_refused_with_the_nearest() -> None:
-    """As any misspelt name."""
-    with pytest.raises(ConfigError, match="Did you mean 'backtrader'"):
-        SimulationBroker.like("backtrder")
-    with pytest.raises(ConfigError, match="Known: "):
-        SimulationBroker.like("zzz")
-
-
-def test_a_plain_broker_has_no_profile() -> None:
-    """And says nothing of one."""
-    assert "profile" not in run({}).settings

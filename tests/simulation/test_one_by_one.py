@@ -133,6 +133,25 @@ def test_protective_orders_go_first_the_latest_before_the_others() -> None:
     assert fills(run(plan, matching=OneByOne(first="protective"))) == stopped
 
 
+@pytest.mark.parametrize(
+    ("first", "prices"), [("submitted", [98.0, 102.5, 102.0]), ("protective", [98.0, 102.0])]
+)
+def test_when_a_target_has_its_turn(first: Any, prices: list[float]) -> None:
+    """By when its bracket was sent, or by when its entry filled, which was later.
+
+    Bar 6 meets both sales, from 98 up to 103: the target at 102.5 comes before the plain order at
+    102, which then opens a short position; or after it, when there is nothing left to sell.
+    """
+    plan = {
+        3: [
+            lambda s: s.bracket("A", 10, limit_price=98, stop_loss=80, take_profit=102.5),
+            lambda s: s.sell("A", 10, limit_price=102),
+        ]
+    }
+    result = run(plan, matching=OneByOne(first=first, exits_begin="next_bar"))
+    assert result.fills["price"].to_list() == prices
+
+
 def test_market_orders_at_a_close_take_turns() -> None:
     """At the same close, and at the next one."""
     plan = {1: [lambda s: s.buy("A", 60), lambda s: s.buy("A", 60)]}

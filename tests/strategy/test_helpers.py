@@ -189,6 +189,21 @@ def test_open_orders_of_a_basket() -> None:
     assert ask(0, question, data=flat_market(3)) == expected
 
 
+def test_the_exits_of_a_basket_are_sent_first() -> None:
+    """What is sold less of before what is bought, whatever the names."""
+
+    class Turn(Strategy):
+        def on_bars(self, bars: Any) -> None:
+            weights = [{"A01": 0.5, "A02": -0.3}, {"A00": 0.4, "A01": 0.2, "A02": -0.1}]
+            if bars.index in {0, 3}:
+                self.rebalance_to_weights(weights[bars.index // 3])
+
+    broker = SimulationBroker()
+    result = BacktestEngine(flat_market(3), strategy=Turn(), broker=broker).run()
+    ids = result.orders.sort("order_id")["asset_id"].to_list()
+    assert ids == ["A01", "A02", "A01", "A02", "A00"]
+
+
 def test_history() -> None:
     """The last closes with the current one; fewer at the start; other fields by name."""
     assert ask(2, lambda s: s.history("A", 2).tolist()) == [103.0, 104.0]

@@ -113,7 +113,24 @@ def gaps_count(broker):
     broker._process_orders = space["_process_orders"]
 
 
-CURES = {"margin at the open": margin_at_the_open, "gaps count": gaps_count}
+def one_trade(broker):
+    """Purchases on top of each other are one trade."""
+    plain = broker._open_trade
+
+    def open_trade(self, price, size, *rest):
+        before = [trade for trade in self.trades if trade.size * size > 0]
+        plain(self, price, size, *rest)
+        if before:
+            (first,), new = before, self.trades.pop()
+            units = first.size + new.size
+            paid = first.size * first.entry_price + new.size * new.entry_price
+            first._replace(size=units, entry_price=paid / units)
+            self._trades_cache_clear()
+
+    broker._open_trade = open_trade
+
+
+CURES = {"one trade": one_trade, "margin at the open": margin_at_the_open, "gaps count": gaps_count}
 
 
 def player_for(question, answer, book):  # noqa: C901  a class, and what it closes over

@@ -110,6 +110,9 @@ class Player(bt.Strategy):
         if "cancel" in decision:
             self.broker.cancel(self.sent[decision["cancel"]])
             return
+        if "weights" in decision:
+            self.target(decision["weights"], held)
+            return
         feed, key = self.feeds[decision["asset"]], decision["key"]
         if decision.get("close"):
             if held[decision["asset"]]:
@@ -141,6 +144,19 @@ class Player(bt.Strategy):
             transmit=True,
         )
         self.keep(f"{key}/take_profit", target)
+
+    def target(self, weights, held):
+        """What is sold is sent first, so that it can pay for what is bought."""
+        value = self.broker.getvalue()
+        names = {*weights, *(name for name, units in held.items() if units)}
+        change = {
+            name: weights.get(name, 0.0) * value - held[name] * self.feeds[name].close[0]
+            for name in names
+        }
+        for name in sorted(names, key=lambda name: (change[name] > 0.0, name)):
+            order = self.order_target_percent(self.feeds[name], target=weights.get(name, 0.0))
+            if order is not None:
+                self.keys[order.ref] = None
 
     def keep(self, key, order):
         self.sent[key] = order
@@ -215,7 +231,13 @@ def limits_and_bars_kept(broker):
     bars_kept(broker)
 
 
+def targets_in_fractions(_):
+    """What a target comes to is not rounded to whole units."""
+    bt.CommInfoBase.getsize = lambda self, price, cash: self.p.leverage * cash / price
+
+
 CURES = {
+    "targets in fractions": targets_in_fractions,
     "limits and bars kept": limits_and_bars_kept,
     "later bars only": later_bars_only,
     "bars kept": bars_kept,
@@ -252,6 +274,8 @@ def main():
     (player,) = cerebro.run()
     for key, order in player.sent.items():
         answer.order(key, order.data._name, status(order, player.sent), order.executed.size)
+    if scenario["plan"].get("as_weights"):
+        answer.leave_out("orders")
     answer.write()
 
 

@@ -74,7 +74,11 @@ def main():
     scenario, fee = question.scenario, question.commission()
     NOW["cure"] = scenario["cure"]
     index = pd.DatetimeIndex(question.times)
-    prices = pd.DataFrame({name: bars["close"] for name, bars in question.bars.items()}, index)
+    closes = {
+        name: [question.at[time].get(name, {}).get("close") for time in question.times]
+        for name in question.bars
+    }
+    prices = pd.DataFrame(closes, index, dtype=float)
     test = bt.Backtest(
         bt.Strategy("scenario", [Player()], children=[Noted(name) for name in prices]),
         prices,

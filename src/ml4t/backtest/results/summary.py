@@ -229,6 +229,8 @@ def trust(result: BacktestResult) -> Iterator[tuple[str, str]]:
     settings = result.settings
     if (few := close_only(result))[0]:
         yield "prices", _close_only(*few)
+    if settings.get("profile"):
+        yield "rules", f"of {settings['profile']}"
     for part, free in FREE.items():
         assumed = part_text(settings[part]) if part in settings else "not stated by the broker"
         yield part, free if assumed == _NONE else assumed

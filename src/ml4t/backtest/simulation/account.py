@@ -35,8 +35,9 @@ class Account:
         commission_counts: Whether an entry must leave enough for its commission.
         covers_are_paid: Whether a purchase that closes a short must be paid from cash, too, and
             is cut like an entry. Elsewhere what closes a position always trades.
-        asks_entries: Whether `free` looks at `holdings.short_cost`, which is worked out for
-            accounts that do.
+        asks_entries: Whether shorts count at the price they were sold at: `free` looks at
+            `holdings.short_cost`, and a short sale uses its proceeds instead of its notional and
+            slippage.
 
     Formula:
         free = cash + Σ value - Σ |value| * initial      value is signed, short is negative

@@ -22,7 +22,8 @@ class CashAtSubmission:
     Before the orders of a step first meet a bar, they are paid for in thought, one after another
     and in order of submission: each at its stop, else at its limit, else at the last close, with
     its commission. A sale brings money, short or not. An order after which less than nothing is
-    left is refused, one that closes a position too. Orders that wait for another one count.
+    left is refused, one that closes a position too. Orders that wait for another one count, and one
+    of them that is refused takes that one along: a bracket is accepted whole or not at all.
 
     Left out, money is asked for where it is needed: when an order fills.
 
@@ -57,7 +58,7 @@ class CashAtSubmission:
         """
         cash, positions = portfolio.cash, dict[int, float]()
         for working in orders:
-            if not working.status.is_open:  # it waited for one that was refused
+            if not working.status.is_open:  # it is linked to one that was refused
                 continue
             price = _price(working, portfolio)
             if math.isnan(price):

@@ -232,12 +232,13 @@ class BatchSettlement:
         costs, bars = self.costs, self.bars
         instrument = self.portfolio.instruments[candidate.working.code]
         costs.put(candidate, candidate.units(quantity), bars, instrument)
-        price, commission = candidate.price, candidate.commission
+        price, commission = candidate.opening, candidate.commission
         reference, sign = candidate.reference, candidate.working.sign
-        unit = price if sign > 0 else 2.0 * reference - price
+        is_paid = sign > 0 or self.account.asks_entries  # what is bound is what it was sold for
+        unit = price if is_paid else 2.0 * reference - price
         unit -= (1.0 - float(self.account.initial(candidate.working.code, sign))) * reference
         if candidate.exit:
-            commission -= costs.money(candidate, candidate.exit, price, bars, instrument)
+            commission -= costs.money(candidate, candidate.exit, candidate.price, bars, instrument)
         if not self.account.commission_counts:
             commission = 0.0
         return quantity * (unit * instrument.multiplier) + commission
@@ -327,7 +328,8 @@ class BatchSettlement:
         multiplier = self.portfolio.multiplier[codes]
         price = self.costs.worsen(sign, reference)
         borrowed = (1.0 - self.account.initial(codes, sign)) * reference
-        unit = (np.where(sign > 0.0, price, 2.0 * reference - price) - borrowed) * multiplier
+        is_paid = (sign > 0.0) | self.account.asks_entries  # as in `_need`
+        unit = (np.where(is_paid, price, 2.0 * reference - price) - borrowed) * multiplier
         closing = np.where(exits > 0.0, charge(sign, exits, price, multiplier), 0.0)
 
         def need(quantities: np.ndarray) -> float:

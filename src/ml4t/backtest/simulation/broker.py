@@ -166,6 +166,7 @@ class SimulationBroker(Broker):
         check_middle(self.fill_at, self.matching)
         self.admission = options.admission_of(admission)
         self.profile: Profile | None = None
+        self._profile_said = ""
         self._admitted = 0  # how many of the blotter's orders have been asked
         self._staged: list[Order] = []
         self._stale: StaleWatch | None = None
@@ -183,7 +184,8 @@ class SimulationBroker(Broker):
         Args:
             engine: "backtesting.py", "backtrader", "bt", "nautilus", "pybroker", "vectorbt" or
                 "zipline".
-            overrides: Options of this class, instead of the profile's.
+            overrides: Options of this class, instead of the profile's. The result says which of
+                its rules they replace.
 
         Raises:
             ConfigError: There is no profile of that name, or an option is out of range.
@@ -193,8 +195,11 @@ class SimulationBroker(Broker):
             '1.9.78.123'
         """
         profile = profile_of(engine)
-        broker = cls(**(profile.options() | overrides))
-        broker.profile = profile
+        own = profile.options()
+        broker, plain = cls(**(own | overrides)), SimulationBroker(**own).settings()
+        given = broker.settings() | {"broker": plain["broker"]}
+        changed = [name for name in plain if given[name] != plain[name]]
+        broker.profile, broker._profile_said = profile, profile.said_of(changed)
         return broker
 
     # -- the verbs ----------------------------------------------------------------------------
@@ -347,6 +352,10 @@ class SimulationBroker(Broker):
             orders, portfolio, self._costs, bars.timestamp
         ):
             blotter.end(working, OrderStatus.REJECTED, reason)
+            entry = blotter.get(working.order.after) if working.order.after else None
+            if entry is not None and not entry.filled:
+                text = f"order {working.order_id}, which waits for it, was rejected"
+                blotter.end(entry, OrderStatus.CANCELED, text)
 
     def _report(self, trading: BarTrading) -> None:
         if self.on_news is not None:
@@ -409,7 +418,7 @@ class SimulationBroker(Broker):
 
     def settings(self) -> dict[str, Any]:
         """The assumptions behind the fills."""
-        named = {} if self.profile is None else {"profile": str(self.profile)}
+        named = {} if self.profile is None else {"profile": self._profile_said}
         return {
             "broker": type(self).__name__,
             **named,

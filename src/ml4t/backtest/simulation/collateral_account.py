@@ -25,7 +25,7 @@ class CollateralAccount(Account):
 
     Formula:
         free = cash - 2 * Σ units sold short * average entry price
-        An entry uses its notional, its slippage and (if it counts) its commission.
+        An entry uses units * price, slippage included, and (if it counts) its commission.
 
     Raises:
         ConfigError: An argument is neither True nor False.

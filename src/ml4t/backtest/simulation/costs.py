@@ -33,7 +33,8 @@ class Candidate(msgspec.Struct, gc=False):
 
     `reference` is the price before slippage, `row` the chunk's row of its bar (-1 without one).
     `size` is as much of the order as its bar can take; `price` and `commission` are those of
-    `priced` units; `bar` is what a slippage was shown.
+    `priced` units, `opening` the price of those of them that open; `bar` is what a slippage was
+    shown.
     """
 
     working: Working
@@ -45,6 +46,7 @@ class Candidate(msgspec.Struct, gc=False):
     entry: float = 0.0
     priced: float = 0.0
     price: float = math.nan
+    opening: float = math.nan
     commission: float = 0.0
     bar: ExecutionBar | None = None
 
@@ -73,13 +75,15 @@ class Costs:
         self.worsen: Any = column_slippage(slippage)
         self._parts = parts_of_commission(commission)
         self._listeners = [part for part in self._parts if hasattr(part, "on_fill")]
+        self._slips = parts_of_slippage(slippage)
+        self._splits = any(map(_slips_opening, self._slips))
         self._counts_sessions = any(_charged_per(part) == "session" for part in self._parts)
         # By order id: the session in which a part of the order filled last, units and value there.
         self._in_session: dict[int, tuple[int, float, float]] = {}
 
     def start(self) -> None:
         """A run begins: parts with state forget the run before."""
-        for part in (*self._parts, *parts_of_slippage(self.slippage)):
+        for part in (*self._parts, *self._slips):
             begin = getattr(part, "start", None)
             if callable(begin):
                 begin()
@@ -94,17 +98,38 @@ class Costs:
         if candidate.priced == quantity:
             return
         candidate.price = price = self.price(candidate, quantity, bars, what)
+        candidate.opening = price
+        if self._splits and candidate.exit:
+            candidate.opening = self.price(candidate, quantity, bars, what, share=1.0)
         candidate.commission = self.money(candidate, quantity, price, bars, what)
         candidate.priced = quantity
 
-    def price(self, candidate: Candidate, quantity: float, bars: Bars, what: Instrument) -> float:
-        """Price per unit, slippage included, on the instrument's grid; a limit is never passed."""
+    def price(
+        self,
+        candidate: Candidate,
+        quantity: float,
+        bars: Bars,
+        what: Instrument,
+        *,
+        share: float | None = None,
+    ) -> float:
+        """Price per unit, slippage included, on the instrument's grid; a limit is never passed.
+
+        Args:
+            candidate: The order.
+            quantity: Units of the fill.
+            bars: These bars.
+            what: Is traded.
+            share: How much of the fill opens a position, if not what the candidate says.
+        """
         working = candidate.working
         if self.worsen is not None:
             price = self.worsen(working.sign, candidate.reference)
             is_price = price > 0.0
         else:
-            price = self.slippage(working.order, bar_of(candidate, bars), quantity)
+            if share is None:
+                share = max(quantity - candidate.exit, 0.0) / quantity
+            price = self._slipped(candidate, bar_of(candidate, bars), quantity, share)
             is_price = _is_finite(price) and price > 0.0
         if not is_price:
             order = working.order
@@ -121,6 +146,19 @@ class Costs:
         if limit is None:
             return price
         return min(price, limit) if working.sign > 0 else max(price, limit)
+
+    def _slipped(
+        self, candidate: Candidate, bar: ExecutionBar, quantity: float, share: float
+    ) -> float:
+        """The price before grid and limit of a fill of which a share opens a position."""
+        order = candidate.working.order
+        if not self._splits or share == 1.0:
+            return self.slippage(order, bar, quantity)
+        price = bar.reference
+        for part in self._slips:
+            distance = part(order, bar, quantity) - bar.reference
+            price += distance * share if _slips_opening(part) else distance
+        return price
 
     def money(
         self, candidate: Candidate, quantity: float, price: float, bars: Bars, what: Instrument
@@ -226,6 +264,11 @@ def _make_bar(candidate: Candidate, bars: Bars) -> ExecutionBar:
 def _charged_per(part: Any) -> str:
     """What a call is the price of: a "fill", a "leg" of it, an "order" or its "session"."""
     return getattr(part, "charged_per", "fill")
+
+
+def _slips_opening(part: Any) -> bool:
+    """Whether a slippage moves the units that open a position only."""
+    return getattr(part, "slips", "all") == "opening"
 
 
 def _is_finite(value: object) -> bool:

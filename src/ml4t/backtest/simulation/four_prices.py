@@ -29,8 +29,8 @@ class FourPrices:
     of them purchases are tried from the highest level down, then sales from the lowest up, and
     what has been reached on the way fills at its own level. A stop-limit does not fill better
     than its stop. What fills leaves the price at its level for the orders behind it on its side,
-    so that one that wants a better price waits for the next of the four. Stops that follow the
-    price move after each of them.
+    so that one that wants a better price waits for the next of the four. A price like the one
+    before it is no trade. Stops that follow the price move after each of them.
 
     Exits that wait for an entry work from the price after it on. When an order comes and the
     price has passed its stop, or there is nothing that it could reduce, it is refused, and with
@@ -95,7 +95,11 @@ class FourPrices:
         for pair in [*resting, *joined]:
             by_row.setdefault(pair[1], []).append(pair)
         for row, of_asset in by_row.items():
+            before = trading.portfolio.last_price(of_asset[0][0].order.asset_id)
             for column in columns:
+                if column[row] == before:
+                    continue
+                before = column[row]
                 moment = _Moment(trading, column, trading.marks)
                 jumps = self.gaps if column is columns[0] else ""
                 joined = moment.see(of_asset, row, jumps)
@@ -131,18 +135,19 @@ class _Moment:
         self.column = column
         self.marks = marks
         self.where = where
+        self.left: dict[float, float] = {}  # for each side, where the fills before have left it
 
     def see(self, orders: list[Live], row: int, jumps: str) -> list[Live]:
         """Show the price to the orders of one asset; what has begun to work."""
         trading, price = self.trading, self.column[row]
         bars = trading.chunk
-        left = {1.0: price, -1.0: price}  # for each side, where the fills before have left it
+        left = self.left = {1.0: price, -1.0: price}
         joined: list[Live] = []
         for working, _ in sorted(orders, key=_level):
             if not trading.is_open(working) or not trading.has_purpose(working):
                 continue
             seen, waited = left[working.sign], working.triggered
-            match = _match(working, seen, price)
+            match = _match(working, seen, price, through=trading.through)
             if match is None:
                 continue
             is_jumped = bool(jumps) and match[0] != price
@@ -168,7 +173,8 @@ class _Moment:
 
     def arrive(self, working: Working, row: int) -> None:
         """An order comes: a stop that is passed is refused, what the price satisfies fills."""
-        price, sign, limit = self.column[row], working.sign, working.limit
+        sign, limit = working.sign, working.limit
+        price = self.left.get(sign, self.column[row])
         if not self.trading.is_open(working):
             return
         if working.type is _MARKET:
@@ -211,7 +217,7 @@ def _level(pair: Live) -> tuple[bool, float]:
     return working.sign < 0.0, -working.sign * level
 
 
-def _match(working: Working, seen: float, price: float) -> Match | None:
+def _match(working: Working, seen: float, price: float, *, through: bool) -> Match | None:
     """What an order does at a price, which it sees where the fills before it have left it."""
     sign, stop, limit = working.sign, working.stop, working.limit
     is_fresh = stop is not None and not working.triggered
@@ -221,7 +227,8 @@ def _match(working: Working, seen: float, price: float) -> Match | None:
         working.triggered = limit is not None
     if limit is None:
         return (stop, "stop") if stop is not None and is_fresh else (price, "stop")
-    if max(sign * seen, sign * price) > sign * limit:
+    worse = max(sign * seen, sign * price)
+    if worse > sign * limit or (through and worse == sign * limit):
         return None
     if stop is None:
         return limit, "limit"

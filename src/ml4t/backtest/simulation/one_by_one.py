@@ -34,9 +34,10 @@ class OneByOne:
     can know from a bar. Bars in which a stop and a target were both met are not counted.
 
     Args:
-        first: "submitted": in order of submission. "protective": stops and market orders that
-            may only reduce a position go before all others, the latest of them first. "asset":
-            by the name of the asset, and then in order of submission.
+        first: "submitted": in order of submission, whenever an order began to work.
+            "protective": stops and market orders that may only reduce a position go before all
+            others, the latest of them first; the others as they began to work. "asset": by the
+            name of the asset, and then in order of submission.
         exits_begin: When orders that wait for an entry (brackets, rules over positions) begin to
             work: "at_once", in the bar of the entry and after all other orders; "after_market",
             likewise, but only if the entry was a market order; or with the "next_bar".
@@ -125,10 +126,11 @@ class OneByOne:
     def in_turn(self, live: list[Live]) -> list[Live]:
         """The orders as their turns come."""
         if self.first == "submitted":
-            return live
+            return sorted(live, key=lambda pair: pair[0].order_id)
         if self.first == "asset":
             return sorted(live, key=lambda pair: (pair[0].order.asset_id, pair[0].order_id))
-        return sorted(live, key=lambda pair: _turn(pair[0]))
+        ahead = [pair for pair in live if _is_protective(pair[0])]
+        return [*reversed(ahead), *(pair for pair in live if not _is_protective(pair[0]))]
 
     def _begins(self, entry: Working) -> bool:
         if self.exits_begin == "after_market":
@@ -149,9 +151,8 @@ def _by_close(trading: BarTrading, pair: Live) -> None:
         move_trail(working, close, close)
 
 
-def _turn(working: Working) -> tuple[bool, int]:
-    is_first = working.order.reduce_only and not working.type.has_limit
-    return (False, -working.order_id) if is_first else (True, working.order_id)
+def _is_protective(working: Working) -> bool:
+    return working.order.reduce_only and not working.type.has_limit
 
 
 def _ids(live: Iterable[Live]) -> set[int]:

@@ -18,7 +18,11 @@ from ml4t.backtest.simulation.overdraft_account import OverdraftAccount
 from ml4t.backtest.simulation.slippage import BasisPointSlippage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+# What a user says of the account and its costs is no rule of an engine.
+_TERMS = frozenset({"initial_cash", "commission", "slippage", "rates", "borrow"})
+_TERMS |= {"instruments", "currency"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,19 @@ class Profile:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+    def said_of(self, given: Iterable[str]) -> str:
+        """The profile, and which of its rules were replaced by what was given.
+
+        Args:
+            given: Options that are not the profile's own choice.
+
+        Example:
+            >>> PROFILES["bt"].said_of(["initial_cash", "fill_at"])
+            'bt 1.4.1, but for fill_at'
+        """
+        others = sorted(set(given) - _TERMS)
+        return f"{self}, but for {', '.join(others)}" if others else str(self)
 
 
 def backtrader() -> dict[str, Any]:
@@ -229,7 +246,7 @@ def profile_of(engine: str) -> Profile:
     Raises:
         ConfigError: There is none of that name.
     """
-    profile = PROFILES.get(engine)
+    profile = PROFILES.get(str(engine))
     if profile is None:
         raise ConfigError(
             f"There is no profile of an engine {engine!r}. {did_you_mean(str(engine), PROFILES)}"

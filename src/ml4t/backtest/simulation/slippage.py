@@ -290,15 +290,22 @@ class MarketOnly(WrappedSlippage):
 
 
 class OpeningOnly(WrappedSlippage):
-    """Another slippage, on orders that may open a position; what may only reduce one has none.
+    """Another slippage, on what opens a position; what reduces one has none.
+
+    A fill that turns a position around has one price, the average of its two parts.
 
     Args:
         slippage: Any slippage.
+
+    Formula:
+        reference + (price - reference) * units opened / units filled
 
     Example:
         >>> OpeningOnly(FixedSlippage(0.05))
         OpeningOnly(FixedSlippage(amount=0.05))
     """
+
+    slips = "opening"
 
     def __call__(self, order: Order, bar: ExecutionBar, quantity: float, /) -> float:
         """The price of one fill."""

@@ -299,7 +299,12 @@ class Desk:
             worth = np.abs(change) * np.nan_to_num(value)
             change[worth < tolerance * portfolio.equity] = 0.0
         trades = change.nonzero()[0]
-        basket = Basket(self.universe, codes[trades], change[trades], tag)
+        # Exits come first, for brokers that ask for cash order by order.
+        codes, change = codes[trades], change[trades]
+        held = portfolio.quantity[codes]
+        is_exit = (change * held < 0.0) & (np.abs(change) <= np.abs(held))
+        turn = np.concatenate([is_exit.nonzero()[0], (~is_exit).nonzero()[0]])
+        basket = Basket(self.universe, codes[turn], change[turn], tag)
         if self._guard is not None:
             basket = self._guard.screen(basket)
         if len(basket):
