@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from ml4t.backtest import BacktestEngine, Strategy
-from ml4t.backtest.errors import ConnectionLost, JournalError, LiveError, ReconcileError
+from ml4t.backtest import BacktestEngine, Strategy, read_journal
+from ml4t.backtest.errors import (
+    ConfigError,
+    ConnectionLost,
+    JournalError,
+    LiveError,
+    ReconcileError,
+)
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.words import Execution
 from tests.live.test_session import Busy, Threshold, Weights, final_state, told
@@ -325,6 +331,41 @@ def test_warm_up_sends_nothing(tmp_path: Path) -> None:
     assert [fill.asset_id for fill in world.venue.fills] == ["B"]
 
 
+def test_a_warm_up_may_have_other_assets(tmp_path: Path) -> None:
+    """Their rows are left out, which the operator is told, and of timestamps with no others too."""
+    from ml4t.backtest.data.frames import FrameFeed
+
+    frame = market(30)
+    times = frame["timestamp"].unique().sort()
+    only = frame["asset_id"].is_in(["A", "B"])
+    world = World(tmp_path, frame.filter(only & (frame["timestamp"] >= times[20])))
+    past = frame.filter(
+        (frame["timestamp"] < times[20]) & ((frame["timestamp"] > times[4]) | ~only)
+    )
+    seen: list[list[str]] = []
+
+    class Looking(Once):
+        def on_bars(self, bars: Any) -> None:
+            super().on_bars(bars)
+            seen.append(list(bars.asset_ids))
+
+    world.run(Looking(), warmup=FrameFeed(past))
+    assert seen == [["A", "B"]] * 25
+    told = [text for text in read_journal(world.path).notes["text"] if "warm-up" in text]
+    assert told == ["left out of the warm-up: C, which is not of the feed"]
+
+
+def test_a_warm_up_of_other_assets_alone_is_a_mistake(tmp_path: Path) -> None:
+    """It would warm up nothing."""
+    from ml4t.backtest.data.frames import FrameFeed
+
+    frame = market(30)
+    world = World(tmp_path, frame.filter(frame["asset_id"] == "A"))
+    past = frame.filter(frame["asset_id"] != "A")
+    with pytest.raises(ConfigError, match=r"None of the assets of warmup= .* the first is 'B'"):
+        world.run(Once(), warmup=FrameFeed(past))
+
+
 def test_old_bars_are_not_traded_on(tmp_path: Path) -> None:
     """The strategy sees them, its orders are refused with their age."""
     world = World(tmp_path, market(5))
@@ -340,7 +381,6 @@ def test_orders_outside_a_session_are_refused(tmp_path: Path) -> None:
     world.run(Once())
     assert world.broker is not None
     from ml4t.backtest import Order
-    from ml4t.backtest.errors import ConfigError
 
     with pytest.raises(ConfigError, match="in a session only"):
         world.broker.submit_order(Order("A", "buy", 1))

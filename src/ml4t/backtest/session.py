@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from ml4t.backtest._version import __version__
 from ml4t.backtest.data.feed import Request
@@ -28,7 +29,7 @@ from ml4t.backtest.errors import (
     ReconcileError,
     did_you_mean,
 )
-from ml4t.backtest.live.blocks import BarsRecord, block_of, record_of
+from ml4t.backtest.live.blocks import BarsRecord, block_of, record_of, rows_of
 from ml4t.backtest.live.broker import LiveBroker
 from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.live.inbox import Inbox
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.bars import Bars, MarketEvent
 
 _SECOND = 1_000_000
+_SHOWN = 8  # assets that a line names
 _PATIENCE = 30 * _SECOND  # for open orders to end when a session does
 _MODES = ("shadow", "paper", "live")
 _POLICIES = ("halt", "adopt")
@@ -327,14 +329,27 @@ class Session:
     def _history(self, reader: Reader) -> Iterator[Block]:
         assert self.warmup is not None
         past = self.warmup.open_reader(Request())
-        codes = codes_of(reader, [name for name in past.ids if name in reader.ids])
+        known, left_out = set(reader.ids), set[str]()
+        is_empty = True
         for several in past.blocks(4_096):
             for i in range(len(several.times)):
-                block = several.part(i, i + 1)
+                block, others = _only_known(several.part(i, i + 1), past.ids, known)
+                if not others <= left_out:
+                    self.notice(_not_of_the_feed(others - left_out))
+                    left_out |= others
+                if not len(block.codes):
+                    continue
+                is_empty = False
                 record = record_of(block, past.ids, refusal=WARMUP, is_warmup=True)
                 self._refuse(WARMUP)
                 self.write("bars", record)
-                yield block_of(record, codes)
+                yield block_of(record, codes_of(reader, record.asset_ids))
+        if is_empty and left_out:
+            first = min(left_out)
+            raise ConfigError(
+                f"None of the assets of warmup= is one of the feed's; the first is {first!r}. "
+                f"{did_you_mean(first, reader.ids)}"
+            )
 
     def _go_live(self) -> None:
         """The past is over: ask the broker what happened meanwhile, and open the feed."""
@@ -671,6 +686,21 @@ def _only_feed(engine: BacktestEngine) -> DataFeed:
             f"run_live takes one feed that brings all assets, not {len(feeds)}: give it as data=."
         )
     return feeds[0]
+
+
+def _only_known(block: Block, ids: list[str], known: set[str]) -> tuple[Block, set[str]]:
+    """The rows of a timestamp whose assets are known, and the assets of the others."""
+    names = [ids[code] for code in block.codes.tolist()]
+    others = set(names) - known
+    if not others:
+        return block, others
+    return rows_of(block, np.array([name in known for name in names])), others
+
+
+def _not_of_the_feed(names: set[str]) -> str:
+    shown = ", ".join(sorted(names)[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    verb = "is" if len(names) == 1 else "are"
+    return f"left out of the warm-up: {shown}, which {verb} not of the feed"
 
 
 def _order_of(entry: dict[str, Any]) -> Order:
