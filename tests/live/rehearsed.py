@@ -22,7 +22,7 @@ from ml4t.backtest.live.alpaca.gateway import AlpacaGateway
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.rehearsal.server import RehearsalServer
 from ml4t.backtest.rehearsal.venue import Venue
-from ml4t.backtest.session import Session
+from ml4t.backtest.session.session import Session
 from tests.live.world import Killed, ManualTime
 
 PATIENCE = 10.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ml4t.backtest import BacktestEngine, Strategy, read_journal
+from ml4t.backtest import BacktestEngine, Order, Strategy, read_journal
 from ml4t.backtest.errors import (
     ConfigError,
     ConnectionLost,
@@ -257,6 +257,20 @@ def test_a_dead_broker_at_the_start_is_an_error(tmp_path: Path) -> None:
     assert world.run(Once()).fills.height == 1
 
 
+def test_two_exits_at_the_market_do_not_take_each_other_back(tmp_path: Path) -> None:
+    """The second one waits for the units that the first one leaves."""
+    world = World(tmp_path, market(10))
+
+    def leave_twice(strategy: Any) -> None:
+        strategy.sell_percent("A", 0.5)
+        strategy.submit_order(Order("A", "sell", 10, reduce_only=True))
+
+    result = world.run(Once(leave_twice))
+    assert [fill.quantity for fill in world.venue.fills] == [10.0, -5.0, -5.0]
+    assert [call for call, _ in world.venue.calls if call in ("send", "cancel")] == ["send"] * 3
+    check_books(world, result)
+
+
 def test_a_changed_strategy_is_refused(tmp_path: Path) -> None:
     """The journal says what it decided before."""
     world = World(tmp_path, market(5))
@@ -380,8 +394,6 @@ def test_orders_outside_a_session_are_refused(tmp_path: Path) -> None:
     world = World(tmp_path, market(5))
     world.run(Once())
     assert world.broker is not None
-    from ml4t.backtest import Order
-
     with pytest.raises(ConfigError, match="in a session only"):
         world.broker.submit_order(Order("A", "buy", 1))
     with pytest.raises(ConfigError, match="basket_wait"):

@@ -368,6 +368,7 @@ class Tender:
             return True  # protective itself: it waits until the units are free
         for ticket in self.broker.tickets.of_asset(working.code):
             is_protective = ticket.working.order.reduce_only and ticket.working.sign == working.sign
+            is_protective &= ticket.working.type is not OrderType.MARKET  # which makes room itself
             is_settled = ticket.can_trade and ticket.state is not TicketState.ASKED
             if not is_protective or ticket.is_canceling or not is_settled:
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import datetime as dt
 import hashlib
 import os
 import signal
@@ -40,14 +39,15 @@ from ml4t.backtest.live.lock import AccountLock
 from ml4t.backtest.live.logs import SessionLog
 from ml4t.backtest.live.reconcile import catch_up, compare
 from ml4t.backtest.live.recorded import RecordedGateway
-from ml4t.backtest.live.records import Opening, apply_entry
+from ml4t.backtest.live.records import Opening, apply_entry, packed
 from ml4t.backtest.live.status import Status, open_order, status_path
 from ml4t.backtest.live.timing import WallTime, is_due
 from ml4t.backtest.live.words import Link
 from ml4t.backtest.run import Run
+from ml4t.backtest.session.asking import NotedDesk, asked
+from ml4t.backtest.session.deciding import BookDecisions
 from ml4t.backtest.simulation.broker import SimulationBroker
 from ml4t.backtest.strategy.strategy import Strategy
-from ml4t.backtest.types.order import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,6 +68,10 @@ _PATIENCE = 30 * _SECOND  # for open orders to end when a session does
 _MODES = ("shadow", "paper", "live")
 _POLICIES = ("halt", "adopt")
 _ENDINGS = ("keep", "cancel", "flatten")
+_ASLEEP = (
+    "load_state takes back the strategy's own attributes; orders and rules over positions are as "
+    "they were already. Act in a hook"
+)
 WARMUP = "warm-up: no orders are sent"
 
 
@@ -126,12 +130,14 @@ class Session:
         self.on_stop = on_stop
         self.alert = alert
         self.is_replay = is_replay
+        self.has_state = _keeps_state(engine.strategy)
         self.mismatch = self.stopped = ""
         self.opening: Opening | None = None
         self.switch = KillSwitch.of(journal.path)
         self._next_audit = self._next_look = 0
         self._is_live = False
         self._commands: bytes | None = None  # of the step that is being repeated
+        self._asked: bytes | None = None  # likewise
         self._state: Any = None
         self._for_feed: list[Any] = []
         self._held: dict[str, float] = {}
@@ -296,7 +302,7 @@ class Session:
             if entry.kind == "bars":
                 record = msgspec.msgpack.decode(entry.content, type=BarsRecord)
                 self._refuse(record.refusal)
-                self._commands = self._commands_of(entry)
+                self._recall(entry)
                 if self.broker is not None and isinstance(self.broker.gateway, RecordedGateway):
                     self.broker.gateway.expect(self._commands)
                 yield block_of(record, codes_of(reader, record.asset_ids))
@@ -306,7 +312,7 @@ class Session:
                 self._recall_halt(msgspec.msgpack.decode(entry.content, type=str))
             elif self.broker is not None:
                 apply_entry(entry, self.broker)
-        self._commands = None
+        self._asked = self._commands = None
 
     def _recall_halt(self, reason: str) -> None:
         """A halt lasts until an operator ends it, whatever becomes of the process."""
@@ -314,11 +320,16 @@ class Session:
         if self.broker is not None:
             self.broker.rejections = 0
 
-    def _commands_of(self, bars: Entry) -> bytes | None:
+    def _recall(self, bars: Entry) -> None:
         """What the strategy decided on bars of the journal; None when it never got that far."""
-        for entry in self.journal.entries("bars", "decisions", after=bars.number):
-            return entry.content if entry.kind == "decisions" else None
-        return None
+        self._asked = self._commands = None
+        for entry in self.journal.entries("bars", "asked", "decisions", after=bars.number):
+            if entry.kind == "bars":
+                return
+            if entry.kind == "decisions":
+                self._commands = entry.content
+                return
+            self._asked = entry.content
 
     def warm(self, reader: Reader) -> Iterator[Block]:
         """History, unless the journal has it; then the session goes live."""
@@ -353,8 +364,7 @@ class Session:
 
     def _go_live(self) -> None:
         """The past is over: ask the broker what happened meanwhile, and open the feed."""
-        if self._state is not None:
-            self.engine.strategy.load_state(self._state)
+        self.live_run.wake()
         if self.is_replay:
             return
         self._is_live = True
@@ -595,39 +605,38 @@ class Session:
 
     # -- decisions --------------------------------------------------------------------------------
 
-    def is_repeating(self) -> bool:
-        """Whether the step's decisions stand in the journal and are not to be made again."""
-        return self._commands is not None and _overrides(self.engine.strategy, "load_state")
+    def asked_before(self) -> bytes | None:
+        """What was asked for in the step that is made again; None when its hooks are called."""
+        return self._asked if self._commands is not None and self.has_state else None
 
-    def repeat(self) -> None:
-        """Give the orders of the journal again, for a strategy whose state is loaded."""
-        broker = self.broker
-        assert broker is not None
-        assert self._commands is not None
-        for kind, content in msgspec.msgpack.decode(self._commands):
-            if kind == "submit":
-                broker.submit_order(_order_of(content))
-            elif kind == "cancel":
-                broker.cancel(*content)
-            elif kind == "replace":
-                broker.replace(content[0], **content[1])
+    def take_state(self) -> Any:
+        """What the strategy is to go on with, once."""
+        state, self._state = self._state, None
+        return state
 
-    def end_step(self, bars: Bars) -> None:
-        """What was decided: written down before any of it is sent, or compared with before."""
-        if self.broker is None:
-            self.settle()
-            return
-        commands = msgspec.msgpack.encode(self.broker.commands)
-        self.broker.commands.clear()
+    def end_step(self, bars: Bars, asked: bytes | None, decided: list[Any]) -> None:
+        """What was decided: written down before any of it is sent, or compared with before.
+
+        Args:
+            bars: Of the step.
+            asked: What the strategy asked for, when that is kept.
+            decided: Commands, where the broker has no list of them.
+        """
+        if self.broker is not None:
+            decided, self.broker.commands = self.broker.commands, []
+        commands = packed(decided)
         if self._commands is not None:
             if commands != self._commands:
                 raise JournalError(self._difference(bars, commands))
             return
+        if self.is_replay:
+            return  # the session did not get that far, or has not yet
         with self.journal.together():
+            if asked is not None:
+                self.write("asked", msgspec.Raw(asked))
             self.write("decisions", msgspec.Raw(commands))
-            strategy = self.engine.strategy
-            if _overrides(strategy, "save_state"):
-                self.write("state", strategy.save_state())
+            if self.has_state:
+                self.write("state", msgspec.Raw(packed(self.engine.strategy.save_state())))
         if self._is_live:
             self.settle()
 
@@ -649,13 +658,19 @@ class LiveRun(Run):
         session: Writes, and looks after the broker between the steps.
     """
 
+    desk: NotedDesk
+    desk_type = NotedDesk
+
     def __init__(self, engine: BacktestEngine, session: Session) -> None:
         self.session = session
+        self._noted: bytes | None = None
+        self._decided: list[Any] = []
         super().__init__(engine)
 
     def _step(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
+        self._noted, self._decided = None, []
         super()._step(bars, events)
-        self.session.end_step(bars)
+        self.session.end_step(bars, self._noted, self._decided)
 
     def _end(self) -> None:
         if self.bars is None:
@@ -668,15 +683,38 @@ class LiveRun(Run):
         extra = feed.counts() if isinstance(feed, LiveDataFeed) else {}
         return super().counts() | {name: count for name, count in extra.items() if count}
 
+    def wake(self) -> None:
+        """The strategy's own state is put back, once, before its hooks run again."""
+        state = self.session.take_state()
+        if state is not None and self.session.has_state:
+            with self.desk.closed_for(_ASLEEP):
+                self._call("load_state", self.strategy.load_state, state)
+
     def _run_hooks(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
-        if not self.session.is_repeating():
-            super()._run_hooks(bars, events)
-            return
+        before = self.session.asked_before()
+        book = BookDecisions(self.blotter) if self.session.broker is None else None
+        if before is None:
+            self.wake()
+            with self.desk.noting() as notes:
+                super()._run_hooks(bars, events)
+            self._noted = asked(notes) if self.session.has_state else None
+        else:
+            self._ask_again(bars, events, before)
+        if self.hooks.on_order_event is None:
+            self.blotter.take_changes()  # a live broker collects them for others
+        if book is not None:
+            self._decided = book.commands()
+
+    def _ask_again(self, bars: Bars, events: Iterator[MarketEvent] | None, before: bytes) -> None:
+        """What hooks asked for then is asked for again; the calendar goes on, too."""
         self._fills.clear()
         self.blotter.take_changes()
         if events is not None:
             list(islice(events, bars.stop - bars.start))
-        self.session.repeat()
+        now, day = int(bars.chunk.times[bars.index]), int(bars.chunk.sessions[bars.index])
+        for schedule, _ in self.schedules:
+            schedule.is_due(now, day)
+        self.desk.ask_again(before)
 
 
 def _only_feed(engine: BacktestEngine) -> DataFeed:
@@ -703,14 +741,15 @@ def _not_of_the_feed(names: set[str]) -> str:
     return f"left out of the warm-up: {shown}, which {verb} not of the feed"
 
 
-def _order_of(entry: dict[str, Any]) -> Order:
-    """An order as a journal holds it."""
-    expires = entry.pop("expires_at", None)
-    if isinstance(expires, str):
-        is_date = len(expires) == len("2024-01-31")
-        kind = dt.date if is_date else dt.datetime
-        expires = kind.fromisoformat(expires)
-    return Order(**entry, expires_at=expires)
+def _keeps_state(strategy: Strategy) -> bool:
+    """Whether a strategy has a state of its own to be kept."""
+    saves, loads = (_overrides(strategy, name) for name in ("save_state", "load_state"))
+    if saves != loads:
+        has, lacks = ("save_state", "load_state") if saves else ("load_state", "save_state")
+        raise ConfigError(
+            f"{type(strategy).__name__} has {has} and no {lacks}: write both, or neither."
+        )
+    return saves
 
 
 def _overrides(strategy: Strategy, name: str) -> bool:
