@@ -18,7 +18,7 @@ from ml4t.backtest.errors import (
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.words import Execution
 from tests.live.test_session import Busy, Threshold, Weights, final_state, told
-from tests.live.world import World, market
+from tests.live.world import Killed, World, market
 
 FAULTS = [
     ("send", "before"),
@@ -269,6 +269,47 @@ def test_two_exits_at_the_market_do_not_take_each_other_back(tmp_path: Path) -> 
     assert [fill.quantity for fill in world.venue.fills] == [10.0, -5.0, -5.0]
     assert [call for call, _ in world.venue.calls if call in ("send", "cancel")] == ["send"] * 3
     check_books(world, result)
+
+
+@pytest.mark.parametrize("call", ["executions", "standing"])
+def test_the_first_comparison_is_tried_several_times(tmp_path: Path, call: str) -> None:
+    """With pauses that grow, by the session's time; then the session goes on as ever."""
+    frame = market(12)
+    calm = World(tmp_path / "calm", frame)
+    calm.run(Threshold())
+    world = World(tmp_path / "lost", frame)
+    with pytest.raises(Killed):
+        world.run(Threshold(), die_at=calm.writes // 2)
+    waits: list[float] = []
+
+    def seconds_until(moment: int) -> float:
+        waits.append((moment - world.time.moment) / 1e6)
+        return 0.0
+
+    def connect(inbox: Any) -> Any:
+        found = type(world.venue).connect(world.venue, inbox)
+        world.venue.faults[call] = ["before"] * 3
+        return found
+
+    world.time.seconds_until = seconds_until  # type: ignore[method-assign]
+    world.venue.connect = connect  # type: ignore[method-assign]
+    world.run(Threshold())
+    assert waits == [1.0, 2.0, 4.0]
+    assert final_state(world) == final_state(calm)
+
+
+def test_a_broker_that_never_answers_ends_the_start(tmp_path: Path) -> None:
+    """With an error that says so; nothing was sent, and the next start goes on."""
+    world = World(tmp_path, market(12))
+    world.run(Once())
+    world.frame = market(20)
+    world.venue.calls.clear()
+    world.venue.faults["executions"] = ["before"] * 5
+    with pytest.raises(ConnectionLost, match=r"did not answer 5 times .* Start again when it does"):
+        world.run(Once())
+    assert {call for call, _ in world.venue.calls}.isdisjoint({"send", "cancel", "replace"})
+    world.run(Once())
+    assert [fill.quantity for fill in world.venue.fills] == [10.0]
 
 
 def test_a_changed_strategy_is_refused(tmp_path: Path) -> None:

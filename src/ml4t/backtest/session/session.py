@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 _SECOND = 1_000_000
 _SHOWN = 8  # assets that a line names
 _PATIENCE = 30 * _SECOND  # for open orders to end when a session does
+_PAUSES = (1, 2, 4, 8)  # seconds between two attempts to begin
 _MODES = ("shadow", "paper", "live")
 _POLICIES = ("halt", "adopt")
 _ENDINGS = ("keep", "cancel", "flatten")
@@ -372,7 +373,7 @@ class Session:
             self._refuse(f"halted: {self.stopped}")
         if self.broker is not None:
             self.handle_broker(Link(is_up=True))
-            self.reconcile(is_start=True)
+            self._reconcile_patiently()
         self.settle()
 
     def begin(self, block: Block, reader: Reader) -> None:
@@ -523,6 +524,32 @@ class Session:
         self.broker.receive(event)
         if isinstance(event, Link) and event.is_up and not was_up and self._next_audit:
             self.reconcile()
+
+    def _reconcile_patiently(self) -> None:
+        """The first comparison; an answer that does not come is waited for a while."""
+        for pause in (*_PAUSES, None):
+            try:
+                self.reconcile(is_start=True)
+            except ConnectionLost as error:
+                if pause is None:
+                    raise ConnectionLost(
+                        f"The session has not begun, and nothing new was sent: the broker did not "
+                        f"answer {len(_PAUSES) + 1} times when it was asked what the account "
+                        f"holds ({error}). Start again when it does; the journal is whole."
+                    ) from error
+                self._wait(pause)
+            else:
+                return
+
+    def _wait(self, seconds: int) -> None:
+        """Take in what arrives for some seconds, and do nothing about it."""
+        until = self.time.now() + seconds * _SECOND
+        self._next_audit = 0  # so that a connection that comes back brings no audit of its own
+        while self.time.now() < until:
+            message = self.inbox.take(self.time.seconds_until(until))
+            if message is None:
+                return
+            self._handle(message)
 
     def reconcile(self, *, is_start: bool = False) -> None:
         """Compare with the broker; take in what was missed, and halt on what is not explained."""
