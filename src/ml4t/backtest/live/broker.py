@@ -448,7 +448,7 @@ class LiveBroker(Broker):
         self._correct(before, execution)
 
     def _book_execution(self, execution: Execution) -> None:
-        ticket = self._ticket(execution.client_id)
+        ticket = self.tickets.get(execution.client_id)
         if ticket is None:
             self.count_one("foreign_executions")
             return
@@ -584,29 +584,14 @@ class LiveBroker(Broker):
             delta = structs.replace(now, commission=0.0)
             self._watch(working, self._book(working, working.sign * change, delta))
 
-    def _ticket(self, name: str) -> Ticket | None:
-        """The ticket of a name; one that is heard of under its new name has changed to it."""
-        ticket = self.tickets.get(name)
-        if ticket is None:
-            ticket = self._changing_to(name)
-            if ticket is not None:
-                self._replaced(ticket, name)
-        return ticket
-
-    def _changing_to(self, name: str) -> Ticket | None:
-        """The ticket that was asked to become this one, and has not been heard to have."""
-        changing = (t for t in self.tickets if t.change is not None)
-        return next((t for t in changing if t.change and t.change.new_client_id == name), None)
-
     def _report(self, report: Report) -> None:
-        if report.status is OrderStatus.REJECTED:
-            ticket = self._changing_to(report.client_id)
-            if ticket is not None:  # it stays what it was
-                self._refused(Refusal(ticket.name, "replace", report.reason))
-                return
-        ticket = self._ticket(report.client_id)
+        ticket = self.tickets.get(report.client_id)
         if ticket is None:
             self.count_one("reports_of_unknown_orders")
+            return
+        change = self._asked.get(report.client_id)
+        if report.status is OrderStatus.REJECTED and change is not None and ticket.change is change:
+            self._refused(Refusal(ticket.name, "replace", report.reason))  # it stays what it was
             return
         ticket.venue_id = report.venue_id or ticket.venue_id
         if ticket.is_over or (report.status.is_open and not ticket.can_trade):
