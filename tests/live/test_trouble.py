@@ -312,6 +312,64 @@ def test_a_broker_that_never_answers_ends_the_start(tmp_path: Path) -> None:
     assert [fill.quantity for fill in world.venue.fills] == [10.0]
 
 
+def test_an_entry_that_stays_filled_in_part_is_told(tmp_path: Path) -> None:
+    """Its exits wait at the broker; with the rest canceled they guard what has filled."""
+    world = World(tmp_path, market(12), takes_brackets=True)
+    world.venue.share = 0.2
+
+    class Bracketed(Strategy):
+        def on_start(self) -> None:
+            self.step = 0
+
+        def on_bars(self, bars: Any) -> None:
+            self.step += 1
+            if self.step == 1:
+                self.entry = self.bracket(
+                    "A", 20, stop_loss=50.0, take_profit=200.0, limit_price=150.0
+                ).entry
+            elif self.step == 4:
+                held = self.get_position("A")
+                assert 0 < held < 20
+                assert [o.status for o in world.venue.orders.values()][1:] == ["pending"] * 2
+                self.cancel_order(self.entry)
+
+    result = world.run(Bracketed())
+    filled = world.venue.positions["A"]
+    told = [text for text in read_journal(world.path).notes["text"] if "have filled" in text]
+    assert len(told) == 1
+    assert "of 20 A have filled, and their exits wait at the broker until all have" in told[0]
+    working = [o for o in world.venue.orders.values() if o.status.is_open]
+    assert [(o.quantity, o.stop, o.limit) for o in working] == [
+        (filled, None, 200.0),
+        (filled, 50.0, None),
+    ]
+    check_books(world, result)
+
+
+@pytest.mark.parametrize("first", ["set_stop_loss", "set_take_profit"])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_stop_and_a_target_share_their_units(tmp_path: Path, first: str, late: bool) -> None:
+    """Whichever was set first, and when: a broker that takes them together has both."""
+    names = sorted(["set_stop_loss", "set_take_profit"], key=lambda name: name != first)
+
+    def second(strategy: Any) -> None:
+        if late:
+            getattr(strategy, names[1])("A", percent=0.05)
+
+    class Guarded(Once):
+        def on_start(self) -> None:
+            super().on_start()
+            for name in names[: 1 if late else 2]:
+                getattr(self, name)(percent=0.05)
+
+    world = World(tmp_path, market(10), takes_brackets=True)
+    result = world.run(Guarded(second))
+    working = [o for o in world.venue.orders.values() if o.status.is_open]
+    assert [(o.type, o.quantity) for o in working] == [("limit", 10.0), ("stop", 10.0)]
+    assert working[0].siblings == (working[1].name,)
+    check_books(world, result)
+
+
 def test_a_changed_strategy_is_refused(tmp_path: Path) -> None:
     """The journal says what it decided before."""
     world = World(tmp_path, market(5))

@@ -302,7 +302,8 @@ class Tender:
             entries = []
         exits.sort(key=lambda working: working.type is not OrderType.MARKET)  # these need the units
         for working in exits:
-            if not self._send_exit(working):
+            is_sent = broker.tickets.is_out(working.order_id)  # together with another one
+            if not is_sent and not self._send_exit(working):
                 return
         if entries:
             self._send_entries(entries)
@@ -337,8 +338,7 @@ class Tender:
             return self._make_room(working)
         if not self._has_slot():
             return False
-        request = self._exit_request(working, quantity)
-        self._transmit(working.order_id, request)
+        self._transmit(*self._exit_request(working, quantity))
         return True
 
     def _room(self, working: Working) -> float:
@@ -365,7 +365,7 @@ class Tender:
     def _make_room(self, working: Working) -> bool:
         """Take protective orders back from the broker, so that a market exit has its units."""
         if working.order.reduce_only and working.type is not OrderType.MARKET:
-            return True  # protective itself: it waits until the units are free
+            return self._join(working)  # protective itself: it shares units, or waits for them
         for ticket in self.broker.tickets.of_asset(working.code):
             is_protective = ticket.working.order.reduce_only and ticket.working.sign == working.sign
             is_protective &= ticket.working.type is not OrderType.MARKET  # which makes room itself
@@ -377,24 +377,56 @@ class Tender:
             self._cancel(ticket)
         return True
 
-    def _exit_request(self, working: Working, quantity: float) -> Request:
+    def _join(self, working: Working) -> bool:
+        """Take a lone exit back, so that it is sent again together with its counterpart."""
+        other = self._counterpart(working, self._part(working), is_out=True)
+        ticket = None if other is None else self.broker.tickets.active(other.order_id)
+        is_alone = ticket is not None and ticket.parent is None and not ticket.request.legs
+        if ticket is None or not is_alone or ticket.is_canceling or ticket.filled:
+            return True
+        if ticket.state is TicketState.WORKING:
+            if not self._has_slot(is_cancel=True):
+                return False
+            self._cancel(ticket)
+        return True
+
+    def _exit_request(self, working: Working, quantity: float) -> tuple[int, Request]:
         """An exit, together with its counterpart when two of them share one position."""
-        request = self._request(working, quantity)
-        if not self.gateway.takes_brackets or working.type is not OrderType.LIMIT:
-            return request
+        other = self._counterpart(working, quantity, is_out=False)
+        if other is None:
+            return working.order_id, self._request(working, quantity)
+        target, pair = self._pair(working, other, quantity)
+        return target.order_id, pair
+
+    def _pair(self, one: Working, other: Working, quantity: float) -> tuple[Working, Request]:
+        """A target and a stop as one request, which the target leads."""
+        target, stop = (one, other) if one.type is OrderType.LIMIT else (other, one)
+        leg = self._request(stop, quantity)
+        return target, _with_legs(self._request(target, quantity), (leg,))
+
+    def _counterpart(self, working: Working, quantity: float, *, is_out: bool) -> Working | None:
+        """The stop of a target, or the target of a stop, that the broker takes together with it.
+
+        Args:
+            working: The one.
+            quantity: Units to send.
+            is_out: Whether the other is at the broker.
+        """
+        wanted = _COUNTERPARTS.get(working.type)
+        if not self.gateway.takes_brackets or wanted is None or not working.order.reduce_only:
+            return None
         for other in self.broker.blotter.working(working.code):
             is_pair = (
-                other.order.reduce_only
-                and working.order.reduce_only
-                and other.type is OrderType.STOP
+                other.type is wanted
+                and other.order.reduce_only
                 and other.sign == working.sign
                 and abs(other.remaining - quantity) <= DUST * quantity
-                and not self.broker.tickets.is_out(other.order_id)
+                and self.broker.tickets.is_out(other.order_id) == is_out
+                and other.order_id not in self.broker.canceling
             )
-            pair = _with_legs(request, (self._request(other, quantity),)) if is_pair else request
-            if is_pair and self.gateway.takes_together(pair):
-                return pair
-        return request
+            if is_pair and self.gateway.takes_together(self._pair(working, other, quantity)[1]):
+                return other
+        return None
 
     def _send_entries(self, entries: list[Working]) -> None:
         """Send entries that can all be paid for; otherwise wait for exits, then cut them."""
@@ -516,6 +548,7 @@ def _patience(ticket: Ticket) -> int:
 
 
 _MOST_LEGS = 2
+_COUNTERPARTS = {OrderType.LIMIT: OrderType.STOP, OrderType.STOP: OrderType.LIMIT}
 _BRACKET_ENTRIES = frozenset({OrderType.MARKET, OrderType.LIMIT})
 _BRACKET_EXITS = frozenset({OrderType.STOP, OrderType.LIMIT, OrderType.STOP_LIMIT})
 

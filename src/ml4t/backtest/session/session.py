@@ -143,6 +143,7 @@ class Session:
         self._for_feed: list[Any] = []
         self._held: dict[str, float] = {}
         self._notices: deque[str] = deque(maxlen=20)
+        self._parts: dict[str, bool] = {}  # entries filled in part, and whether that was told
         self._latest_bar = 0
         self._is_stopping = False
         self._lock: AccountLock | None = None
@@ -435,6 +436,7 @@ class Session:
             self.obey(command)
             self.switch.done()
         self._watch_rejections()
+        self._watch_parts()
         self.tell_status()
 
     def _watch_rejections(self) -> None:
@@ -443,6 +445,20 @@ class Session:
             return
         broker.rejections = 0
         self.halt(f"the broker refused {self.max_rejections} orders in a row")
+
+    def _watch_parts(self) -> None:
+        """Entries that stay filled in part are told once: what they have filled has no exits."""
+        if self.broker is None:
+            return
+        now = {ticket.request.client_id: ticket for ticket in self.broker.tickets.unguarded()}
+        for name, ticket in now.items():
+            if self._parts.get(name) is False:  # it was so a look ago
+                asset_id = ticket.request.terms.asset_id
+                self.notice(
+                    f"{name}: {ticket.filled:g} of {ticket.quantity:g} {asset_id} have filled, and "
+                    "their exits wait at the broker until all have, or the rest is canceled"
+                )
+        self._parts = {name: name in self._parts for name in now}
 
     def obey(self, command: Command) -> None:
         """What an operator wants."""
