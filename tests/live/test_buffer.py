@@ -408,9 +408,7 @@ def test_what_has_to_be_dropped_is_counted(caplog: pytest.LogCaptureFixture) -> 
     for i in range(1, 10_003):
         buffer.update("A", {"p": float(i)}, when(NINE + i * MINUTE))
     assert buffer.counts()["signals_dropped"] == 3
-    assert [record.getMessage() for record in caplog.records] == [
-        "SignalBuffer: the earliest of more than 10,000 values of one signal and asset are "
-        "dropped: predictions are ahead of the bars, or there are no bars"
-    ]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("SignalBuffer: the earliest of more than 10,000 values")
     assert buffer.values_at(NINE + 3 * MINUTE, ["A"]) == {"A": {"p": 7.0}}
     assert buffer.values_at(NINE + 4 * MINUTE, ["A"]) == {"A": {"p": 4.0}}

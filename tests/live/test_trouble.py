@@ -17,6 +17,7 @@ from ml4t.backtest.errors import (
 )
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.words import Execution
+from ml4t.backtest.research import replay
 from tests.live.test_session import Busy, Threshold, Weights, final_state, told
 from tests.live.world import Killed, World, market
 
@@ -368,6 +369,51 @@ def test_a_stop_and_a_target_share_their_units(tmp_path: Path, first: str, late:
     assert [(o.type, o.quantity) for o in working] == [("limit", 10.0), ("stop", 10.0)]
     assert working[0].siblings == (working[1].name,)
     check_books(world, result)
+
+
+def keep_coins(world: World, fee: float) -> None:
+    """The venue keeps so much of what is bought, and tells nobody."""
+    fill = world.venue.fill
+
+    def kept(name: str, quantity: float, price: float) -> Execution:
+        execution = fill(name, quantity, price)
+        if execution.quantity > 0.0:
+            world.venue.positions["A"] -= fee * quantity
+        return execution
+
+    world.venue.fill = kept  # type: ignore[method-assign]
+    world.venue.coin_fee = lambda asset_id: 0.0025 * (asset_id == "A")  # type: ignore[method-assign]
+
+
+def test_a_fee_in_coins_is_a_cost_and_no_riddle(tmp_path: Path) -> None:
+    """The position is less by it, what it is worth is a commission, and all can be sold."""
+    frame = market(20)
+    world = World(tmp_path, frame)
+    keep_coins(world, 0.0025)
+    world.options = {"fractional": True}
+    strategy = Once(lambda s: s.close_position("A"), at=12)
+    with pytest.raises(Killed):
+        world.run(strategy, die_at=35)
+    result = world.run(Once(lambda s: s.close_position("A"), at=12))
+    assert result.orders.filter(result.orders["status"] == "rejected").height == 0
+    kept = result.fills.filter(result.fills["reason"] == "fee").row(0, named=True)
+    assert (kept["side"], kept["quantity"]) == ("sell", pytest.approx(0.025))
+    assert kept["commission"] == pytest.approx(0.025 * kept["price"])
+    assert [fill.quantity for fill in world.venue.fills] == [10.0, pytest.approx(-9.975)]
+    assert result.final_equity == pytest.approx(world.venue.cash)
+    check_books_but_cash(world)
+    told = read_journal(world.path).entries["text"].to_list()
+    assert len([text for text in told if "a fee of 0.025 A, worth 2." in text]) == 1
+    assert replay(world.path, Once(lambda s: s.close_position("A"), at=12)).is_same
+
+
+def test_more_than_a_fee_is_a_riddle(tmp_path: Path) -> None:
+    """A broker that lacks more than it may keep is not believed."""
+    world = World(tmp_path, market(20))
+    keep_coins(world, 0.004)
+    world.options = {"fractional": True}
+    world.run(Once())
+    assert "halted: A: 10 by the journal, 9.96 at the broker" in notes(world)
 
 
 def test_a_changed_strategy_is_refused(tmp_path: Path) -> None:

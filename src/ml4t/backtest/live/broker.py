@@ -36,6 +36,7 @@ _REASONS = {OrderType.MARKET: "open", OrderType.LIMIT: "limit", OrderType.STOP_L
 SCALED = "scaled: buying power"
 ADOPTED = "adopted"
 CLEARED = "cleared by the operator"
+FEE = "fee"
 
 
 class Fill(msgspec.Struct, frozen=True):
@@ -118,6 +119,8 @@ class LiveBroker(Broker):
         self.halted = ""
         self._positions: dict[int, float] = {}
         self._entries: dict[int, float] = {}
+        self._bought: dict[str, float] = {}  # units, by asset; and those kept of it as a fee
+        self._kept: dict[str, float] = {}
         self._fills: list[Fill] = []
         self._cash: list[tuple[str, float, str | None]] = []
         self._counts: dict[str, int] = {}
@@ -382,13 +385,33 @@ class LiveBroker(Broker):
 
     def note_holding(self, asset_id: str, quantity: float, price: float, at: int) -> None:
         """Units are there, and are booked like a fill at a price."""
+        self._book_units(ADOPTED, asset_id, quantity, price, at, 0.0)
+
+    def fee_room(self, asset_id: str) -> float:
+        """Units that the broker may still keep of what was bought, as a fee."""
+        bought = self._bought.get(asset_id, 0.0) * self.gateway.coin_fee(asset_id)
+        return bought - self._kept.get(asset_id, 0.0)
+
+    def note_fee(self, asset_id: str, units: float, price: float, at: int) -> None:
+        """The broker has kept units as a fee: they are gone, and what they are worth is its cost.
+
+        They are booked like a sale whose commission is all that it brings.
+        """
+        self._kept[asset_id] = self._kept.get(asset_id, 0.0) + units
+        cost = units * price * self.multiplier_of(asset_id)
+        self._book_units(FEE, asset_id, -units, price, at, cost)
+
+    def _book_units(
+        self, role: str, asset_id: str, quantity: float, price: float, at: int, cost: float
+    ) -> None:
+        """Units come or go without an order of the strategy's."""
         side = OrderSide.BUY if quantity > 0.0 else OrderSide.SELL
         code = self.blotter.universe.codes[asset_id]
-        order = Order(asset_id, side, abs(quantity), role=ADOPTED, tag=ADOPTED)
+        order = Order(asset_id, side, abs(quantity), role=role, tag=role)
         working = self.blotter.accept(order, code, abs(quantity))
-        name = f"{ADOPTED}-{working.order_id}-1"
+        name = f"{role}-{working.order_id}-1"
         self._open_ticket(working, Request(name, Terms.of(order), abs(quantity)), None, at)
-        self._execute(Execution(name, name, asset_id, quantity, price, at, commission=0.0))
+        self._execute(Execution(name, name, asset_id, quantity, price, at, commission=cost))
 
     def multiplier_of(self, asset_id: str) -> float:
         """Money per point of price per unit."""
@@ -517,6 +540,9 @@ class LiveBroker(Broker):
         entry = self._entries.get(code, float(self.portfolio.entry_price[code]))
         entry = entry_price_after(before, entry, signed, after, price)
         self._positions[code], self._entries[code] = after, entry
+        if signed > 0.0 and working.order.role != ADOPTED:
+            asset_id = working.order.asset_id
+            self._bought[asset_id] = self._bought.get(asset_id, 0.0) + signed
         self._fills.append(Fill(working, signed, price, self._commission(working, execution)))
         return before, after, entry
 
@@ -714,7 +740,7 @@ class LiveBroker(Broker):
 
     def _reference(self, working: Working, bars: Bars, price: float) -> float:
         """What slippage is measured from, as in the simulation: the open, or the order's level."""
-        if working.order.role == ADOPTED:
+        if working.order.role in (ADOPTED, FEE):
             return price
         if working.type is OrderType.MARKET:
             row = bars.row_of_code(working.code)

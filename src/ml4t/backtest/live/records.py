@@ -29,6 +29,7 @@ _NOTES: dict[str, tuple[Any, bool]] = {
     "cut": (tuple[int, float], False),
     "given_up": (tuple[int, str], False),
     "adoption": (tuple[str, float, float], True),
+    "fee": (tuple[str, float, float], True),
     "cash": (tuple[str, float], False),
     "clearance": (str, False),
 }

@@ -219,6 +219,12 @@ class Teller:
         return Sentence(text, logging.WARNING, None, asset_id)
 
     @staticmethod
+    def _fee(content: tuple[str, float, float]) -> Sentence:
+        asset_id, units, price = content
+        text = f"a fee of {units:g} {asset_id}, worth {units * price:,.2f}, was kept by the broker"
+        return Sentence(text, logging.INFO, None, asset_id)
+
+    @staticmethod
     def _cash(content: tuple[str, float]) -> Sentence:
         return Sentence(f"{content[1]:+,.2f} in cash that no fill explains")
 

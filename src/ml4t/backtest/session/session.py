@@ -37,12 +37,12 @@ from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.killswitch import Command, KillSwitch
 from ml4t.backtest.live.lock import AccountLock
 from ml4t.backtest.live.logs import SessionLog
-from ml4t.backtest.live.reconcile import catch_up, compare
+from ml4t.backtest.live.reconcile import catch_up, coin_fees, compare
 from ml4t.backtest.live.recorded import RecordedGateway
 from ml4t.backtest.live.records import Opening, apply_entry, packed
 from ml4t.backtest.live.status import Status, open_order, status_path
 from ml4t.backtest.live.timing import WallTime, is_due
-from ml4t.backtest.live.words import Link
+from ml4t.backtest.live.words import Execution, Link
 from ml4t.backtest.run import Run
 from ml4t.backtest.session.asking import NotedDesk, asked
 from ml4t.backtest.session.deciding import BookDecisions
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.engine import BacktestEngine
     from ml4t.backtest.live.inbox import Message
     from ml4t.backtest.live.journal import Entry
+    from ml4t.backtest.live.reconcile import Findings
     from ml4t.backtest.live.timing import TimeSource
     from ml4t.backtest.live.words import Standing, VenueEvent
     from ml4t.backtest.results.result import BacktestResult
@@ -538,6 +539,8 @@ class Session:
         if isinstance(event, Link):
             self.notice(f"connection {'up' if event.is_up else 'lost'} {event.reason}".strip())
         self.broker.receive(event)
+        if isinstance(event, Execution) and self.broker.fee_room(event.asset_id) > 0.0:
+            self._next_audit = min(self._next_audit, self.time.now() + _SECOND)
         if isinstance(event, Link) and event.is_up and not was_up and self._next_audit:
             self.reconcile()
 
@@ -574,7 +577,7 @@ class Session:
         self._next_audit = self.time.now() + int(self.audit_every * _SECOND)
         try:
             catch_up(broker)
-            findings = compare(broker, broker.gateway.standing())
+            findings = self._book_fees(compare(broker, broker.gateway.standing()))
         except ConnectionLost as error:
             self.notice(f"reconciliation: {error}")
             if is_start:
@@ -601,6 +604,16 @@ class Session:
             broker.note_cash("broker", findings.cash)
         for stranger in findings.orders:
             self.notice(f"an open order that is not ours: {stranger}")
+
+    def _book_fees(self, findings: Findings) -> Findings:
+        """Units that the broker has kept as a fee are no riddle."""
+        broker = self.broker
+        assert broker is not None
+        fees = coin_fees(broker, findings)
+        for fee in fees:
+            self.write("fee", fee)
+            broker.note_fee(*fee, self.time.now())
+        return compare(broker, broker.gateway.standing()) if fees else findings
 
     def notice(self, text: str) -> None:
         """Something that an operator should know."""
