@@ -138,7 +138,7 @@ def test_nobody_is_asked_while_a_journal_is_read(tmp_path: Path) -> None:
 
     def watched(client_id: str) -> tuple[Report, ...]:
         assert world.session is not None
-        is_live.append(world.session._is_live)
+        is_live.append(world.session.is_live)
         return find(client_id)
 
     world.venue.find = watched  # type: ignore[method-assign]

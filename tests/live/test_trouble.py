@@ -80,7 +80,7 @@ def check_books(world: World, result: Any) -> None:
     assert len(world.broker.executions) == len(venue.fills)
     assert len({fill.execution_id for fill in venue.fills}) == len(venue.fills)
     assert world.session is not None
-    assert world.session.mismatch == ""
+    assert world.session.audit.mismatch == ""
     del result
 
 

@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import os
 import signal
 import threading
-from collections import deque
 from contextlib import contextmanager
-from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
-from ml4t.backtest._version import __version__
-from ml4t.backtest.data.feed import Request
-from ml4t.backtest.data.frames import as_feed
-from ml4t.backtest.data.times import read_duration
-from ml4t.backtest.errors import (
-    ConfigError,
-    ConnectionLost,
-    JournalError,
-    LiveError,
-    ReconcileError,
-    did_you_mean,
-)
-from ml4t.backtest.live.blocks import BarsRecord, block_of, record_of, rows_of
+from ml4t.backtest.live.blocks import BarsRecord, record_of
 from ml4t.backtest.live.broker import LiveBroker
 from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.live.inbox import Inbox
-from ml4t.backtest.live.intake import IntakeFeed, codes_of
-from ml4t.backtest.live.journal import Journal
-from ml4t.backtest.live.killswitch import Command, KillSwitch
-from ml4t.backtest.live.lock import AccountLock
+from ml4t.backtest.live.intake import IntakeFeed
 from ml4t.backtest.live.logs import SessionLog
-from ml4t.backtest.live.reconcile import catch_up, coin_fees, compare
-from ml4t.backtest.live.recorded import RecordedGateway
-from ml4t.backtest.live.records import Opening, apply_entry, packed
-from ml4t.backtest.live.status import Status, open_order, status_path
-from ml4t.backtest.live.timing import WallTime, is_due
+from ml4t.backtest.live.timing import MICROSECONDS, WallTime
 from ml4t.backtest.live.words import Execution, Link
-from ml4t.backtest.run import Run
-from ml4t.backtest.session.asking import NotedDesk, asked
-from ml4t.backtest.session.deciding import BookDecisions
-from ml4t.backtest.simulation.broker import SimulationBroker
-from ml4t.backtest.strategy.strategy import Strategy
+from ml4t.backtest.session.account import Account
+from ml4t.backtest.session.audit import Audit
+from ml4t.backtest.session.checks import only_feed
+from ml4t.backtest.session.memory import Memory
+from ml4t.backtest.session.running import LiveRun
+from ml4t.backtest.session.warmup import warm_up
+from ml4t.backtest.session.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,25 +33,13 @@ if TYPE_CHECKING:
     from ml4t.backtest.data.feed import DataFeed, Reader
     from ml4t.backtest.engine import BacktestEngine
     from ml4t.backtest.live.inbox import Message
-    from ml4t.backtest.live.journal import Entry
-    from ml4t.backtest.live.reconcile import Findings
+    from ml4t.backtest.live.journal import Journal
     from ml4t.backtest.live.timing import TimeSource
-    from ml4t.backtest.live.words import Standing, VenueEvent
+    from ml4t.backtest.live.words import VenueEvent
     from ml4t.backtest.results.result import BacktestResult
-    from ml4t.backtest.types.bars import Bars, MarketEvent
+    from ml4t.backtest.types.bars import Bars
 
-_SECOND = 1_000_000
-_SHOWN = 8  # assets that a line names
-_PATIENCE = 30 * _SECOND  # for open orders to end when a session does
-_PAUSES = (1, 2, 4, 8)  # seconds between two attempts to begin
-_MODES = ("shadow", "paper", "live")
-_POLICIES = ("halt", "adopt")
-_ENDINGS = ("keep", "cancel", "flatten")
-_ASLEEP = (
-    "load_state takes back the strategy's own attributes; orders and rules over positions are as "
-    "they were already. Act in a hook"
-)
-WARMUP = "warm-up: no orders are sent"
+_PATIENCE = 30 * MICROSECONDS  # for open orders to end when a session does
 
 
 class Session:
@@ -132,25 +97,14 @@ class Session:
         self.on_stop = on_stop
         self.alert = alert
         self.is_replay = is_replay
-        self.has_state = _keeps_state(engine.strategy)
-        self.mismatch = self.stopped = ""
-        self.opening: Opening | None = None
-        self.switch = KillSwitch.of(journal.path)
-        self._next_audit = self._next_look = 0
-        self._is_live = False
-        self._commands: bytes | None = None  # of the step that is being repeated
-        self._asked: bytes | None = None  # likewise
-        self._state: Any = None
+        self.latest_bar = 0
+        self.is_live = False
         self._for_feed: list[Any] = []
-        self._held: dict[str, float] = {}
-        self._notices: deque[str] = deque(maxlen=20)
-        self._parts: dict[str, bool] = {}  # entries filled in part, and whether that was told
-        self._latest_bar = 0
-        self._is_stopping = False
-        self._lock: AccountLock | None = None
         self.live_run: LiveRun
-        self.feed = _only_feed(engine)
+        self.feed = only_feed(engine)
         self.engine = copy.copy(engine)
+        self.memory, self.account = Memory(self), Account(self)
+        self.audit, self.watch = Audit(self), Watch(self)
         self.engine.clock = engine.clock.over(IntakeFeed(self.feed, self))
         self.engine.clock.is_open_ended = True
         broker = engine.broker
@@ -175,7 +129,6 @@ class Session:
 
     def stop(self) -> None:
         """End after the present step; from any thread."""
-        self._is_stopping = True
         if isinstance(self.feed, LiveDataFeed):
             self.feed.stop()
 
@@ -204,178 +157,41 @@ class Session:
         """Let go of the feed and the broker; the journal stays open for whoever gave it."""
         if isinstance(self.feed, LiveDataFeed):
             self.feed.close()
-        if self.broker is not None and not self.is_replay:
-            self.broker.gateway.close()
-        if self._lock is not None:
-            self._lock.release()
+        self.account.close()
 
     def _open(self) -> None:
-        """Connect, and take what the account held when the journal began."""
-        broker, entry = self.broker, self.journal.last("opening")
+        """Say where the bars go on, and connect."""
         if isinstance(self.feed, LiveDataFeed) and (latest := self.journal.last("bars")):
             self.feed.since = msgspec.msgpack.decode(latest.content, type=BarsRecord).time
-        if entry is not None:
-            self.opening = msgspec.msgpack.decode(entry.content, type=Opening)
-        if broker is None or self.is_replay:
-            self._name_orders()
-            return
-        standing = broker.gateway.connect(self.inbox)
-        self._lock = AccountLock(
-            f"{broker.gateway.name} {standing.account} {broker.gateway.place}".strip()
-        )
-        self._check_confirmation(standing)
-        self._check_clock(standing)
-        if self.opening is None:
-            self.opening = self._new_opening(standing)
-            self.write("opening", self.opening)
-        elif self.opening.account != standing.account:
-            raise JournalError(
-                f"The journal {str(self.journal.path)!r} is of account {self.opening.account!r}, "
-                f"not {standing.account!r}. Name another file with journal=."
-            )
-        self._name_orders()
-        self.write("session", {"version": __version__, "mode": self.mode})
-
-    def _name_orders(self) -> None:
-        if self.broker is not None and self.opening is not None:
-            self.broker.run_name = self.opening.run_name
-            self.broker.since = self.time.now()
-
-    def _check_confirmation(self, standing: Standing) -> None:
-        if self.mode == "live" and self.confirm != standing.account:
-            raise LiveError(
-                f"mode='live' trades real money in account {standing.account!r}: say so with "
-                f"confirm={standing.account!r}."
-            )
-
-    def _check_clock(self, standing: Standing) -> None:
-        if self.max_clock_skew is None or not standing.at:
-            return
-        skew = (self.time.now() - standing.at) / _SECOND
-        if abs(skew) > self.max_clock_skew:
-            raise LiveError(
-                f"This machine's clock is {skew:+.1f} seconds off the broker's, more than "
-                f"max_clock_skew={self.max_clock_skew:g}: set it, or orders are judged by the "
-                "wrong time."
-            )
-
-    def _new_opening(self, standing: Standing) -> Opening:
-        """What the account holds now."""
-        digest = hashlib.sha256(
-            f"{standing.account} {self.time.now()} {self.journal.path}".encode()
-        )
-        return Opening(
-            f"ml4t-{digest.hexdigest()[:10]}",
-            standing.account,
-            standing.cash,
-            standing.positions,
-            standing.prices,
-            __version__,
-        )
+        self.account.open()
 
     # -- the steps ------------------------------------------------------------------------------
 
     def opened(self, reader: Reader) -> None:
         """The assets are known: what the account holds of them is where the run begins."""
-        broker, opening = self.broker, self.opening
-        if broker is None or opening is None:
-            return
-        ours = set(reader.ids)
-        self._held = {name: units for name, units in opening.positions.items() if name in ours}
-        if self._held and self.policy != "adopt" and self.journal.last("bars") is None:
-            shown = ", ".join(f"{units:g} {name}" for name, units in sorted(self._held.items()))
-            raise ReconcileError(
-                f'The account holds {shown} already. Close it, or begin with reconcile="adopt" '
-                "to let the strategy have it."
-            )
-        worth = sum(
-            units * opening.prices[name] * broker.multiplier_of(name)
-            for name, units in self._held.items()
-        )
-        broker.initial_cash = opening.cash + worth
+        self.account.take_over(reader)
 
     def recorded(self, reader: Reader) -> Iterator[Block]:
         """The journal's steps; what happened between them is applied on the way."""
-        for name, units in sorted(self._held.items()):
-            assert self.broker is not None
-            assert self.opening is not None
-            price = self.opening.prices[name]
-            self.broker.note_holding(name, units, price, self.broker.since)
-        for entry in self.journal.entries():
-            if entry.kind == "bars":
-                record = msgspec.msgpack.decode(entry.content, type=BarsRecord)
-                self._refuse(record.refusal)
-                self._recall(entry)
-                if self.broker is not None and isinstance(self.broker.gateway, RecordedGateway):
-                    self.broker.gateway.expect(self._commands)
-                yield block_of(record, codes_of(reader, record.asset_ids))
-            elif entry.kind == "state":
-                self._state = msgspec.msgpack.decode(entry.content)
-            elif entry.kind == "halt":
-                self._recall_halt(msgspec.msgpack.decode(entry.content, type=str))
-            elif self.broker is not None:
-                apply_entry(entry, self.broker)
-        self._asked = self._commands = None
-
-    def _recall_halt(self, reason: str) -> None:
-        """A halt lasts until an operator ends it, whatever becomes of the process."""
-        self.stopped = reason
-        if self.broker is not None:
-            self.broker.rejections = 0
-
-    def _recall(self, bars: Entry) -> None:
-        """What the strategy decided on bars of the journal; None when it never got that far."""
-        self._asked = self._commands = None
-        for entry in self.journal.entries("bars", "asked", "decisions", after=bars.number):
-            if entry.kind == "bars":
-                return
-            if entry.kind == "decisions":
-                self._commands = entry.content
-                return
-            self._asked = entry.content
+        return self.memory.recorded(reader)
 
     def warm(self, reader: Reader) -> Iterator[Block]:
         """History, unless the journal has it; then the session goes live."""
         if self.warmup is not None and self.journal.last("bars") is None:
-            yield from self._history(reader)
+            yield from warm_up(self, reader)
         self._go_live()
-
-    def _history(self, reader: Reader) -> Iterator[Block]:
-        assert self.warmup is not None
-        past = self.warmup.open_reader(Request())
-        known, left_out = set(reader.ids), set[str]()
-        is_empty = True
-        for several in past.blocks(4_096):
-            for i in range(len(several.times)):
-                block, others = _only_known(several.part(i, i + 1), past.ids, known)
-                if not others <= left_out:
-                    self.notice(_not_of_the_feed(others - left_out))
-                    left_out |= others
-                if not len(block.codes):
-                    continue
-                is_empty = False
-                record = record_of(block, past.ids, refusal=WARMUP, is_warmup=True)
-                self._refuse(WARMUP)
-                self.write("bars", record)
-                yield block_of(record, codes_of(reader, record.asset_ids))
-        if is_empty and left_out:
-            first = min(left_out)
-            raise ConfigError(
-                f"None of the assets of warmup= is one of the feed's; the first is {first!r}. "
-                f"{did_you_mean(first, reader.ids)}"
-            )
 
     def _go_live(self) -> None:
         """The past is over: ask the broker what happened meanwhile, and open the feed."""
         self.live_run.wake()
         if self.is_replay:
             return
-        self._is_live = True
-        if self.stopped:
-            self._refuse(f"halted: {self.stopped}")
+        self.is_live = True
+        if self.watch.stopped:
+            self.refuse(f"halted: {self.watch.stopped}")
         if self.broker is not None:
             self.handle_broker(Link(is_up=True))
-            self._reconcile_patiently()
+            self.audit.begin()
         self.settle()
 
     def begin(self, block: Block, reader: Reader) -> None:
@@ -384,25 +200,31 @@ class Session:
         if self.broker is not None:
             self.broker.tender.confirm()
             self.settle()
-        self._latest_bar = int(block.times[0])
+        self.latest_bar = int(block.times[0])
         refusal = self._refusal(int(block.times[0]))
-        self._refuse(refusal)
+        self.refuse(refusal)
         self.write("bars", record_of(block, reader.ids, refusal=refusal, is_warmup=False))
 
     def _refusal(self, time: int) -> str:
         """Why no order is taken in the next step; empty when orders are."""
-        if self.stopped or self.mismatch:
-            return f"halted: {self.stopped or self.mismatch}"
+        if self.watch.stopped or self.audit.mismatch:
+            return f"halted: {self.watch.stopped or self.audit.mismatch}"
         if self.max_data_age is None:
             return ""
-        age = (self.time.now() - time) / _SECOND
+        age = (self.time.now() - time) / MICROSECONDS
         if age <= self.max_data_age:
             return ""
         return f"stale data: the bars are {age:.0f} seconds old"
 
-    def _refuse(self, refusal: str) -> None:
+    def refuse(self, refusal: str) -> None:
+        """Take no orders in the next step, for a reason; empty to take them."""
         if self.broker is not None:
             self.broker.halted = refusal
+
+    def end_step(self, bars: Bars, asked: bytes | None, decided: list[Any]) -> None:
+        """What was decided is kept before any of it is sent; see `Memory.keep`."""
+        if self.memory.keep(bars, asked, decided) and self.is_live:
+            self.settle()
 
     # -- between the steps ------------------------------------------------------------------------
 
@@ -414,82 +236,23 @@ class Session:
         """
         while True:
             while (message := self.inbox.take(0)) is not None:
-                self._handle(message)
-            if not self._is_live:
+                self.handle(message)
+            if not self.is_live:
                 return None
-            self._look_around()
+            self.watch.look_around()
             if self.broker is None:
-                return self._next_look
-            if is_due(self._next_audit, self.time.now(), int(self.audit_every * _SECOND)):
-                self.reconcile()
+                return self.watch.next_at
+            if self.audit.is_due():
+                self.audit.reconcile()
             due = self.broker.tend()
             if not len(self.inbox):
-                moments = (self._next_audit, self._next_look, due)
+                moments = (self.audit.next_at, self.watch.next_at, due)
                 return min(moment for moment in moments if moment is not None)
-
-    def _look_around(self) -> None:
-        """Once a second: has somebody said something, and how do things stand?"""
-        now = self.time.now()
-        if not is_due(self._next_look, now, _SECOND):
-            return
-        self._next_look = now + _SECOND
-        if (command := self.switch.take()) is not None:
-            self.obey(command)
-            self.switch.done()
-        self._watch_rejections()
-        self._watch_parts()
-        self.tell_status()
-
-    def _watch_rejections(self) -> None:
-        broker = self.broker
-        if broker is None or self.stopped or broker.rejections < self.max_rejections:
-            return
-        broker.rejections = 0
-        self.halt(f"the broker refused {self.max_rejections} orders in a row")
-
-    def _watch_parts(self) -> None:
-        """Entries that stay filled in part are told once: what they have filled has no exits."""
-        if self.broker is None:
-            return
-        now = {ticket.request.client_id: ticket for ticket in self.broker.tickets.unguarded()}
-        for name, ticket in now.items():
-            if self._parts.get(name) is False:  # it was so a look ago
-                asset_id = ticket.request.terms.asset_id
-                self.notice(
-                    f"{name}: {ticket.filled:g} of {ticket.quantity:g} {asset_id} have filled, and "
-                    "their exits wait at the broker until all have, or the rest is canceled"
-                )
-        self._parts = {name: name in self._parts for name in now}
-
-    def obey(self, command: Command) -> None:
-        """What an operator wants."""
-        self.notice(f"the operator says {command}")
-        if command is Command.HALT:
-            self.halt("halted by the operator")
-        elif command is Command.FLATTEN:
-            self.halt("flattened by the operator", clearance="positions")
-        elif command is Command.RESUME:
-            self.stopped = ""
-            self.write("halt", "")
-        elif command is Command.STOP:
-            self.stop()
-        elif self.broker is not None:
-            self.reconcile()
-
-    def halt(self, reason: str, *, clearance: str = "entries") -> None:
-        """Take no orders from now on, and cancel what would open a position."""
-        self.stopped = reason
-        self.write("halt", reason)
-        self.notice(f"halted: {reason}")
-        if self.broker is not None:
-            self.broker.halted = f"halted: {reason}"
-            self.write("clearance", clearance)
-            self.broker.note_clearance(clearance)
 
     def finish(self) -> None:
         """Nothing more will come: what becomes of open orders, and of positions."""
         broker = self.broker
-        if broker is None or not self._is_live:
+        if broker is None or not self.is_live:
             return
         if self.on_stop != "keep":
             clearance = "orders" if self.on_stop == "cancel" else "positions"
@@ -501,20 +264,21 @@ class Session:
                 due = self.settle()
                 wait = until if due is None else min(due, until)
                 if (message := self.inbox.take(self.time.seconds_until(wait))) is not None:
-                    self._handle(message)
+                    self.handle(message)
         self.settle()
-        self.tell_status("stopped")
+        self.watch.tell_status("stopped")
 
     def _has_business(self) -> bool:
         assert self.broker is not None
         is_flat = self.on_stop == "cancel" or not self.broker.positions()
         return bool(self.broker.blotter.open) or not is_flat
 
-    def _handle(self, message: Message) -> None:
+    def handle(self, message: Message) -> None:
+        """Something has arrived."""
         if message.source == "broker":
             self.handle_broker(message.content)
         elif message.source == "session":
-            self.notice(str(message.content))
+            self.watch.notice(str(message.content))
         else:
             self._for_feed.append(message.content)
 
@@ -530,360 +294,24 @@ class Session:
             timeout = min((self.time.seconds_until(m) for m in moments), default=None)
             message = self.inbox.take(timeout)
             if message is not None:
-                self._handle(message)
+                self.handle(message)
 
     def handle_broker(self, event: VenueEvent) -> None:
         """Something arrived from the broker."""
         assert self.broker is not None
         was_up = self.broker.is_up
         if isinstance(event, Link):
-            self.notice(f"connection {'up' if event.is_up else 'lost'} {event.reason}".strip())
+            self.watch.notice(
+                f"connection {'up' if event.is_up else 'lost'} {event.reason}".strip()
+            )
         self.broker.receive(event)
         if isinstance(event, Execution) and self.broker.fee_room(event.asset_id) > 0.0:
-            self._next_audit = min(self._next_audit, self.time.now() + _SECOND)
-        if isinstance(event, Link) and event.is_up and not was_up and self._next_audit:
-            self.reconcile()
-
-    def _reconcile_patiently(self) -> None:
-        """The first comparison; an answer that does not come is waited for a while."""
-        for pause in (*_PAUSES, None):
-            try:
-                self.reconcile(is_start=True)
-            except ConnectionLost as error:
-                if pause is None:
-                    raise ConnectionLost(
-                        f"The session has not begun, and nothing new was sent: the broker did not "
-                        f"answer {len(_PAUSES) + 1} times when it was asked what the account "
-                        f"holds ({error}). Start again when it does; the journal is whole."
-                    ) from error
-                self._wait(pause)
-            else:
-                return
-
-    def _wait(self, seconds: int) -> None:
-        """Take in what arrives for some seconds, and do nothing about it."""
-        until = self.time.now() + seconds * _SECOND
-        self._next_audit = 0  # so that a connection that comes back brings no audit of its own
-        while self.time.now() < until:
-            message = self.inbox.take(self.time.seconds_until(until))
-            if message is None:
-                return
-            self._handle(message)
-
-    def reconcile(self, *, is_start: bool = False) -> None:
-        """Compare with the broker; take in what was missed, and halt on what is not explained."""
-        broker = self.broker
-        assert broker is not None
-        self._next_audit = self.time.now() + int(self.audit_every * _SECOND)
-        try:
-            catch_up(broker)
-            findings = self._book_fees(compare(broker, broker.gateway.standing()))
-        except ConnectionLost as error:
-            self.notice(f"reconciliation: {error}")
-            if is_start:
-                raise
-            return
-        if findings.differences and self.policy == "adopt":
-            for one in findings.differences:
-                content = (one.asset_id, one.actual - one.known, one.price)
-                self.write("adoption", content)
-                broker.note_adoption(*content, self.time.now())
-            findings = compare(broker, broker.gateway.standing())
-        before, self.mismatch = self.mismatch, "; ".join(map(str, findings.differences))
-        if self.mismatch:
-            if is_start:
-                raise ReconcileError(
-                    f"The account is not what the journal says ({self.mismatch}). Find out why; "
-                    'begin with reconcile="adopt" to go on with what the broker has.'
-                )
-            if self.mismatch != before:
-                self.notice(f"halted: {self.mismatch}")
-            return
-        if findings.cash:
-            self.write("cash", ("broker", findings.cash))
-            broker.note_cash("broker", findings.cash)
-        for stranger in findings.orders:
-            self.notice(f"an open order that is not ours: {stranger}")
-
-    def _book_fees(self, findings: Findings) -> Findings:
-        """Units that the broker has kept as a fee are no riddle."""
-        broker = self.broker
-        assert broker is not None
-        fees = coin_fees(broker, findings)
-        for fee in fees:
-            self.write("fee", fee)
-            broker.note_fee(*fee, self.time.now())
-        return compare(broker, broker.gateway.standing()) if fees else findings
-
-    def notice(self, text: str) -> None:
-        """Something that an operator should know."""
-        self.write("note", text)
-        self._notices.append(text)
-        if self.alert is not None:
-            self.alert(text)
-
-    def tell_status(self, state: str = "") -> None:
-        """Leave word of how things stand beside the journal."""
-        run, broker = self.live_run, self.broker
-        portfolio = run.portfolio
-        reason = self.stopped or self.mismatch
-        ages: dict[str, float] = {}
-        if isinstance(self.feed, LiveDataFeed) and self.feed.signals is not None:
-            found = {name: self.feed.signals.ages(name) for name in self.feed.symbols}
-            ages = {name: min(one.values()) for name, one in found.items() if one}
-        account = "" if self.opening is None else self.opening.account
-        status = Status(
-            process=os.getpid(),
-            mode=self.mode,
-            strategy=type(self.engine.strategy).__name__,
-            account=account,
-            state=state or ("halted" if reason else "running"),
-            reason=reason,
-            updated_at=self.time.now(),
-            last_bar=self._latest_bar,
-            is_connected=broker is None or broker.is_up,
-            equity=portfolio.equity,
-            cash=portfolio.cash if broker is None else broker.cash(),
-            start_equity=run.broker.initial_cash,
-            positions=dict(portfolio.held) if broker is None else broker.positions(),
-            orders=[open_order(working, broker) for working in run.blotter.listed()],
-            counts=run.counts(),
-            signal_ages=ages,
-            notices=list(self._notices),
-        )
-        status.write(status_path(self.journal.path))
+            self.audit.hasten()
+        if isinstance(event, Link) and event.is_up and not was_up and self.audit.next_at:
+            self.audit.reconcile()
 
     def write(self, kind: str, content: Any) -> None:
         """Write into the journal, at the time of now, and into the log."""
         now = self.time.now()
         self.journal.write(kind, content, now)
         self._log.write(kind, content, now)
-
-    # -- decisions --------------------------------------------------------------------------------
-
-    def asked_before(self) -> bytes | None:
-        """What was asked for in the step that is made again; None when its hooks are called."""
-        return self._asked if self._commands is not None and self.has_state else None
-
-    def take_state(self) -> Any:
-        """What the strategy is to go on with, once."""
-        state, self._state = self._state, None
-        return state
-
-    def end_step(self, bars: Bars, asked: bytes | None, decided: list[Any]) -> None:
-        """What was decided: written down before any of it is sent, or compared with before.
-
-        Args:
-            bars: Of the step.
-            asked: What the strategy asked for, when that is kept.
-            decided: Commands, where the broker has no list of them.
-        """
-        if self.broker is not None:
-            decided, self.broker.commands = self.broker.commands, []
-        commands = packed(decided)
-        if self._commands is not None:
-            if commands != self._commands:
-                raise JournalError(self._difference(bars, commands))
-            return
-        if self.is_replay:
-            return  # the session did not get that far, or has not yet
-        with self.journal.together():
-            if asked is not None:
-                self.write("asked", msgspec.Raw(asked))
-            self.write("decisions", msgspec.Raw(commands))
-            if self.has_state:
-                self.write("state", msgspec.Raw(packed(self.engine.strategy.save_state())))
-        if self._is_live:
-            self.settle()
-
-    def _difference(self, bars: Bars, commands: bytes) -> str:
-        assert self._commands is not None
-        before, now = (msgspec.msgpack.decode(x) for x in (self._commands, commands))
-        return (
-            f"At {bars.timestamp} the strategy now decides something else than the journal says "
-            f"({now!r}, not {before!r}). It has changed, or depends on more than its bars: write "
-            "save_state and load_state, or begin a new journal with the account flat."
-        )
-
-
-class LiveRun(Run):
-    """A run whose steps are written down.
-
-    Args:
-        engine: What it was told.
-        session: Writes, and looks after the broker between the steps.
-    """
-
-    desk: NotedDesk
-    desk_type = NotedDesk
-
-    def __init__(self, engine: BacktestEngine, session: Session) -> None:
-        self.session = session
-        self._noted: bytes | None = None
-        self._decided: list[Any] = []
-        super().__init__(engine)
-
-    def _step(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
-        self._noted, self._decided = None, []
-        super()._step(bars, events)
-        self.session.end_step(bars, self._noted, self._decided)
-
-    def _end(self) -> None:
-        if self.bars is None:
-            raise LiveError("The session ended before any bars had come; there is no result.")
-        super()._end()
-
-    def counts(self) -> dict[str, int]:
-        """As any run's, and those of the feed."""
-        feed = self.session.feed
-        extra = feed.counts() if isinstance(feed, LiveDataFeed) else {}
-        return super().counts() | {name: count for name, count in extra.items() if count}
-
-    def wake(self) -> None:
-        """The strategy's own state is put back, once, before its hooks run again."""
-        state = self.session.take_state()
-        if state is not None and self.session.has_state:
-            with self.desk.closed_for(_ASLEEP):
-                self._call("load_state", self.strategy.load_state, state)
-
-    def _run_hooks(self, bars: Bars, events: Iterator[MarketEvent] | None) -> None:
-        before = self.session.asked_before()
-        book = BookDecisions(self.blotter) if self.session.broker is None else None
-        if before is None:
-            self.wake()
-            with self.desk.noting() as notes:
-                super()._run_hooks(bars, events)
-            self._noted = asked(notes) if self.session.has_state else None
-        else:
-            self._ask_again(bars, events, before)
-        if self.hooks.on_order_event is None:
-            self.blotter.take_changes()  # a live broker collects them for others
-        if book is not None:
-            self._decided = book.commands()
-
-    def _ask_again(self, bars: Bars, events: Iterator[MarketEvent] | None, before: bytes) -> None:
-        """What hooks asked for then is asked for again; the calendar goes on, too."""
-        self._fills.clear()
-        self.blotter.take_changes()
-        if events is not None:
-            list(islice(events, bars.stop - bars.start))
-        now, day = int(bars.chunk.times[bars.index]), int(bars.chunk.sessions[bars.index])
-        for schedule, _ in self.schedules:
-            schedule.is_due(now, day)
-        self.desk.ask_again(before)
-
-
-def _only_feed(engine: BacktestEngine) -> DataFeed:
-    feeds = engine.clock.feeds
-    if len(feeds) != 1:
-        raise ConfigError(
-            f"run_live takes one feed that brings all assets, not {len(feeds)}: give it as data=."
-        )
-    return feeds[0]
-
-
-def _only_known(block: Block, ids: list[str], known: set[str]) -> tuple[Block, set[str]]:
-    """The rows of a timestamp whose assets are known, and the assets of the others."""
-    names = [ids[code] for code in block.codes.tolist()]
-    others = set(names) - known
-    if not others:
-        return block, others
-    return rows_of(block, np.array([name in known for name in names])), others
-
-
-def _not_of_the_feed(names: set[str]) -> str:
-    shown = ", ".join(sorted(names)[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    verb = "is" if len(names) == 1 else "are"
-    return f"left out of the warm-up: {shown}, which {verb} not of the feed"
-
-
-def _keeps_state(strategy: Strategy) -> bool:
-    """Whether a strategy has a state of its own to be kept."""
-    saves, loads = (_overrides(strategy, name) for name in ("save_state", "load_state"))
-    if saves != loads:
-        has, lacks = ("save_state", "load_state") if saves else ("load_state", "save_state")
-        raise ConfigError(
-            f"{type(strategy).__name__} has {has} and no {lacks}: write both, or neither."
-        )
-    return saves
-
-
-def _overrides(strategy: Strategy, name: str) -> bool:
-    return getattr(type(strategy), name, None) is not getattr(Strategy, name, None)
-
-
-def open_session(
-    engine: BacktestEngine,
-    mode: str,
-    *,
-    journal: str | os.PathLike[str] | None,
-    warmup: Any,
-    wait_for_signals: float | None,
-    max_data_age: float | None,
-    **options: Any,
-) -> Session:
-    """The session of an engine, with everything checked that can be before it begins.
-
-    Args:
-        engine: What to run.
-        mode: "shadow", "paper" or "live".
-        journal: The file; a name of its own under `ml4t-live` when left out.
-        warmup: What a feed is made of, or None.
-        wait_for_signals: Seconds for which bars wait for their predictions.
-        max_data_age: As `Session`; None is two bars.
-        options: As `Session`.
-
-    Raises:
-        ConfigError: Options that contradict each other, or the broker.
-        JournalError: The journal cannot be used.
-    """
-    for name, allowed in (("reconcile", _POLICIES), ("on_stop", _ENDINGS)):
-        if options[name] not in allowed:
-            raise ConfigError(
-                f"{name} must be one of {', '.join(map(repr, allowed))}, not {options[name]!r}. "
-                f"{did_you_mean(str(options[name]), allowed)}"
-            )
-    engine = _in_mode(engine, mode)
-    feed = _only_feed(engine)
-    if isinstance(feed, LiveDataFeed):
-        feed.wait_for_signals = wait_for_signals
-        if max_data_age is None:
-            length = read_duration(feed.bar_duration or feed.vendor_bar, "bar_duration") / _SECOND
-            max_data_age = 2.0 * length + feed.grace_seconds
-    elif wait_for_signals is not None:
-        raise ConfigError("wait_for_signals= is for live feeds; this one has its signals already.")
-    strategy = type(engine.strategy).__name__
-    path = Path("ml4t-live") / f"{strategy}-{mode}.journal" if journal is None else Path(journal)
-    opened = Journal(path, {"strategy": strategy, "mode": mode})
-    past = None if warmup is None else as_feed(warmup)
-    return Session(
-        engine, opened, mode=mode, warmup=past, max_data_age=max_data_age, **options
-    )  # fmt: skip
-
-
-def _in_mode(engine: BacktestEngine, mode: str) -> BacktestEngine:
-    """The engine with the broker that the mode trades with."""
-    broker = engine.broker
-    if mode not in _MODES:
-        raise ConfigError(
-            f"mode must be one of {', '.join(map(repr, _MODES))}, not {mode!r}. "
-            f"{did_you_mean(str(mode), _MODES)}"
-        )
-    if mode == "shadow":
-        if isinstance(broker, LiveBroker):
-            engine = copy.copy(engine)
-            engine.broker = broker.shadow or SimulationBroker(
-                commission=broker.commission,
-                instruments=broker.instruments.values(),
-                fractional=broker.default_lot == 0.0,
-            )
-        return engine
-    if not isinstance(broker, LiveBroker):
-        raise ConfigError(
-            f"mode={mode!r} sends orders to a broker, and {type(broker).__name__} is a simulation: "
-            "pass broker=AlpacaBroker(...), or mode='shadow' to trade on paper of your own."
-        )
-    if broker.gateway.is_paper != (mode == "paper"):
-        kind = "paper money" if broker.gateway.is_paper else "real money"
-        raise ConfigError(f"mode={mode!r}, but {broker.gateway.name} is set up for {kind}.")
-    return engine
