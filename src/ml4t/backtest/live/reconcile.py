@@ -52,13 +52,13 @@ class Findings(msgspec.Struct, frozen=True):
 def catch_up(broker: LiveBroker) -> None:
     """Take in every fill that was missed, and look up every order that may have changed."""
     tender = broker.tender
-    tender.fetch_executions()
+    tender.search.fetch_executions()
     for ticket in broker.tickets:
-        tender.look_up(ticket)
+        tender.search.look_up(ticket)
     for ticket in broker.tickets.owing():
         broker.gateway.find(ticket.name)  # which shows how far back its executions may lie
     tender.withdraw_strays()
-    tender.fetch_executions()
+    tender.search.fetch_executions()
 
 
 def compare(broker: LiveBroker, standing: Standing) -> Findings:
@@ -70,7 +70,7 @@ def compare(broker: LiveBroker, standing: Standing) -> Findings:
     findings = _compare(broker, standing)
     if not findings.differences:
         return findings
-    broker.tender.fetch_executions()
+    broker.tender.search.fetch_executions()
     return _compare(broker, broker.gateway.standing())
 
 
@@ -84,7 +84,9 @@ def coin_fees(broker: LiveBroker, findings: Findings) -> list[tuple[str, float, 
     fees = []
     for one in findings.differences:
         lacking = one.known - one.actual
-        if one.actual >= 0.0 and 0.0 < lacking <= broker.fee_room(one.asset_id) * (1.0 + _NOISE):
+        if one.actual >= 0.0 and 0.0 < lacking <= broker.holdings.fee_room(one.asset_id) * (
+            1.0 + _NOISE
+        ):
             price = one.price or broker.portfolio.last_price(one.asset_id)
             fees.append((one.asset_id, lacking, price))
     return fees

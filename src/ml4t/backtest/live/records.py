@@ -73,7 +73,7 @@ def content_of(entry: Entry) -> Any:
 def apply_entry(entry: Entry, broker: LiveBroker) -> None:
     """What happened between two steps, once more."""
     if entry.kind == "opening":
-        broker.tender.begin_searches_at(entry.at - _SKEW)
+        broker.tender.search.begin_searches_at(entry.at - _SKEW)
     if entry.kind not in _NOTES:
         return
     kind, is_dated = _NOTES[entry.kind]
@@ -82,7 +82,7 @@ def apply_entry(entry: Entry, broker: LiveBroker) -> None:
         broker.apply(content)
         return
     values = content if isinstance(content, tuple) else (content,)
-    getattr(broker, f"note_{entry.kind}")(*values, *([entry.at] if is_dated else []))
+    getattr(broker.notes, entry.kind)(*values, *([entry.at] if is_dated else []))
 
 
 def packed(content: Any) -> bytes:

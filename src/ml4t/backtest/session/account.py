@@ -136,4 +136,4 @@ class Account:
             assert self.session.broker is not None
             assert self.opening is not None
             price = self.opening.prices[name]
-            self.session.broker.note_holding(name, units, price, self.session.broker.since)
+            self.session.broker.notes.holding(name, units, price, self.session.broker.since)

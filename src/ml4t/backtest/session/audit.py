@@ -83,7 +83,7 @@ class Audit:
             for one in findings.differences:
                 content = (one.asset_id, one.actual - one.known, one.price)
                 self.session.write("adoption", content)
-                broker.note_adoption(*content, self.session.time.now())
+                broker.notes.adoption(*content, self.session.time.now())
             findings = compare(broker, broker.gateway.standing())
         before, self.mismatch = self.mismatch, "; ".join(map(str, findings.differences))
         if self.mismatch:
@@ -97,7 +97,7 @@ class Audit:
             return
         if findings.cash:
             self.session.write("cash", ("broker", findings.cash))
-            broker.note_cash("broker", findings.cash)
+            broker.notes.cash("broker", findings.cash)
         for stranger in findings.orders:
             self.session.watch.notice(f"an open order that is not ours: {stranger}")
 
@@ -108,5 +108,5 @@ class Audit:
         fees = coin_fees(broker, findings)
         for fee in fees:
             self.session.write("fee", fee)
-            broker.note_fee(*fee, self.session.time.now())
+            broker.notes.fee(*fee, self.session.time.now())
         return compare(broker, broker.gateway.standing()) if fees else findings

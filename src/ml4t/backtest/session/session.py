@@ -198,7 +198,7 @@ class Session:
         """Bars have come: written down before anything is made of them."""
         self.settle()
         if self.broker is not None:
-            self.broker.tender.confirm()
+            self.broker.tender.search.confirm()
             self.settle()
         self.latest_bar = int(block.times[0])
         refusal = self._refusal(int(block.times[0]))
@@ -258,7 +258,7 @@ class Session:
             clearance = "orders" if self.on_stop == "cancel" else "positions"
             broker.halted = "the session ends"
             self.write("clearance", clearance)
-            broker.note_clearance(clearance)
+            broker.notes.clearance(clearance)
             until = self.time.now() + _PATIENCE
             while self._has_business() and self.time.now() < until:
                 due = self.settle()
@@ -305,7 +305,7 @@ class Session:
                 f"connection {'up' if event.is_up else 'lost'} {event.reason}".strip()
             )
         self.broker.receive(event)
-        if isinstance(event, Execution) and self.broker.fee_room(event.asset_id) > 0.0:
+        if isinstance(event, Execution) and self.broker.holdings.fee_room(event.asset_id) > 0.0:
             self.audit.hasten()
         if isinstance(event, Link) and event.is_up and not was_up and self.audit.next_at:
             self.audit.reconcile()

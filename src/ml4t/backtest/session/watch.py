@@ -94,7 +94,7 @@ class Watch:
         if self.session.broker is not None:
             self.session.broker.halted = f"halted: {reason}"
             self.session.write("clearance", clearance)
-            self.session.broker.note_clearance(clearance)
+            self.session.broker.notes.clearance(clearance)
 
     def notice(self, text: str) -> None:
         """Something that an operator should know."""
