@@ -37,7 +37,7 @@ class LiveBroker(Broker):
 
     Nothing here looks at a clock or at a socket by itself. A session gives it what arrived
     (`receive`) and lets it act (`tend`); both write to the session's journal first, so that
-    the same calls in the same order (`apply`, `note`) bring back the same book.
+    the same calls in the same order (`apply`, and those of `notes`) bring back the same book.
 
     Args:
         gateway: The broker's adapter.
