@@ -15,7 +15,7 @@ from ml4t.backtest.data.frames import FrameFeed
 from ml4t.backtest.errors import ConnectionLost
 from ml4t.backtest.rehearsal.ib import TwsRehearsal
 from ml4t.backtest.rehearsal.venue import Venue
-from ml4t.backtest.session import Session
+from ml4t.backtest.session.session import Session
 from tests.live.world import ManualTime, MortalJournal
 
 FAST = {

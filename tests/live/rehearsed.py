@@ -22,7 +22,7 @@ from ml4t.backtest.live.alpaca.gateway import AlpacaGateway
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.rehearsal.server import RehearsalServer
 from ml4t.backtest.rehearsal.venue import Venue
-from ml4t.backtest.session import Session
+from ml4t.backtest.session.session import Session
 from tests.live.world import Killed, ManualTime
 
 PATIENCE = 10.0
@@ -96,7 +96,7 @@ class RehearsedWorld:
         if number <= self.venue.step_number:
             self.time.moment = max(self.time.moment, now)
             return
-        if self.session is not None and self.session._is_live:
+        if self.session is not None and self.session.is_live:
             self.settle()
         if number in self.before:
             self.before[number]()
@@ -195,7 +195,7 @@ class RehearsedWorld:
         held = {h.symbol: h.qty for h in venue.accounts.holdings()}
         assert broker.positions() == pytest.approx(held)
         assert broker.cash() == pytest.approx(venue.market.portfolio.cash, abs=1e-6)
-        assert session.mismatch == ""
+        assert session.audit.mismatch == ""
         listed = {}
         for fill in venue.register.activities:
             if fill.kind == "FILL":

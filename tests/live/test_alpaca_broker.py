@@ -569,6 +569,12 @@ def test_orders_of_others_are_none_of_ours(tmp_path: Path) -> None:
 # -- the counter --------------------------------------------------------------------------------
 
 
+def test_fees_in_coins_are_those_of_crypto() -> None:
+    """A quarter of a percent of what is bought, at most; shares cost none."""
+    gateway = AlpacaBroker("key", "secret").gateway
+    assert (gateway.coin_fee("BTC/USD"), gateway.coin_fee("AAPL")) == (0.0025, 0.0)
+
+
 def test_it_is_made_without_a_connection() -> None:
     """And says nothing of its keys."""
     broker = AlpacaBroker("PKSECRETKEY", "evenmoresecret")

@@ -35,7 +35,7 @@ def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "j") as database:
         database.execute("UPDATE about SET value = '1' WHERE name = 'format'")
     database.close()
-    with pytest.raises(JournalError, match=r"is of format 1, this version reads 2\. Finish"):
+    with pytest.raises(JournalError, match=r"is of format 1, this version reads 3\. Finish"):
         Journal(tmp_path / "j")
 
 

@@ -378,7 +378,8 @@ def test_the_chosen_value_is_the_latest_that_is_not_for_a_later_bar(
 ) -> None:
     """Whatever was asked before: against a plain search through everything that was said."""
     sayings = Sayings()
-    told = [Said(i, came, about) for i, (came, about) in enumerate(said)]
+    cames = sorted(came for came, _ in said)  # in the order in which they come
+    told = [Said(i, cames[i], about) for i, (_, about) in enumerate(said)]
     for one in told:
         sayings.say("A", "p", one)
     for end in sorted(ends):
@@ -388,3 +389,26 @@ def test_the_chosen_value_is_the_latest_that_is_not_for_a_later_bar(
         )
         chosen = dict(sayings.choose("A", end))
         assert chosen.get("p") == expected
+
+
+def test_a_model_may_be_a_day_ahead() -> None:
+    """Each bar has the value that was said of it."""
+    buffer = bound(FakeTime())
+    for i in range(1, 391):
+        buffer.update("A", {"p": i / 1_000}, when(NINE + i * MINUTE))
+    for i in range(1, 391):
+        assert buffer.values_at(NINE + i * MINUTE, ["A"]) == {"A": {"p": i / 1_000}}
+    assert buffer.counts()["signals_dropped"] == 0
+
+
+def test_what_has_to_be_dropped_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """The values about the earliest bars; a value about none is kept."""
+    buffer = bound(FakeTime())
+    buffer.update("A", {"p": 7.0})
+    for i in range(1, 10_003):
+        buffer.update("A", {"p": float(i)}, when(NINE + i * MINUTE))
+    assert buffer.counts()["signals_dropped"] == 3
+    (record,) = caplog.records
+    assert record.getMessage().startswith("SignalBuffer: the earliest of more than 10,000 values")
+    assert buffer.values_at(NINE + 3 * MINUTE, ["A"]) == {"A": {"p": 7.0}}
+    assert buffer.values_at(NINE + 4 * MINUTE, ["A"]) == {"A": {"p": 4.0}}

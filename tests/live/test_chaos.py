@@ -205,7 +205,7 @@ def check_end(world: World, result: BacktestResult) -> None:
     assert broker.positions() == {k: v for k, v in sorted(venue.positions.items()) if v}
     assert broker.cash() == pytest.approx(venue.cash, abs=1e-6)
     assert sorted(broker.executions) == sorted(fill.execution_id for fill in venue.fills)
-    assert (session.mismatch, session.stopped, broker.halted) == ("", "", "")
+    assert (session.audit.mismatch, session.watch.stopped, broker.halted) == ("", "", "")
     check_orders(world, result)
 
 

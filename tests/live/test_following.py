@@ -232,5 +232,5 @@ def test_a_fill_between_two_questions_is_no_mismatch(tmp_path: Path) -> None:
     result = world.run(Resting(), audit_every=60.0)
     assert done == ["once"]
     assert world.session is not None
-    assert world.session.mismatch == ""
+    assert world.session.audit.mismatch == ""
     check_books(world, result)

@@ -50,7 +50,7 @@ def check_books(live: IBWorld) -> None:
     cash = live.tws.run(lambda: live.venue.market.portfolio.cash)
     assert live.broker.cash() == pytest.approx(cash, abs=1e-6)
     assert live.session is not None
-    assert live.session.mismatch == ""
+    assert live.session.audit.mismatch == ""
 
 
 def notes(live: IBWorld) -> str:

@@ -138,7 +138,7 @@ def test_nobody_is_asked_while_a_journal_is_read(tmp_path: Path) -> None:
 
     def watched(client_id: str) -> tuple[Report, ...]:
         assert world.session is not None
-        is_live.append(world.session._is_live)
+        is_live.append(world.session.is_live)
         return find(client_id)
 
     world.venue.find = watched  # type: ignore[method-assign]
@@ -224,7 +224,7 @@ def test_news_under_the_new_name_say_that_a_change_was_made(
         assert world.broker is not None
         (ticket,) = world.broker.tickets
         asked = Change(ticket.name, ticket.name.replace("-1", "-r1"), 5.0, 1.0)
-        world.broker.note_change(asked, venue.now)
+        world.broker.notes.change(asked, venue.now)
         venue.replace(asked)
         if is_report:
             world.broker.apply(Report(asked.new_client_id, OrderStatus.ACCEPTED))

@@ -5,15 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
-from ml4t.backtest import BacktestEngine, SimulationBroker, Strategy
+from ml4t.backtest import (
+    BacktestEngine,
+    PercentCommission,
+    SimulationBroker,
+    Strategy,
+    read_journal,
+)
 from ml4t.backtest.errors import ConfigError, JournalError, LiveError
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.research import replay
 from tests.live.test_session import Busy, Threshold, Weights, told
 from tests.live.test_trouble import Once
-from tests.live.world import World, market
+from tests.live.world import Killed, World, market
 
 
 @pytest.mark.parametrize("strategy", [Threshold, Weights, Busy])
@@ -96,11 +104,54 @@ def test_what_cannot_be_replayed(tmp_path: Path) -> None:
         replay(tmp_path / "none", Once())
     with pytest.raises(ConfigError, match="takes a SimulationBroker"):
         replay(tmp_path / "none", Once(), broker=object())  # type: ignore[arg-type]
-    engine = BacktestEngine(market(5), strategy=Once(), broker=SimulationBroker())
-    engine.run_live("shadow", journal=tmp_path / "shadow")
-    with pytest.raises(JournalError, match="a shadow session is a simulation"):
-        replay(tmp_path / "shadow", Once())
     world = World(tmp_path, market(5))
     Journal(world.path, {}).write("opening", {}, 0)
     with pytest.raises(LiveError, match="no bars"):
         replay(world.path, Once())
+
+
+def test_a_shadow_session_is_replayed_with_its_simulation(tmp_path: Path) -> None:
+    """It has decisions like any other, which the same fills lead to."""
+
+    def costly() -> SimulationBroker:
+        return SimulationBroker(initial_cash=20_000, commission=PercentCommission(0.01))
+
+    engine = BacktestEngine(market(40), strategy=Weights(), broker=costly())
+    result = engine.run_live("shadow", journal=tmp_path / "shadow")
+    found = replay(tmp_path / "shadow", Weights(), broker=costly())
+    assert found.is_same, found.difference
+    assert found.live is not None
+    assert found.live.fills.equals(result.fills)
+    assert found.fills["difference"].abs().max() == 0.0
+    decisions = read_journal(tmp_path / "shadow").decisions
+    assert decisions.filter(pl.col("kind") == "submit").height == result.orders.height
+    other = replay(tmp_path / "shadow", Weights())
+    assert not other.is_same
+    assert "decides something else" in other.difference
+
+
+def test_a_step_that_is_not_decided_yet_is_no_difference(tmp_path: Path) -> None:
+    """The session may be in the middle of it, or was killed there."""
+    world = World(tmp_path, market(10))
+    world.run(Once())
+    bars = [entry.number for entry in Journal(world.path, is_read_only=True).entries("bars")]
+    again = World(tmp_path / "killed", market(10))
+    with pytest.raises(Killed):
+        again.run(Once(), die_at=bars[6], dies_after=True)
+    assert replay(again.path, Once()).is_same
+
+
+def test_what_the_broker_cannot_work_is_read_from_the_journal(tmp_path: Path) -> None:
+    """With its words, behind the order."""
+
+    class Auction(Once):
+        def on_bars(self, bars: Any) -> None:
+            self.buy("A", np.float64(2), time_in_force="opg")
+
+    world = World(tmp_path, market(1))
+    world.run(Auction())
+    rows = read_journal(world.path).decisions.select("kind", "asset_id", "text").rows()
+    assert rows == [
+        ("submit", "A", "buy 2 A, market"),
+        ("refused", None, "refused: this venue has no auctions"),
+    ]

@@ -131,11 +131,11 @@ def test_a_halt_outlives_the_process(tmp_path: Path) -> None:
     assert not opened.is_between(times[10], times[19]).any()
     assert (opened > times[20]).any()
     assert world.session is not None
-    assert world.session.stopped == ""
+    assert world.session.watch.stopped == ""
     world.frame = market(32)
     world.before = {}
     world.run(Threshold())
-    assert world.session.stopped == ""
+    assert world.session.watch.stopped == ""
     check_books(world, result)
 
 
@@ -149,7 +149,7 @@ def test_a_halt_for_rejections_ends_with_a_word(tmp_path: Path) -> None:
     world.frame = market(33)
     world.run(Weights(), max_rejections=5)
     assert world.session is not None
-    assert world.session.stopped == ""
+    assert world.session.watch.stopped == ""
 
 
 def test_flatten_leaves_everything(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_word_outlives_a_death_before_it_was_obeyed(tmp_path: Path) -> None:
     world.run(Weights())
     assert not any(world.venue.positions.values())
     assert world.session is not None
-    assert world.session.stopped == "flattened by the operator"
+    assert world.session.watch.stopped == "flattened by the operator"
 
 
 @pytest.mark.parametrize("on_stop", ["keep", "cancel", "flatten"])

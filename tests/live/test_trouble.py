@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 
-from ml4t.backtest import BacktestEngine, Strategy
-from ml4t.backtest.errors import ConnectionLost, JournalError, LiveError, ReconcileError
+from ml4t.backtest import BacktestEngine, Order, Strategy, read_journal
+from ml4t.backtest.errors import (
+    ConfigError,
+    ConnectionLost,
+    JournalError,
+    LiveError,
+    ReconcileError,
+)
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.words import Execution
+from ml4t.backtest.research import replay
 from tests.live.test_session import Busy, Threshold, Weights, final_state, told
-from tests.live.world import World, market
+from tests.live.world import Killed, World, market
 
 FAULTS = [
     ("send", "before"),
@@ -73,7 +80,7 @@ def check_books(world: World, result: Any) -> None:
     assert len(world.broker.executions) == len(venue.fills)
     assert len({fill.execution_id for fill in venue.fills}) == len(venue.fills)
     assert world.session is not None
-    assert world.session.mismatch == ""
+    assert world.session.audit.mismatch == ""
     del result
 
 
@@ -251,6 +258,164 @@ def test_a_dead_broker_at_the_start_is_an_error(tmp_path: Path) -> None:
     assert world.run(Once()).fills.height == 1
 
 
+def test_two_exits_at_the_market_do_not_take_each_other_back(tmp_path: Path) -> None:
+    """The second one waits for the units that the first one leaves."""
+    world = World(tmp_path, market(10))
+
+    def leave_twice(strategy: Any) -> None:
+        strategy.sell_percent("A", 0.5)
+        strategy.submit_order(Order("A", "sell", 10, reduce_only=True))
+
+    result = world.run(Once(leave_twice))
+    assert [fill.quantity for fill in world.venue.fills] == [10.0, -5.0, -5.0]
+    assert [call for call, _ in world.venue.calls if call in ("send", "cancel")] == ["send"] * 3
+    check_books(world, result)
+
+
+@pytest.mark.parametrize("call", ["executions", "standing"])
+def test_the_first_comparison_is_tried_several_times(tmp_path: Path, call: str) -> None:
+    """With pauses that grow, by the session's time; then the session goes on as ever."""
+    frame = market(12)
+    calm = World(tmp_path / "calm", frame)
+    calm.run(Threshold())
+    world = World(tmp_path / "lost", frame)
+    with pytest.raises(Killed):
+        world.run(Threshold(), die_at=calm.writes // 2)
+    waits: list[float] = []
+
+    def seconds_until(moment: int) -> float:
+        waits.append((moment - world.time.moment) / 1e6)
+        return 0.0
+
+    def connect(inbox: Any) -> Any:
+        found = type(world.venue).connect(world.venue, inbox)
+        world.venue.faults[call] = ["before"] * 3
+        return found
+
+    world.time.seconds_until = seconds_until  # type: ignore[method-assign]
+    world.venue.connect = connect  # type: ignore[method-assign]
+    world.run(Threshold())
+    assert waits == [1.0, 2.0, 4.0]
+    assert final_state(world) == final_state(calm)
+
+
+def test_a_broker_that_never_answers_ends_the_start(tmp_path: Path) -> None:
+    """With an error that says so; nothing was sent, and the next start goes on."""
+    world = World(tmp_path, market(12))
+    world.run(Once())
+    world.frame = market(20)
+    world.venue.calls.clear()
+    world.venue.faults["executions"] = ["before"] * 5
+    with pytest.raises(ConnectionLost, match=r"did not answer 5 times .* Start again when it does"):
+        world.run(Once())
+    assert {call for call, _ in world.venue.calls}.isdisjoint({"send", "cancel", "replace"})
+    world.run(Once())
+    assert [fill.quantity for fill in world.venue.fills] == [10.0]
+
+
+def test_an_entry_that_stays_filled_in_part_is_told(tmp_path: Path) -> None:
+    """Its exits wait at the broker; with the rest canceled they guard what has filled."""
+    world = World(tmp_path, market(12), takes_brackets=True)
+    world.venue.share = 0.2
+
+    class Bracketed(Strategy):
+        def on_start(self) -> None:
+            self.step = 0
+
+        def on_bars(self, bars: Any) -> None:
+            self.step += 1
+            if self.step == 1:
+                self.entry = self.bracket(
+                    "A", 20, stop_loss=50.0, take_profit=200.0, limit_price=150.0
+                ).entry
+            elif self.step == 4:
+                held = self.get_position("A")
+                assert 0 < held < 20
+                assert [o.status for o in world.venue.orders.values()][1:] == ["pending"] * 2
+                self.cancel_order(self.entry)
+
+    result = world.run(Bracketed())
+    filled = world.venue.positions["A"]
+    told = [text for text in read_journal(world.path).notes["text"] if "have filled" in text]
+    assert len(told) == 1
+    assert "of 20 A have filled, and their exits wait at the broker until all have" in told[0]
+    working = [o for o in world.venue.orders.values() if o.status.is_open]
+    assert [(o.quantity, o.stop, o.limit) for o in working] == [
+        (filled, None, 200.0),
+        (filled, 50.0, None),
+    ]
+    check_books(world, result)
+
+
+@pytest.mark.parametrize("first", ["set_stop_loss", "set_take_profit"])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_stop_and_a_target_share_their_units(tmp_path: Path, first: str, late: bool) -> None:
+    """Whichever was set first, and when: a broker that takes them together has both."""
+    names = sorted(["set_stop_loss", "set_take_profit"], key=lambda name: name != first)
+
+    def second(strategy: Any) -> None:
+        if late:
+            getattr(strategy, names[1])("A", percent=0.05)
+
+    class Guarded(Once):
+        def on_start(self) -> None:
+            super().on_start()
+            for name in names[: 1 if late else 2]:
+                getattr(self, name)(percent=0.05)
+
+    world = World(tmp_path, market(10), takes_brackets=True)
+    result = world.run(Guarded(second))
+    working = [o for o in world.venue.orders.values() if o.status.is_open]
+    assert [(o.type, o.quantity) for o in working] == [("limit", 10.0), ("stop", 10.0)]
+    assert working[0].siblings == (working[1].name,)
+    check_books(world, result)
+
+
+def keep_coins(world: World, fee: float) -> None:
+    """The venue keeps so much of what is bought, and tells nobody."""
+    fill = world.venue.fill
+
+    def kept(name: str, quantity: float, price: float) -> Execution:
+        execution = fill(name, quantity, price)
+        if execution.quantity > 0.0:
+            world.venue.positions["A"] -= fee * quantity
+        return execution
+
+    world.venue.fill = kept  # type: ignore[method-assign]
+    world.venue.coin_fee = lambda asset_id: 0.0025 * (asset_id == "A")  # type: ignore[method-assign]
+
+
+def test_a_fee_in_coins_is_a_cost_and_no_riddle(tmp_path: Path) -> None:
+    """The position is less by it, what it is worth is a commission, and all can be sold."""
+    frame = market(20)
+    world = World(tmp_path, frame)
+    keep_coins(world, 0.0025)
+    world.options = {"fractional": True}
+    strategy = Once(lambda s: s.close_position("A"), at=12)
+    with pytest.raises(Killed):
+        world.run(strategy, die_at=35)
+    result = world.run(Once(lambda s: s.close_position("A"), at=12))
+    assert result.orders.filter(result.orders["status"] == "rejected").height == 0
+    kept = result.fills.filter(result.fills["reason"] == "fee").row(0, named=True)
+    assert (kept["side"], kept["quantity"]) == ("sell", pytest.approx(0.025))
+    assert kept["commission"] == pytest.approx(0.025 * kept["price"])
+    assert [fill.quantity for fill in world.venue.fills] == [10.0, pytest.approx(-9.975)]
+    assert result.final_equity == pytest.approx(world.venue.cash)
+    check_books_but_cash(world)
+    told = read_journal(world.path).entries["text"].to_list()
+    assert len([text for text in told if "a fee of 0.025 A, worth 2." in text]) == 1
+    assert replay(world.path, Once(lambda s: s.close_position("A"), at=12)).is_same
+
+
+def test_more_than_a_fee_is_a_riddle(tmp_path: Path) -> None:
+    """A broker that lacks more than it may keep is not believed."""
+    world = World(tmp_path, market(20))
+    keep_coins(world, 0.004)
+    world.options = {"fractional": True}
+    world.run(Once())
+    assert "halted: A: 10 by the journal, 9.96 at the broker" in notes(world)
+
+
 def test_a_changed_strategy_is_refused(tmp_path: Path) -> None:
     """The journal says what it decided before."""
     world = World(tmp_path, market(5))
@@ -325,6 +490,41 @@ def test_warm_up_sends_nothing(tmp_path: Path) -> None:
     assert [fill.asset_id for fill in world.venue.fills] == ["B"]
 
 
+def test_a_warm_up_may_have_other_assets(tmp_path: Path) -> None:
+    """Their rows are left out, which the operator is told, and of timestamps with no others too."""
+    from ml4t.backtest.data.frames import FrameFeed
+
+    frame = market(30)
+    times = frame["timestamp"].unique().sort()
+    only = frame["asset_id"].is_in(["A", "B"])
+    world = World(tmp_path, frame.filter(only & (frame["timestamp"] >= times[20])))
+    past = frame.filter(
+        (frame["timestamp"] < times[20]) & ((frame["timestamp"] > times[4]) | ~only)
+    )
+    seen: list[list[str]] = []
+
+    class Looking(Once):
+        def on_bars(self, bars: Any) -> None:
+            super().on_bars(bars)
+            seen.append(list(bars.asset_ids))
+
+    world.run(Looking(), warmup=FrameFeed(past))
+    assert seen == [["A", "B"]] * 25
+    told = [text for text in read_journal(world.path).notes["text"] if "warm-up" in text]
+    assert told == ["left out of the warm-up: C, which is not of the feed"]
+
+
+def test_a_warm_up_of_other_assets_alone_is_a_mistake(tmp_path: Path) -> None:
+    """It would warm up nothing."""
+    from ml4t.backtest.data.frames import FrameFeed
+
+    frame = market(30)
+    world = World(tmp_path, frame.filter(frame["asset_id"] == "A"))
+    past = frame.filter(frame["asset_id"] != "A")
+    with pytest.raises(ConfigError, match=r"None of the assets of warmup= .* the first is 'B'"):
+        world.run(Once(), warmup=FrameFeed(past))
+
+
 def test_old_bars_are_not_traded_on(tmp_path: Path) -> None:
     """The strategy sees them, its orders are refused with their age."""
     world = World(tmp_path, market(5))
@@ -339,9 +539,6 @@ def test_orders_outside_a_session_are_refused(tmp_path: Path) -> None:
     world = World(tmp_path, market(5))
     world.run(Once())
     assert world.broker is not None
-    from ml4t.backtest import Order
-    from ml4t.backtest.errors import ConfigError
-
     with pytest.raises(ConfigError, match="in a session only"):
         world.broker.submit_order(Order("A", "buy", 1))
     with pytest.raises(ConfigError, match="basket_wait"):

@@ -17,7 +17,7 @@ from ml4t.backtest.data.feed import DataFeed, Reader, Request
 from ml4t.backtest.data.frames import FrameFeed
 from ml4t.backtest.live.broker import LiveBroker
 from ml4t.backtest.live.journal import Journal
-from ml4t.backtest.session import Session
+from ml4t.backtest.session.session import Session
 from ml4t.backtest.testing.venues import ScriptedVenue
 
 START = dt.datetime(2024, 3, 4, 14, 31, tzinfo=dt.UTC)

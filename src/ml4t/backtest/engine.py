@@ -205,7 +205,7 @@ class BacktestEngine:
             LiveError: The session cannot begin, or cannot go on.
             StrategyError: A hook raised; `error.result` holds what had happened until then.
         """
-        from ml4t.backtest.session import open_session
+        from ml4t.backtest.session.opening import open_session
 
         session = open_session(
             self,

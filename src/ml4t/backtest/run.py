@@ -64,6 +64,8 @@ class Run:
         DataError: The input is refused before the first bar.
     """
 
+    desk_type: type[Desk] = Desk
+
     def __init__(self, engine: BacktestEngine) -> None:
         clock, broker = engine.clock, engine.broker
         for part in (broker, engine.strategy):
@@ -91,7 +93,7 @@ class Run:
         self.history = History(clock.universe, limit, dated=self.actions is not None)
         limits = engine.limits
         self.guard = None if limits is None else Guard(limits, broker, self.portfolio)
-        self.desk = Desk(
+        self.desk = self.desk_type(
             broker,
             self.portfolio,
             self.history,

@@ -60,8 +60,8 @@ def status(
 
 @app.command(
     epilog="Kinds: opening, session, bars, decisions, state, request, answer, cancel, change, "
-    "lapse, cut, given_up, event (fills, changes of orders, the connection), adoption, cash, "
-    "clearance, halt, note.\n\nExamples:\n\n"
+    "lapse, cut, given_up, event (fills, changes of orders, the connection), adoption, fee, cash, "
+    "clearance, halt, note, asked.\n\nExamples:\n\n"
     "ml4t-backtest live journal ml4t-live/Momentum-paper.journal --last 20\n\n"
     "ml4t-backtest live journal ml4t-live/Momentum-paper.journal --kind event --kind note -f"
 )

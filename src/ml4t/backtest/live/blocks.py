@@ -81,6 +81,25 @@ def block_of(record: BarsRecord, codes: Mapping[str, int]) -> Block:
     )
 
 
+def rows_of(block: Block, rows: np.ndarray) -> Block:
+    """Some rows of a block of one timestamp.
+
+    Args:
+        block: It.
+        rows: Whether each of its rows is kept.
+    """
+    return Block(
+        times=block.times,
+        offsets=np.array([0, np.count_nonzero(rows)], dtype=np.int64),
+        codes=block.codes[rows],
+        prices={name: column[rows] for name, column in block.prices.items()},
+        signals={name: column[rows] for name, column in block.signals.items()},
+        meta=None if block.meta is None else block.meta[rows],
+        context=block.context,
+        begins=None if block.begins is None else block.begins[rows],
+    )
+
+
 def _bytes(column: np.ndarray, kind: str) -> bytes:
     return column.astype(kind).tobytes()
 

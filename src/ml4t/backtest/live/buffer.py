@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import math
 import threading
 from collections import Counter
@@ -14,7 +15,7 @@ import numpy as np
 from ml4t.backtest.data.groups import SignalKinds
 from ml4t.backtest.data.layout import META
 from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
-from ml4t.backtest.live.sayings import Said, Sayings
+from ml4t.backtest.live.sayings import KEPT, Said, Sayings
 from ml4t.backtest.live.timing import MICROSECONDS, WallTime
 from ml4t.backtest.types.time import TimeAxis
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _UTC = TimeAxis(zone="UTC")
 _NAME = "SignalBuffer"
 _COUNTS = ("signal_updates", "signals_stale", "signals_late", "signals_missing")
+_LOG = logging.getLogger(__name__)
 
 
 class SignalBuffer:
@@ -170,10 +172,11 @@ class SignalBuffer:
 
         `signal_updates` counts assets updated; `signals_stale` and `signals_late` count values
         that were absent from a bar for their age, and updates that came after their bar;
-        `signals_missing` counts bars that were given out without the predictions waited for.
+        `signals_missing` counts bars that were given out without the predictions waited for;
+        `signals_dropped` values about too many bars ahead, or of too many bars that never came.
         """
         with self._lock:
-            return dict(self._counts)
+            return {**self._counts, "signals_dropped": self._sayings.dropped}
 
     # -- the feed's side ----------------------------------------------------------------------
 
@@ -235,12 +238,19 @@ class SignalBuffer:
                 if value is not None and name != META:
                     kinds.learn(name, value)
         self._kinds = kinds
-        now = self._time.now()
+        now, dropped = self._time.now(), self._sayings.dropped
         for asset_id, values in updates.items():
             self._counts["signal_updates"] += 1
             self._counts["signals_late"] += self._sayings.is_late(asset_id, about)
             for name, value in values.items():
                 self._sayings.say(asset_id, name, Said(value, now, about))
+        if self._sayings.dropped and not dropped:
+            _LOG.warning(
+                "%s: the earliest of more than %s values of one signal and asset are dropped: "
+                "predictions are ahead of the bars, or there are no bars",
+                _NAME,
+                f"{KEPT:,}",
+            )
 
     def _refuse_undeclared(self, name: str) -> None:
         if self.names is not None and name not in self.names and name != META:

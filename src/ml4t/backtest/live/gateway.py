@@ -96,6 +96,14 @@ class Gateway(ABC):
     def standing(self) -> Standing:
         """Cash, buying power and positions now."""
 
+    def coin_fee(self, asset_id: str) -> float:
+        """The most of what is bought of an asset that the broker keeps as a fee, a fraction.
+
+        It is for fees that are taken in units of the asset, and that no execution tells.
+        """
+        del asset_id
+        return 0.0
+
     def wait_for_slot(self, *, is_cancel: bool = False) -> float:
         """Seconds until the next request may be made; 0.0 when it may be made now.
 

@@ -57,8 +57,9 @@ class JournalFrames(NamedTuple):
         orders: What was sent, by client_id: order_id, time of the first attempt, asset_id, side,
             type, quantity, limit_price, stop_price, entry (the order whose exit it is), attempts,
             status as last heard ("unknown" when nothing was), filled by its executions, reason.
-        decisions: What the strategy asked for: time, bars (their time), kind ("submit", "cancel",
-            "replace"), asset_id, order_id (of what is canceled or replaced), text.
+        decisions: What the strategy asked for: time, bars (their time), kind ("submit",
+            "refused", of the order before, "cancel", "replace"), asset_id, order_id (of what is
+            canceled or replaced), text.
         notes: What an operator was told: time, text.
     """
 
@@ -163,7 +164,7 @@ class _Frames:
         for kind, content in commands:
             is_order = kind == "submit"
             asset_id = content["asset_id"] if is_order else None
-            order_id = None if is_order else content[0]
+            order_id = content[0] if kind in ("cancel", "replace") else None
             text = decision(kind, content)
             self._decisions.append((at, self._bars, kind, asset_id, order_id, text))
 

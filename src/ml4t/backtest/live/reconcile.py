@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.words import Standing
 
 CENT = 0.01
+_NOISE = 1e-6  # of a fee that brokers round to their digits
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -51,13 +52,13 @@ class Findings(msgspec.Struct, frozen=True):
 def catch_up(broker: LiveBroker) -> None:
     """Take in every fill that was missed, and look up every order that may have changed."""
     tender = broker.tender
-    tender.fetch_executions()
+    tender.search.fetch_executions()
     for ticket in broker.tickets:
-        tender.look_up(ticket)
+        tender.search.look_up(ticket)
     for ticket in broker.tickets.owing():
         broker.gateway.find(ticket.name)  # which shows how far back its executions may lie
     tender.withdraw_strays()
-    tender.fetch_executions()
+    tender.search.fetch_executions()
 
 
 def compare(broker: LiveBroker, standing: Standing) -> Findings:
@@ -69,8 +70,26 @@ def compare(broker: LiveBroker, standing: Standing) -> Findings:
     findings = _compare(broker, standing)
     if not findings.differences:
         return findings
-    broker.tender.fetch_executions()
+    broker.tender.search.fetch_executions()
     return _compare(broker, broker.gateway.standing())
+
+
+def coin_fees(broker: LiveBroker, findings: Findings) -> list[tuple[str, float, float]]:
+    """Differences that are a fee in units of the asset: what, how much, and what a unit is worth.
+
+    Such a fee shows only as units that are missing. They count as one when the account lacks no
+    more of what was bought than the broker may keep.
+    """
+    assert broker.portfolio is not None
+    fees = []
+    for one in findings.differences:
+        lacking = one.known - one.actual
+        if one.actual >= 0.0 and 0.0 < lacking <= broker.holdings.fee_room(one.asset_id) * (
+            1.0 + _NOISE
+        ):
+            price = one.price or broker.portfolio.last_price(one.asset_id)
+            fees.append((one.asset_id, lacking, price))
+    return fees
 
 
 def _compare(broker: LiveBroker, standing: Standing) -> Findings:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from ml4t.backtest.live.blocks import BarsRecord
 from ml4t.backtest.live.words import Answer, Change, Request, VenueEvent
+from ml4t.backtest.types.order import Order
 
 if TYPE_CHECKING:
     from ml4t.backtest.live.broker import LiveBroker
@@ -25,6 +29,7 @@ _NOTES: dict[str, tuple[Any, bool]] = {
     "cut": (tuple[int, float], False),
     "given_up": (tuple[int, str], False),
     "adoption": (tuple[str, float, float], True),
+    "fee": (tuple[str, float, float], True),
     "cash": (tuple[str, float], False),
     "clearance": (str, False),
 }
@@ -34,7 +39,7 @@ _NOTES: dict[str, tuple[Any, bool]] = {
 _OTHERS: dict[str, Any] = {"bars": BarsRecord, "note": str, "halt": str, "session": dict[str, str]}
 
 
-KINDS = ("opening", "session", "bars", "decisions", "state", "halt", "note", *_NOTES)
+KINDS = ("opening", "session", "bars", "asked", "decisions", "state", "halt", "note", *_NOTES)
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -68,7 +73,7 @@ def content_of(entry: Entry) -> Any:
 def apply_entry(entry: Entry, broker: LiveBroker) -> None:
     """What happened between two steps, once more."""
     if entry.kind == "opening":
-        broker.tender.begin_searches_at(entry.at - _SKEW)
+        broker.tender.search.begin_searches_at(entry.at - _SKEW)
     if entry.kind not in _NOTES:
         return
     kind, is_dated = _NOTES[entry.kind]
@@ -77,4 +82,29 @@ def apply_entry(entry: Entry, broker: LiveBroker) -> None:
         broker.apply(content)
         return
     values = content if isinstance(content, tuple) else (content,)
-    getattr(broker, f"note_{entry.kind}")(*values, *([entry.at] if is_dated else []))
+    getattr(broker.notes, entry.kind)(*values, *([entry.at] if is_dated else []))
+
+
+def packed(content: Any) -> bytes:
+    """What a user's code has given, for a journal: arrays and their numbers are plain."""
+    return msgspec.msgpack.encode(content, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping) or hasattr(value, "items"):  # a pandas Series is one, too
+        return dict(value.items())
+    raise NotImplementedError(f"{type(value).__name__} cannot be kept in a journal")
+
+
+def order_of(entry: dict[str, Any]) -> Order:
+    """An order as a journal holds it."""
+    expires = entry.pop("expires_at", None)
+    if isinstance(expires, str):
+        is_date = len(expires) == len("2024-01-31")
+        kind = dt.date if is_date else dt.datetime
+        expires = kind.fromisoformat(expires)
+    return Order(**entry, expires_at=expires)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_KEPT = 64  # values of one signal and asset that no bar has asked for yet
+KEPT = 10_000  # bars to which one signal of one asset has values ahead, or that nobody asked for
 
 
 class Said(NamedTuple):
@@ -33,13 +32,20 @@ class Said(NamedTuple):
 class Sayings:
     """Values by asset and name; whoever uses it holds a lock.
 
+    Of each bar the last value that came about it is kept, until a bar that is not before it has
+    been given out; and of those that are about no bar, the last. That is all that can be asked
+    for. A week of minutes ahead fits; beyond, the values about the earliest bars are dropped.
+
     Attributes:
+        dropped: Values that had to be dropped.
         awaited: Assets whose last bar was given out without predictions that were waited for.
     """
 
     def __init__(self) -> None:
         self.awaited: set[str] = set()
-        self._said: dict[str, dict[str, deque[Said]]] = {}
+        self.dropped = 0
+        # By asset and name, then by the bar they are about; in the order in which they came.
+        self._said: dict[str, dict[str, dict[int | None, Said]]] = {}
         self._given: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -51,31 +57,35 @@ class Sayings:
 
     def say(self, asset_id: str, name: str, said: Said) -> None:
         """Keep a value."""
-        values = self._said.setdefault(asset_id, {})
-        values.setdefault(name, deque(maxlen=_KEPT)).append(said)
+        values = self._said.setdefault(asset_id, {}).setdefault(name, {})
+        values.pop(said.about, None)
+        values[said.about] = said
+        if len(values) > KEPT:
+            del values[min(about for about in values if about is not None)]
+            self.dropped += 1
 
     def shift(self, by: int) -> None:
         """Move the times at which values came to another clock."""
         for values in self._said.values():
-            for name, said in values.items():
-                moved = (s._replace(came=s.came + by) for s in said)
-                values[name] = deque(moved, maxlen=_KEPT)
+            for said in values.values():
+                for about, one in said.items():
+                    said[about] = one._replace(came=one.came + by)
 
     def latest(self, asset_id: str) -> list[tuple[str, Said]]:
         """The last value of each signal."""
-        return [(name, said[-1]) for name, said in self._said.get(asset_id, {}).items()]
+        found = self._said.get(asset_id, {}).items()
+        return [(name, values[next(reversed(values))]) for name, values in found]
 
     def choose(self, asset_id: str, end: int) -> list[tuple[str, Said]]:
         """The latest value of each signal that is not about a later bar; older ones are dropped."""
         chosen = []
         for name, values in self._said.get(asset_id, {}).items():
-            fits = [said for said in values if said.about is None or said.about <= end]
+            fits = [said for said in values.values() if said.about is None or said.about <= end]
             if fits:
                 latest = max(reversed(fits), key=_time_of)  # the last to come among equals
-                later = (s for s in values if s.about is not None and s.about > end)
-                values_left = [latest, *later]
-                values.clear()
-                values.extend(values_left)
+                for said in fits:
+                    if said is not latest:
+                        del values[said.about]
                 chosen.append((name, latest))
         return chosen
 
@@ -93,7 +103,8 @@ class Sayings:
         values = self._said.get(asset_id, {})
         expected = list(values if names is None else names)
         return bool(expected) and all(
-            any(_time_of(said) >= end for said in values.get(name, ())) for name in expected
+            any(_time_of(said) >= end for said in values.get(name, {}).values())
+            for name in expected
         )
 
     def is_late(self, asset_id: str, about: int | None) -> bool:

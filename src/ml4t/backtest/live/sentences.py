@@ -110,6 +110,10 @@ class Teller:
         return Sentence(f"the strategy decides: {said}", logging.DEBUG)
 
     @staticmethod
+    def _asked(_content: Any) -> Sentence:
+        return Sentence("what the strategy asked for is kept", logging.DEBUG)
+
+    @staticmethod
     def _state(_content: Any) -> Sentence:
         return Sentence("the strategy's state is kept", logging.DEBUG)
 
@@ -215,6 +219,12 @@ class Teller:
         return Sentence(text, logging.WARNING, None, asset_id)
 
     @staticmethod
+    def _fee(content: tuple[str, float, float]) -> Sentence:
+        asset_id, units, price = content
+        text = f"a fee of {units:g} {asset_id}, worth {units * price:,.2f}, was kept by the broker"
+        return Sentence(text, logging.INFO, None, asset_id)
+
+    @staticmethod
     def _cash(content: tuple[str, float]) -> Sentence:
         return Sentence(f"{content[1]:+,.2f} in cash that no fill explains")
 
@@ -232,9 +242,11 @@ def decision(verb: str, content: Any) -> str:
     """What a strategy decided, in words.
 
     Args:
-        verb: "submit", "cancel" or "replace".
+        verb: "submit", "refused" (the order before), "cancel" or "replace".
         content: As a journal holds it.
     """
+    if verb == "refused":
+        return f"refused: {content}"
     if verb == "submit":
         levels = _levels(content.get("limit_price"), content.get("stop_price"))
         quantity, asset_id = content["quantity"], content["asset_id"]
@@ -242,7 +254,11 @@ def decision(verb: str, content: Any) -> str:
     order_id, more = content
     if verb == "cancel":
         return f"cancel order {order_id}"
-    return f"change order {order_id} to " + ", ".join(f"{k} {v:g}" for k, v in more.items())
+    return f"change order {order_id} to " + ", ".join(f"{k} {_said(v)}" for k, v in more.items())
+
+
+def _said(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _levels(limit: float | None, stop: float | None) -> str:

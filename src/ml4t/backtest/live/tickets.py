@@ -168,6 +168,17 @@ class Tickets:
         if self._active.get(ticket.working.order_id) is ticket:
             del self._active[ticket.working.order_id]
 
+    def unguarded(self) -> list[Ticket]:
+        """Entries that have filled in part, and whose exits the broker holds back until all has."""
+        return [
+            ticket
+            for ticket in self
+            if ticket.request.legs
+            and not ticket.request.terms.reduce_only
+            and ticket.filled
+            and not ticket.is_filled
+        ]
+
     def of_asset(self, code: int) -> list[Ticket]:
         """Those of an asset that are not over."""
         return [ticket for ticket in self if ticket.working.code == code]

@@ -6,6 +6,8 @@ import time
 from typing import Protocol
 
 MICROSECONDS = 1_000_000
+RETRY = 1 * MICROSECONDS  # before an order that nobody knows about is looked up again
+LATE = 5 * MICROSECONDS  # for what the broker says there is, and that has not come
 
 
 class TimeSource(Protocol):

@@ -12,12 +12,13 @@ from ml4t.backtest.errors import ConfigError, JournalError
 from ml4t.backtest.live.broker import LiveBroker
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.recorded import RecordedGateway, bars_of
-from ml4t.backtest.session import Session
+from ml4t.backtest.session.session import Session
 from ml4t.backtest.simulation.broker import SimulationBroker
 
 if TYPE_CHECKING:
     import os
 
+    from ml4t.backtest.broker.broker import Broker
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.strategy.strategy import Strategy
 
@@ -85,15 +86,16 @@ def replay(
     a simulation, to see what the difference between the two worlds was worth.
 
     Args:
-        journal: The file of a session in mode "paper" or "live"; it may be running.
+        journal: The file of a session, of any mode; it may be running.
         strategy: An object of the session's class, made as it was then.
         broker: What to simulate with; by default one with the account's money of then, and no
-            costs.
+            costs. A shadow session traded in a simulation, whose fills its decisions follow: it
+            needs the same one here.
         engine: Options of the session's `BacktestEngine` beside its data (`signals`, `context`,
             `limits`, `calendar`, ...).
 
     Raises:
-        JournalError: The file is no journal, or one of shadow trading.
+        JournalError: The file is no journal, or a damaged one.
         LiveError: It has no bars.
         ConfigError: `broker` is no simulation.
     """
@@ -101,13 +103,14 @@ def replay(
         raise ConfigError(f"broker= takes a SimulationBroker, not {broker!r}.")
     opened = Journal(journal, is_read_only=True)
     try:
-        if opened.last("opening") is None:
-            raise JournalError(
-                f"The journal {str(opened.path)!r} is not of a broker's account: a shadow session "
-                "is a simulation already."
-            )
         bars = bars_of(opened)
-        live, difference = _as_it_was(opened, bars, copy.deepcopy(strategy), engine)
+        then = copy.deepcopy(strategy)
+        is_shadow = opened.last("opening") is None
+        source: Broker = broker or SimulationBroker()
+        source = source if is_shadow else LiveBroker(RecordedGateway())
+        live, difference = _as_it_was(
+            opened, BacktestEngine(bars, strategy=then, broker=source, **engine)
+        )
     finally:
         opened.close()
     money = None if live is None else live.initial_cash
@@ -120,13 +123,8 @@ def replay(
     return Replay(not difference, difference, live, simulated, fills, only_live, only_simulated)
 
 
-def _as_it_was(
-    journal: Journal, bars: pl.DataFrame, strategy: Strategy, options: dict[str, Any]
-) -> tuple[BacktestResult | None, str]:
+def _as_it_was(journal: Journal, engine: BacktestEngine) -> tuple[BacktestResult | None, str]:
     """The session with the fills it had; its result, or where it decides otherwise."""
-    engine = BacktestEngine(
-        bars, strategy=strategy, broker=LiveBroker(RecordedGateway()), **options
-    )
     try:
         return Session(engine, journal, is_replay=True).run(), ""
     except JournalError as error:

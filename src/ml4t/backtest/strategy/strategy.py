@@ -117,9 +117,10 @@ class Strategy:
     def load_state(self, state: Any) -> None:
         """What `save_state` gave last; called once after a restart, before new bars.
 
-        When a strategy has this, its hooks of before are not called again, only `on_start`; its
-        orders are repeated from the journal. Rules over positions that other hooks had set
-        (`set_stop_loss` and its kind) are not: set them here again.
+        When a strategy has this, its hooks of before are not called again, only `on_start`. What
+        they asked for (orders, rules over positions, notes) is asked for again from the journal,
+        and schedules and limits are where they were: there is nothing to do here but to take the
+        strategy's own attributes back.
         """
 
     @property

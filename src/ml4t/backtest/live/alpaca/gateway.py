@@ -15,6 +15,7 @@ from ml4t.backtest.live.alpaca.orders import (
     body_of,
     can_be_one,
     filled_of,
+    is_crypto,
     microseconds,
     number,
     prices,
@@ -41,6 +42,8 @@ _LIVE_HOST, _PAPER_HOST = "api.alpaca.markets", "paper-api.alpaca.markets"
 _INSTALL = "pip install 'ml4t-backtest[alpaca]'"
 _PAUSE = 0.5  # seconds between two tries to begin
 _TAKEN_NAME = "must be unique"
+# Of what is credited, for takers with the least volume: docs.alpaca.markets, crypto fees.
+_COIN_FEE = 0.0025
 _BLOCKS = ("account_blocked", "trading_blocked", "trade_suspended_by_user")
 
 
@@ -319,6 +322,10 @@ class AlpacaGateway(Gateway):
             {asset_of(row): float(row["current_price"]) for row in rows if row["current_price"]},
             now,
         )
+
+    def coin_fee(self, asset_id: str) -> float:
+        """Fees on purchases of crypto are taken from the coins."""
+        return _COIN_FEE if is_crypto(asset_id) else 0.0
 
     def wait_for_slot(self, *, is_cancel: bool = False) -> float:
         """Seconds until the next request; a tenth of them are kept for cancels."""

@@ -1,0 +1,310 @@
+"""Sending: which orders of the book go to the broker now, in which order, and as what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml4t.backtest.live.reasons import NEVER
+from ml4t.backtest.live.tickets import TicketState
+from ml4t.backtest.live.timing import MICROSECONDS, RETRY, is_due
+from ml4t.backtest.live.words import Request, Terms
+from ml4t.backtest.types.instrument import DUST, round_to_lot
+from ml4t.backtest.types.order import OrderType
+
+if TYPE_CHECKING:
+    from ml4t.backtest.broker.blotter import Working
+    from ml4t.backtest.live.tending import Tender
+    from ml4t.backtest.live.tickets import Ticket
+
+_MOST_LEGS = 2
+_COUNTERPARTS = {OrderType.LIMIT: OrderType.STOP, OrderType.STOP: OrderType.LIMIT}
+_BRACKET_ENTRIES = frozenset({OrderType.MARKET, OrderType.LIMIT})
+_BRACKET_EXITS = frozenset({OrderType.STOP, OrderType.LIMIT, OrderType.STOP_LIMIT})
+
+
+class Sender:
+    """Sends exits before entries, and entries when they can be paid for.
+
+    Args:
+        tender: For whom.
+    """
+
+    def __init__(self, tender: Tender) -> None:
+        self.tender = tender
+        self.broker = tender.broker
+        self._unpaid: tuple[int, list[int]] = (0, [])  # when buying power was asked for last
+        self._asked_at = 0
+
+    def send(self) -> None:
+        """Send what can go now: exits first, then entries that can be paid for."""
+        broker = self.broker
+        exits: list[Working] = []
+        entries: list[Working] = []
+        for working in broker.blotter.working():
+            order_id = working.order_id
+            if broker.tickets.is_out(order_id) or order_id in broker.canceling:
+                continue
+            if self.part(working) <= 0.0 or self._is_blocked(working):
+                continue
+            if self._is_too_old(working):
+                continue
+            is_exit = working.sign * broker.position(working.code) < 0.0
+            (exits if is_exit else entries).append(working)
+        if broker.halted:
+            entries = []
+        exits.sort(key=lambda working: working.type is not OrderType.MARKET)  # these need the units
+        for working in exits:
+            is_sent = broker.tickets.is_out(working.order_id)  # together with another one
+            if not is_sent and not self._send_exit(working):
+                return
+        if entries:
+            self._send_entries(entries)
+
+    def _is_blocked(self, working: Working) -> bool:
+        """A cancel in the same asset is not confirmed yet."""
+        return any(
+            ticket.is_canceling and not ticket.is_over
+            for ticket in self.broker.tickets.of_asset(working.code)
+        )
+
+    def _is_too_old(self, working: Working) -> bool:
+        """A decision that could not be sent in time is given up; what protects never is."""
+        broker = self.broker
+        if working.order.reduce_only or broker.tickets.count(working.order_id):
+            return False
+        age = (broker.now() - self.tender.decided_at(working)) / MICROSECONDS
+        if age <= max(broker.max_order_age, broker.basket_wait):
+            return False
+        reason = f"{NEVER} within {age:.0f} seconds"
+        broker.write("given_up", (working.order_id, reason))
+        broker.notes.given_up(working.order_id, reason)
+        return True
+
+    def _send_exit(self, working: Working) -> bool:
+        """Send an exit, or make room for it first; False when no request may be made now."""
+        quantity = self.part(working)
+        if self.broker.gateway.splits_flips and self._room(working) < quantity * (1.0 - DUST):
+            return self._make_room(working)
+        if not self.tender.has_slot():
+            return False
+        self.tender.transmit(*self._exit_request(working, quantity))
+        return True
+
+    def _room(self, working: Working) -> float:
+        """Units of a position that no exit at the broker has reserved."""
+        broker = self.broker
+        reserved = sum(
+            ticket.open_quantity
+            for ticket in broker.tickets.of_asset(working.code)
+            if ticket.working.sign == working.sign
+            and ticket.working.order_id != working.order_id
+            and not (ticket.parent is not None and ticket.request.terms.reduce_only
+                     and self._shares_units(ticket))
+        )  # fmt: skip
+        return abs(broker.position(working.code)) - reserved
+
+    @staticmethod
+    def _shares_units(ticket: Ticket) -> bool:
+        """A second leg reserves the same units as the first one."""
+        parent = ticket.parent
+        assert parent is not None
+        legs = parent.request.legs
+        return parent.request.terms.reduce_only or ticket.name != legs[0].client_id
+
+    def _make_room(self, working: Working) -> bool:
+        """Take protective orders back from the broker, so that a market exit has its units."""
+        if working.order.reduce_only and working.type is not OrderType.MARKET:
+            return self._join(working)  # protective itself: it shares units, or waits for them
+        for ticket in self.broker.tickets.of_asset(working.code):
+            is_protective = ticket.working.order.reduce_only and ticket.working.sign == working.sign
+            is_protective &= ticket.working.type is not OrderType.MARKET  # which makes room itself
+            is_settled = ticket.can_trade and ticket.state is not TicketState.ASKED
+            if not is_protective or ticket.is_canceling or not is_settled:
+                continue
+            if not self.tender.has_slot(is_cancel=True):
+                return False
+            self.tender.cancel(ticket)
+        return True
+
+    def _join(self, working: Working) -> bool:
+        """Take a lone exit back, so that it is sent again together with its counterpart."""
+        other = self._counterpart(working, self.part(working), is_out=True)
+        ticket = None if other is None else self.broker.tickets.active(other.order_id)
+        is_alone = ticket is not None and ticket.parent is None and not ticket.request.legs
+        if ticket is None or not is_alone or ticket.is_canceling or ticket.filled:
+            return True
+        if ticket.state is TicketState.WORKING:
+            if not self.tender.has_slot(is_cancel=True):
+                return False
+            self.tender.cancel(ticket)
+        return True
+
+    def _exit_request(self, working: Working, quantity: float) -> tuple[int, Request]:
+        """An exit, together with its counterpart when two of them share one position."""
+        other = self._counterpart(working, quantity, is_out=False)
+        if other is None:
+            return working.order_id, self._request(working, quantity)
+        target, pair = self._pair(working, other, quantity)
+        return target.order_id, pair
+
+    def _pair(self, one: Working, other: Working, quantity: float) -> tuple[Working, Request]:
+        """A target and a stop as one request, which the target leads."""
+        target, stop = (one, other) if one.type is OrderType.LIMIT else (other, one)
+        leg = self._request(stop, quantity)
+        return target, _with_legs(self._request(target, quantity), (leg,))
+
+    def _counterpart(self, working: Working, quantity: float, *, is_out: bool) -> Working | None:
+        """The stop of a target, or the target of a stop, that the broker takes together with it.
+
+        Args:
+            working: The one.
+            quantity: Units to send.
+            is_out: Whether the other is at the broker.
+        """
+        wanted = _COUNTERPARTS.get(working.type)
+        if (
+            not self.broker.gateway.takes_brackets
+            or wanted is None
+            or not working.order.reduce_only
+        ):
+            return None
+        for other in self.broker.blotter.working(working.code):
+            is_pair = (
+                other.type is wanted
+                and other.order.reduce_only
+                and other.sign == working.sign
+                and abs(other.remaining - quantity) <= DUST * quantity
+                and self.broker.tickets.is_out(other.order_id) == is_out
+                and other.order_id not in self.broker.canceling
+            )
+            if is_pair and self.broker.gateway.takes_together(
+                self._pair(working, other, quantity)[1]
+            ):
+                return other
+        return None
+
+    def _send_entries(self, entries: list[Working]) -> None:
+        """Send entries that can all be paid for; otherwise wait for exits, then cut them."""
+        broker, now = self.broker, self.broker.now()
+        situation = (len(broker.executions), [working.order_id for working in entries])
+        if situation == self._unpaid and now < self._asked_at + RETRY:
+            self.tender.come_back(self._asked_at + RETRY)  # nothing has happened that brings money
+            return
+        self._unpaid, self._asked_at = situation, now
+        free = self.broker.gateway.standing().buying_power - self._spoken_for()
+        costs = np.array([self._cost(working) for working in entries])
+        if costs.sum() <= free:
+            self._send_each(entries)
+            return
+        since = min(broker.waits_since.setdefault(w.order_id, now) for w in entries)
+        until = since + int(broker.basket_wait * MICROSECONDS)
+        if self._has_exits() and not is_due(until, now, int(broker.basket_wait * MICROSECONDS)):
+            self.tender.come_back(until)
+            return
+        factor = max(0.0, free) / costs.sum()
+        for working in entries:
+            lot = broker.blotter.lot_of(working.code)
+            quantity = round_to_lot(self._wanted(working) * factor, lot)
+            broker.write("cut", (working.order_id, quantity))
+            broker.notes.cut(working.order_id, quantity)
+        self._send_each([working for working in entries if working.status.is_open])
+
+    def _send_each(self, entries: list[Working]) -> None:
+        for working in entries:
+            if not self.tender.has_slot():
+                return
+            request = self._request(working, self._wanted(working))
+            self.tender.transmit(working.order_id, self._with_exits(working, request))
+
+    def _has_exits(self) -> bool:
+        """Whether exits at the broker may still bring money."""
+        broker = self.broker
+        return any(
+            ticket.working.sign * broker.position(ticket.working.code) < 0.0
+            and ticket.working.type is OrderType.MARKET
+            for ticket in broker.tickets
+        )
+
+    def _spoken_for(self) -> float:
+        """What entries that were sent, and not acknowledged, may still use."""
+        return sum(
+            self._cost(ticket.working, ticket.open_quantity)
+            for ticket in self.broker.tickets
+            if ticket.state is TicketState.ASKED and ticket.parent is None
+            and ticket.working.sign * self.broker.position(ticket.working.code) >= 0.0
+        )  # fmt: skip
+
+    def _cost(self, working: Working, quantity: float | None = None) -> float:
+        broker = self.broker
+        portfolio = broker.portfolio
+        assert portfolio is not None
+        price = working.limit or working.stop
+        if price is None:
+            price = portfolio.last_price(working.order.asset_id) * (1.0 + broker.cushion)
+        units = self._wanted(working) if quantity is None else quantity
+        return float(units * price * portfolio.instruments[working.code].multiplier)
+
+    def _wanted(self, working: Working) -> float:
+        """Units that an order may still work."""
+        broker = self.broker
+        cut = broker.cut.get(working.order_id)
+        left = working.remaining if cut is None else min(working.remaining, cut - working.filled)
+        if working.order.reduce_only:
+            left = min(left, abs(broker.position(working.code)))
+        return left
+
+    def part(self, working: Working) -> float:
+        """Of what is wanted, what one order at the broker may be for: none goes through zero."""
+        wanted, held = self._wanted(working), self.broker.position(working.code)
+        if self.broker.gateway.splits_flips and working.sign * held < 0.0:
+            return min(wanted, abs(held))
+        return wanted
+
+    def _with_exits(self, working: Working, request: Request) -> Request:
+        """An entry with the exits that wait for it, when the broker can hold them."""
+        if not self.broker.gateway.takes_brackets or working.type not in _BRACKET_ENTRIES:
+            return request
+        if working.order_id in self.broker.cut:
+            return request
+        waiting = self.broker.blotter.links.waiting_for(working.order_id)
+        kinds = [child.type for child in waiting]
+        fits = (
+            1 <= len(waiting) <= _MOST_LEGS
+            and len(set(kinds)) == len(kinds)
+            and all(child.type in _BRACKET_EXITS and child.order.reduce_only for child in waiting)
+            and all(child.whole == request.quantity for child in waiting)
+        )
+        if not fits:
+            return request
+        legs = tuple(self._request(child, child.whole) for child in waiting)
+        together = _with_legs(request, legs)
+        return together if self.broker.gateway.takes_together(together) else request
+
+    def _request(self, working: Working, quantity: float) -> Request:
+        limit, stop = levels_of(working)
+        name = self._name(working, self.broker.tickets.count(working.order_id) + 1)
+        return Request(name, Terms.of(working.order), quantity, limit, stop)
+
+    def _name(self, working: Working, number: int) -> str:
+        """Our name for an order: of the run, of the order in the book, and of the attempt."""
+        return f"{self.broker.run_name}-{working.order_id}-{number}"
+
+
+def levels_of(working: Working) -> tuple[float | None, float | None]:
+    """Limit and stop as the broker is told; a trail it follows itself."""
+    if working.type.is_trailing:
+        return None, None
+    return working.limit, working.stop
+
+
+def _with_legs(request: Request, legs: tuple[Request, ...]) -> Request:
+    return Request(
+        request.client_id,
+        request.terms,
+        request.quantity,
+        request.limit_price,
+        request.stop_price,
+        legs,
+    )
