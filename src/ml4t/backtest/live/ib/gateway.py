@@ -252,9 +252,9 @@ class IBGateway(Gateway):
         return tuple(report for report in found if report is not None)
 
     def open_orders(self) -> Sequence[tuple[Report, str]]:
-        """All open orders of the login, each with its asset."""
+        """All open orders of the login, each with its asset, under the names they go by now."""
         self._call(self._on_desk.refresh, 2)
-        return self._on_desk.open_orders()
+        return self._on_desk.open_orders(self._changes)
 
     def executions(self, since: int) -> Sequence[Execution]:
         """The fills of the broker's day, and all that were told before."""

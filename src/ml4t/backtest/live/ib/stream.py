@@ -16,7 +16,7 @@ from ml4t.backtest.live.arrivals import Connected, LiveBar, Lost, Refused
 from ml4t.backtest.live.ib import mapping
 from ml4t.backtest.live.ib.link import TwsLink
 from ml4t.backtest.live.ib.minutes import MINUTE, Minutes
-from ml4t.backtest.live.ib.vendor import RequestError
+from ml4t.backtest.live.ib.vendor import BarData, RequestError
 from ml4t.backtest.types.time import TimeAxis
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.inbox import Inbox
 
 _UTC = TimeAxis(zone="UTC")
+_NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _REQUESTS, _WINDOW = 55, 600.0  # of history: the broker takes 60 in ten minutes
 _LONGEST = dt.timedelta(days=1)  # of one request for minutes
 _NO_DATA = "returned no data"
@@ -132,6 +133,8 @@ class IBConnection:
                     keepUpToDate=True,
                 )  # fmt: skip
                 bars = await self._link.answer(asked)
+                if not bars:  # the client takes no news of an empty list
+                    bars.append(BarData(date=_NEVER))
                 bars.updateEvent += self._follower(symbol)
             self._running.append(bars)
         await self._link.now()  # what it does not like it has said by now
@@ -157,8 +160,10 @@ class IBConnection:
 
     def _follower(self, symbol: str) -> Any:
         def take(bars: Any, is_new: bool) -> None:  # noqa: FBT001
-            if is_new and len(bars) > 1 and not self._is_down:  # the one before is complete
-                done = bars[-2]
+            if not is_new or self._is_down:
+                return
+            done = bars[-2]  # complete, as the next one has begun
+            if done.date > _NEVER:
                 self._inbox.put("feed", _bar(symbol, done.date, done.open, done))
 
         return take
