@@ -161,6 +161,7 @@ class BroadcastServer(LoopServer):
             self.pace,
             MOST_BYTES,
             f"ml4t-backtest {__version__}",
+            self.playback.offset / 1e6,
         )
 
     def subscribed(self) -> None:
