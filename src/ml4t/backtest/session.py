@@ -506,7 +506,7 @@ class Session:
         self._next_audit = self.time.now() + int(self.audit_every * _SECOND)
         try:
             catch_up(broker)
-            findings = compare(broker, broker.gateway.standing())
+            findings = compare(broker, broker.gateway.standing(), adopts=self.policy == "adopt")
         except ConnectionLost as error:
             self.notice(f"reconciliation: {error}")
             if is_start:

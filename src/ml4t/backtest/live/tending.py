@@ -159,7 +159,11 @@ class Tender:
         if not ticket.can_trade or ticket.is_told_with_parent:
             return
         reports = self.gateway.find(ticket.name)
-        ticket.heard_at = broker.now()
+        before, ticket.heard_at = ticket.heard_at, broker.now()
+        is_old = 0 < before < self.gateway.lists_from(ticket.heard_at)
+        ticket.is_unaccounted = not reports and (ticket.is_unaccounted or is_old)
+        if ticket.is_unaccounted:
+            return  # a reconciliation sees to it
         if reports:
             for report in reports:
                 if not self._is_news(report.client_id, report.status, report.filled):
