@@ -1,7 +1,7 @@
 # Thin on purpose: every target is one command of the environment in .venv.
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format-check lint types arrows docs fix lock bench bench-peers bench-guard parity clean
+.PHONY: help demo test test-slow check format-check lint types arrows docs fix lock bench bench-peers bench-guard parity four-ways clean
 
 # The first interpreter on the path that runs and is new enough. Override: make PYTHON=/path/to/python
 PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -71,6 +71,9 @@ bench-guard: .venv ## fail when speed fell below its floor
 
 parity: .venv ## compare with other engines trade for trade, and write docs/parity.md
 	.venv/bin/python tests/parity/run.py --write
+
+four-ways: .venv ## play a day as backtest, in shadow and with two brokers, and write docs/four-ways.md
+	.venv/bin/python -m tests.live.four_ways_page --write
 
 clean: ## remove the environment, builds and caches
 	rm -rf .venv build dist htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

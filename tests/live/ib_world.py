@@ -99,6 +99,10 @@ class IBWorld:
             self.tws.step()
         self.hear()
 
+    def feed(self) -> DataFeed:
+        """What a session gets its bars from."""
+        return SteppedFeed(self.frame, self)
+
     def run(
         self,
         strategy: Strategy,
@@ -111,7 +115,7 @@ class IBWorld:
         journal = MortalJournal(self.path)
         journal.die_at, journal.dies_after = die_at, dies_after
         self.broker = IBBroker(port=self.tws.port, **(FAST | self.options))
-        feed = SteppedFeed(self.frame, self)
+        feed = self.feed()
         made = BacktestEngine(feed, strategy=strategy, broker=self.broker)
         self.session = Session(made, journal, time=self.time, **options)
         try:

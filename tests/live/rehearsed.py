@@ -148,6 +148,10 @@ class RehearsedWorld:
         finally:
             stream._dispatch = dispatch
 
+    def feed(self) -> DataFeed:
+        """What a session gets its bars from."""
+        return RehearsedFeed(self.make, self)
+
     def run(
         self, strategy: Strategy, *, engine: dict[str, Any] | None = None, **options: Any
     ) -> BacktestResult:
@@ -155,7 +159,7 @@ class RehearsedWorld:
         journal = Journal(self.path)
         journal._database.execute("PRAGMA synchronous=OFF")
         self.broker = AlpacaBroker("key", "secret", url=self.server.url, **self.options)
-        feed = RehearsedFeed(self.make, self)
+        feed = self.feed()
         made = BacktestEngine(feed, strategy=strategy, broker=self.broker, **(engine or {}))
         self.session = Session(made, journal, time=self.time, **options)
         try:

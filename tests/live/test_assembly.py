@@ -35,6 +35,22 @@ def closes(stamp: Stamp) -> dict[str, float]:
     return {b.asset_id: b.close for b in stamp.bars}
 
 
+def test_bars_that_begin_at_half_past() -> None:
+    """Around the clock through midnight; in sessions they are counted from the open."""
+    bins = Bins(Hours(), 60 * MINUTE, 60 * MINUTE, 30 * MINUTE)
+    midnight = NINE - 540 * MINUTE
+    for at in (-30, 0, 29):
+        assert bins.start_of(midnight + at * MINUTE) == midnight - 30 * MINUTE
+        assert bins.end_of(midnight + at * MINUTE) == midnight + 30 * MINUTE
+        assert bins.vendor_floor(midnight + at * MINUTE) == midnight - 30 * MINUTE
+    open_ = midnight + 870 * MINUTE  # 14:30 UTC
+    bins = Bins(Hours("XNYS"), 60 * MINUTE, 60 * MINUTE, 30 * MINUTE)
+    assert bins.start_of(open_ + 59 * MINUTE) == open_
+    assert bins.end_of(open_ + 360 * MINUTE) == open_ + 390 * MINUTE
+    with pytest.raises(ConfigError, match="vendor_offset is 1h"):
+        Bins(Hours(), 60 * MINUTE, 60 * MINUTE, 60 * MINUTE)
+
+
 def test_a_timestamp_is_complete_when_all_have_come() -> None:
     """Not before the last, and not later than that."""
     made = assembly()

@@ -243,7 +243,9 @@ def test_codes_about_data() -> None:
     inbox = Inbox()
     options: dict[str, Any] = {"host": "127.0.0.1", "port": 1, "client_id": 1, "account": None,
                "answer_seconds": 1.0, "heartbeat": 1.0, "messages_a_second": 40.0}  # fmt: skip
-    connection = IBConnection(["A"], contracts, inbox, is_live=True, what="TRADES", **options)
+    connection = IBConnection(
+        ["A"], contracts, inbox, is_live=True, what="TRADES", now=lambda: 0, **options
+    )
     connection._heard(5, 10167, "Displaying delayed market data")
     connection._heard(-1, 2106, "HMDS data farm connection is OK:ushmds")
     connection._heard(5, 354, "Requested market data is not subscribed.")

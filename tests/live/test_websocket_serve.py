@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from ml4t.backtest import (
 )
 from ml4t.backtest.broadcast import hub
 from ml4t.backtest.broadcast.server import BroadcastServer
+from ml4t.backtest.data.feed import Request
 from ml4t.backtest.errors import BacktestError
 from tests.live.test_websocket import until
 from tests.live.world import market
@@ -136,12 +138,48 @@ def test_times_of_sessions_and_zones(tmp_path: Path) -> None:
     assert counted["timestamps"] == 12
     ends = result.equity["timestamp"].dt.strftime("%m-%d %H:%M").to_list()
     assert ends[:2] == ["03-05 00:00", "03-06 00:00"]
-    hours = pl.col("timestamp").dt.truncate("1m").rank("dense").cast(pl.Int64)
-    odd = market(5).with_columns(
-        timestamp=pl.datetime(2024, 3, 4, 10, 30, time_zone="UTC") + pl.duration(hours=hours)
+    odd = hourly(5).with_columns(
+        timestamp=pl.col("timestamp") + pl.duration(minutes=pl.col("timestamp").dt.hour() // 17)
     )
     with pytest.raises(DataError, match="Stream shorter bars"):
         BroadcastServer(odd)
+
+
+def hourly(days: int) -> pl.DataFrame:
+    """Hours from 9:30 in New York on, stamped with their ends, over a change of clocks."""
+    opens = pl.datetime_range(
+        dt.datetime(2024, 3, 7, 9, 30), dt.datetime(2024, 4, 30, 9, 30), "1d",
+        time_zone="America/New_York", eager=True,
+    )  # fmt: skip
+    sessions = opens.filter(opens.dt.weekday() <= 5)[:days].dt.convert_time_zone("UTC")
+    ends = [when + dt.timedelta(hours=1 + i) for when in sessions for i in range(7)]
+    frame = market(len(ends)).sort("timestamp", "asset_id")
+    return frame.with_columns(pl.Series("timestamp", [end for end in ends for _ in range(3)]))
+
+
+def test_hours_from_half_past(tmp_path: Path) -> None:
+    """As the backtest has them; with a calendar the last of a session ends with it."""
+    frame = hourly(4)
+    wanted, live = Best(), Best()
+    backtest = BacktestEngine(frame, strategy=wanted).run()
+    options: dict[str, Any] = {"vendor_bar": "1h", "vendor_offset": "30m"}
+    with BroadcastServer(frame, speed=1e7) as server:
+        result, _ = session_of(server, tmp_path, live, **options)
+        assert live.seen == wanted.seen
+        assert result.fills.equals(backtest.fills)
+        with pytest.raises(ConfigError, match="pass vendor_offset='1800s'"):
+            WebSocketFeed(server.url, symbols=["A"], vendor_bar="1h").open_reader(Request())
+    (tmp_path / "hours").mkdir()
+    with BroadcastServer(frame, speed=1e7) as server:
+        result, counted = session_of(
+            server, tmp_path / "hours", Best(), calendar="XNYS", backfill_seconds=1e6, **options
+        )
+    assert counted["bars"] == frame.height
+    times = result.equity["timestamp"].dt.convert_time_zone("America/New_York")
+    assert times.dt.strftime("%H:%M").to_list()[:8] == [
+        *("10:30", "11:30", "12:30", "13:30", "14:30", "15:30", "16:00"),
+        "10:30",
+    ]
 
 
 # -- those who publish -----------------------------------------------------------------------------

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.ib.feed import IBStreamFeed
     from ml4t.backtest.live.reading import read_journal
     from ml4t.backtest.live.websocket.feed import WebSocketFeed
+    from ml4t.backtest.live.websocket.publisher import SignalPublisher
     from ml4t.backtest.results.comparison import compare
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.results.runs import RunStore
@@ -140,6 +141,7 @@ __all__ = [
     "RunStore",
     "SideFee",
     "SignalBuffer",
+    "SignalPublisher",
     "SimulationBroker",
     "SquareRootImpact",
     "Strategy",
@@ -216,6 +218,7 @@ _HOMES = {
     "RunStore": "results.runs",
     "SideFee": "simulation.fees",
     "SignalBuffer": "live.buffer",
+    "SignalPublisher": "live.websocket.publisher",
     "SimulationBroker": "simulation.broker",
     "SquareRootImpact": "simulation.impact",
     "Strategy": "strategy.strategy",

@@ -46,9 +46,11 @@ class Playback:
         tape: The recording.
         now: Its time, microseconds UTC.
         position: How many of its timestamps have been played.
+        offset: How long after multiples of their length its bars begin, microseconds.
 
     Raises:
-        DataError: The data is refused, or its bars do not begin at multiples of their length.
+        DataError: The data is refused, or its bars do not all begin equally long after multiples of
+            their length.
     """
 
     def __init__(self, data: Any, **options: Any) -> None:
@@ -57,7 +59,7 @@ class Playback:
         self.position = 0
         self.now = int(self.tape.known[0]) - self.tape.duration
         self._names = sorted({name for chunk in self.tape.chunks for name in chunk.signals})
-        self._check_grid()
+        self.offset = self._find_offset()
 
     @property
     def symbols(self) -> list[str]:
@@ -123,11 +125,15 @@ class Playback:
         known, i = self.tape.known, self.position
         return self.tape.duration if i == 0 else int(known[i] - known[i - 1])
 
-    def _check_grid(self) -> None:
-        off = np.flatnonzero(self.tape.known % self.tape.duration)
-        if len(off):
+    def _find_offset(self) -> int:
+        """Hours may begin at half past: all of them then."""
+        offsets = self.tape.known % self.tape.duration
+        odd = np.flatnonzero(offsets != offsets[0])
+        if len(odd):
+            first, other = (moment(int(self.tape.known[i])) for i in (0, odd[0]))
             raise DataError(
-                f"The bar that ends at {moment(int(self.tape.known[off[0]]))} is of "
-                f"{show_duration(self.tape.duration)} and does not begin at a multiple of that. "
-                f"Stream shorter bars, and let feeds put them together."
+                f"The bars that end at {first} and at {other} are of "
+                f"{show_duration(self.tape.duration)}, and do not begin equally long after "
+                "multiples of that. Stream shorter bars, and let feeds put them together."
             )
+        return int(offsets[0])

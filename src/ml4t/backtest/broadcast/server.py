@@ -6,32 +6,25 @@ import asyncio
 import http
 import logging
 import os
-import threading
 import time
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ml4t.backtest._version import __version__
 from ml4t.backtest.broadcast.hub import Hub
 from ml4t.backtest.broadcast.playback import Playback
-from ml4t.backtest.errors import BacktestError, ConfigError
+from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.live.websocket.access import read_token
 from ml4t.backtest.live.websocket.words import MOST_BYTES, VERSION, End, Welcome
+from ml4t.backtest.rehearsal.loop import HOST, TICK, LoopServer
 from ml4t.backtest.rehearsal.tape import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
     from pathlib import Path
-    from types import TracebackType
 
     from ml4t.backtest.broadcast.playback import Step
 
-T = TypeVar("T")
-
-HOST = "127.0.0.1"
 _LOOPBACK = (HOST, "localhost", "::1")
-_PATIENCE = 10.0  # seconds for a start, a stop or a call
-_TICK = 0.02
 _LEAP = 6 * 3_600 * 1_000_000  # microseconds that time may go on without a word
 _TOGETHER = 1_000  # bars in a message
 _CROWD = 5_000  # messages that wait for a client: time stands still
@@ -41,7 +34,7 @@ _LOG.setLevel(logging.INFO)
 _INSTALL = "pip install 'ml4t-backtest[websocket]'"
 
 
-class BroadcastServer:
+class BroadcastServer(LoopServer):
     """Streams a recording, and relays predictions from those who publish to those who subscribe.
 
     Time stands until somebody has subscribed. Without a token it listens on the loopback alone,
@@ -72,6 +65,8 @@ class BroadcastServer:
             feed = WebSocketFeed(server.url, symbols=["AAPL"])
     """
 
+    thread_name = "broadcast"
+
     def __init__(
         self,
         data: Any,
@@ -87,6 +82,7 @@ class BroadcastServer:
         **options: Any,
     ) -> None:
         _require()
+        super().__init__()
         self.token = read_token(token, file=token_file)
         if host not in _LOOPBACK and not self.token:
             raise ConfigError(f"host={host!r} is open to others: set a token, too.")
@@ -107,11 +103,6 @@ class BroadcastServer:
         self._told = self.playback.now
         self._has_begun = False
         self._is_ended = False
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._started = threading.Event()
-        self._stopping: asyncio.Event | None = None
-        self._failure: BaseException | None = None
 
     # -- from other threads -----------------------------------------------------------------------
 
@@ -120,72 +111,6 @@ class BroadcastServer:
         """What clients connect to."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"ws://{host}:{self.port}"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Listen, in a thread of its own.
-
-        Raises:
-            BacktestError: The port is taken, or the server did not come up in time.
-        """
-        if self._thread is not None:
-            raise ConfigError("This server runs already.")
-        self._started.clear()
-        self._failure = None
-        self._thread = threading.Thread(target=self._main, name="broadcast", daemon=True)
-        self._thread.start()
-        if not self._started.wait(_PATIENCE) or self._failure is not None:
-            failure, self._failure, self._thread = self._failure, None, None
-            raise BacktestError(f"The server did not start: {failure}.") from failure
-
-    def stop(self) -> None:
-        """Stop listening, and let everybody go.
-
-        Raises:
-            BacktestError: It did not stop in time, or had failed on the way.
-        """
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        loop, stopping = self._loop, self._stopping
-        if loop is not None and stopping is not None and loop.is_running():
-            loop.call_soon_threadsafe(stopping.set)
-        thread.join(_PATIENCE)
-        if thread.is_alive():
-            raise BacktestError(f"The server did not stop in {_PATIENCE:g} seconds.")
-        if self._failure is not None:
-            raise BacktestError(f"The server failed: {self._failure}.") from self._failure
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for its end; whether it has ended."""
-        thread = self._thread
-        if thread is None:
-            return True
-        thread.join(seconds)
-        return not thread.is_alive()
-
-    def run(self, function: Callable[[], T]) -> T:
-        """Call a function in the server's thread.
-
-        Raises:
-            BacktestError: The server does not run.
-        """
-
-        async def call() -> T:
-            return function()
-
-        return self._ask(call())
 
     def step(self, count: int = 1) -> int:
         """Play the next timestamps, whoever listens.
@@ -213,13 +138,6 @@ class BroadcastServer:
 
         self.run(cut)
 
-    def _ask(self, work: Coroutine[Any, Any, T]) -> T:
-        loop = self._loop
-        if loop is None or self._thread is None:
-            work.close()
-            raise BacktestError("The server does not run.")
-        return asyncio.run_coroutine_threadsafe(work, loop).result(_PATIENCE)
-
     # -- in the server's thread -------------------------------------------------------------------
 
     @property
@@ -243,6 +161,7 @@ class BroadcastServer:
             self.pace,
             MOST_BYTES,
             f"ml4t-backtest {__version__}",
+            self.playback.offset / 1e6,
         )
 
     def subscribed(self) -> None:
@@ -252,16 +171,7 @@ class BroadcastServer:
             self._has_begun = True
             self._beat()
         if self._is_ended:
-            self._end()
-
-    def _main(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001  it is raised where the server was started
-            self._failure = error
-        finally:
-            self._loop = None
-            self._started.set()
+            self._tell_end()
 
     async def _serve(self) -> None:
         from websockets.asyncio.server import serve
@@ -271,7 +181,6 @@ class BroadcastServer:
         async def talk(socket: Any) -> None:
             await Relay(self, socket, is_known=self._is_known(socket.request)).serve()
 
-        self._stopping = asyncio.Event()
         async with serve(
             talk,
             self.host,
@@ -285,7 +194,6 @@ class BroadcastServer:
         ) as server:
             self._server = server
             self.port = next(iter(server.sockets)).getsockname()[1]
-            self._loop = asyncio.get_running_loop()
             self._started.set()
             tasks = [asyncio.create_task(work()) for work in (self._play, self._beat_on)]
             stopping = asyncio.create_task(self._stopping.wait())
@@ -321,7 +229,7 @@ class BroadcastServer:
         loop = asyncio.get_running_loop()
         before = loop.time()
         while True:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(TICK)
             now = loop.time()
             seconds, before = now - before, now
             if self.speed is None or not self._has_begun or self._is_crowded():
@@ -357,9 +265,9 @@ class BroadcastServer:
                 self.hub.publish(kind, items[i : i + _TOGETHER], known)
         if self.playback.is_over and not self._is_ended:
             self._is_ended = True
-            self._end()
+            self._tell_end()
 
-    def _end(self) -> None:
+    def _tell_end(self) -> None:
         """Tell those who have heard the last bar that it was the last."""
         for line in self.hub.lines:
             if line.symbols is not None:

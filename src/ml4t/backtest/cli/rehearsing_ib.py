@@ -10,7 +10,7 @@ from ml4t.backtest.cli.screen import say, show_table, tell
 from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.rehearsal.ib import TwsRehearsal
 from ml4t.backtest.rehearsal.ib_news import facts_of
-from ml4t.backtest.rehearsal.server import HOST
+from ml4t.backtest.rehearsal.loop import HOST
 
 if TYPE_CHECKING:
     from ml4t.backtest.rehearsal.venue import Venue

@@ -171,7 +171,7 @@ class Assembly:
         self.last = max(self.last, moment)
 
     def _fault(self, bar: LiveBar, now: int) -> str | None:
-        if bar.start % self._bins.vendor:
+        if bar.start != self._bins.vendor_floor(bar.start):
             return f"its start {self._show(bar.start)} is not where the vendor's bars begin"
         ahead = bar.start - now  # such a bar has not even begun
         if ahead > DAY_US:

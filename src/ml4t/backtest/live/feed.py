@@ -65,6 +65,7 @@ class LiveDataFeed(DataFeed):
 
     Attributes:
         vendor_bar: Length of the vendor's bars.
+        vendor_offset: How long after multiples of their length, from midnight UTC on, they begin.
         inbox: Where the vendor's threads put what they receive.
         pump: How to wait for it.
         time: What time it is.
@@ -78,6 +79,7 @@ class LiveDataFeed(DataFeed):
     """
 
     vendor_bar: dt.timedelta | str = "1m"
+    vendor_offset: dt.timedelta | str = "0s"
     is_session = False
 
     def __init__(
@@ -108,6 +110,7 @@ class LiveDataFeed(DataFeed):
             self.hours,
             read_duration(bar_duration, "bar_duration"),
             read_duration(self.vendor_bar, "vendor_bar"),
+            read_duration(self.vendor_offset, "vendor_offset"),
         )
         self.inbox = Inbox()
         self.time: TimeSource = WallTime()

@@ -104,6 +104,18 @@ class Gateway(ABC):
         del asset_id
         return 0.0
 
+    def lists_from(self, now: int) -> int:
+        """From when on fills and orders that have ended are listed; 0 when all are.
+
+        An order that was heard of later and is not listed never arrived. One that was heard of
+        before may have filled.
+
+        Args:
+            now: Microseconds since 1970.
+        """
+        del now
+        return 0
+
     def wait_for_slot(self, *, is_cancel: bool = False) -> float:
         """Seconds until the next request may be made; 0.0 when it may be made now.
 

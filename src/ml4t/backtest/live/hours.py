@@ -45,6 +45,11 @@ class Hours:
         )
         self._last = Stretch(0, 0, is_open=False)
 
+    @property
+    def is_round_the_clock(self) -> bool:
+        """Whether the market never closes."""
+        return self.calendar.name == "24/7"
+
     def at(self, moment: int) -> Stretch:
         """The stretch that a moment is in.
 
@@ -70,35 +75,44 @@ class Bins:
 
     They are counted from the open of a session and end at its close, so that the last one of a
     session may be short; outside sessions they are counted from the close before. Around the
-    clock they are counted from midnight UTC.
+    clock they are counted from midnight UTC, or from `offset` after it.
 
     Args:
         hours: Of the market.
         length: Of a bar, microseconds.
         vendor: Of the vendor's bars.
+        offset: How long after multiples of their length the vendor's bars begin.
 
     Raises:
         ConfigError: The vendor's bars do not add up to these.
     """
 
-    def __init__(self, hours: Hours, length: int, vendor: int) -> None:
+    def __init__(self, hours: Hours, length: int, vendor: int, offset: int = 0) -> None:
         if not 0 < length <= DAY_US or length % vendor:
             raise ConfigError(
                 f"bar_duration is {show_duration(length)}, but the vendor's bars are of "
                 f"{show_duration(vendor)}. Choose a multiple of that, up to a day."
             )
+        if not 0 <= offset < vendor:
+            raise ConfigError(
+                f"vendor_offset is {show_duration(offset)}, and must be shorter than the vendor's "
+                f"bars of {show_duration(vendor)}."
+            )
         self._hours = hours
         self.length = length
         self.vendor = vendor
+        self.offset = offset
+        self._shift = offset if hours.is_round_the_clock else 0  # of days, for the bars we give
 
     def start_of(self, moment: int) -> int:
         """When the bar that a moment is in begins."""
-        stretch = self._hours.at(moment)
-        return moment - (moment - stretch.start) % self.length
+        stretch = self._hours.at(moment - self._shift)
+        return moment - (moment - self._shift - stretch.start) % self.length
 
     def end_of(self, moment: int) -> int:
         """When the bar that a moment is in ends; a moment between two is in the later one."""
-        return min(self.start_of(moment) + self.length, self._hours.at(moment).end)
+        end = self._hours.at(moment - self._shift).end + self._shift
+        return min(self.start_of(moment) + self.length, end)
 
     def is_in_session(self, moment: int) -> bool:
         """Whether the market is open."""
@@ -106,4 +120,4 @@ class Bins:
 
     def vendor_floor(self, moment: int) -> int:
         """When the vendor's bar that a moment is in begins."""
-        return moment - moment % self.vendor
+        return moment - (moment - self.offset) % self.vendor

@@ -7,31 +7,39 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ml4t.backtest.types.instrument import DUST
+from ml4t.backtest.types.time import TimeAxis
 
 if TYPE_CHECKING:
     from ml4t.backtest.live.broker import LiveBroker
+    from ml4t.backtest.live.tickets import Ticket
     from ml4t.backtest.live.words import Standing
 
 CENT = 0.01
 _NOISE = 1e-6  # of a fee that brokers round to their digits
+_UTC = TimeAxis(zone="UTC")
+_ENDED = "the broker, which lists a day, does not list it any more"
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A position that is not what the session's fills make of it.
+    """A position that is not what the session's fills make of it, or an order that is lost.
 
     Args:
         asset_id: What is held.
         known: Signed units by the session.
         actual: Signed units by the broker.
         price: What a unit is worth, by the broker; 0.0 when it does not say.
+        why: In words, when it is more than two numbers.
     """
 
     asset_id: str
     known: float
     actual: float
     price: float = 0.0
+    why: str = ""
 
     def __str__(self) -> str:
+        if self.why:
+            return self.why
         return f"{self.asset_id}: {self.known:g} by the journal, {self.actual:g} at the broker"
 
 
@@ -61,17 +69,54 @@ def catch_up(broker: LiveBroker) -> None:
     tender.search.fetch_executions()
 
 
-def compare(broker: LiveBroker, standing: Standing) -> Findings:
+def compare(broker: LiveBroker, standing: Standing, *, adopts: bool = False) -> Findings:
     """What the broker holds beside what the session's fills add up to.
 
     Only assets of the run are compared. The account may hold others, which are left alone. A
     difference is looked at once more: something may have filled between two questions.
+
+    Orders that the broker does not list any more, because they ended before its lists begin, are
+    over when positions and cash are as they would be without a fill of them. Otherwise they are
+    among the differences: the fills of such an order may be lost, and those of its exit, too.
+
+    Args:
+        broker: Whose fills.
+        standing: What the account holds.
+        adopts: Whatever the account holds is taken over, whichever fills led to it.
     """
     findings = _compare(broker, standing)
-    if not findings.differences:
+    if findings.differences:
+        broker.tender.search.fetch_executions()
+        findings = _compare(broker, broker.gateway.standing())
+    lost = [ticket for ticket in broker.tickets if ticket.is_unaccounted]
+    if not lost:
         return findings
-    broker.tender.search.fetch_executions()
-    return _compare(broker, broker.gateway.standing())
+    if adopts or not (findings.differences or findings.cash):
+        for ticket in lost:
+            _give_up(broker, ticket)
+        return findings
+    unknown = tuple(_unaccounted(broker, ticket, findings.cash) for ticket in lost)
+    return msgspec.structs.replace(findings, differences=unknown + findings.differences)
+
+
+def _give_up(broker: LiveBroker, ticket: Ticket) -> None:
+    children = [one for one in broker.tickets if one.parent is ticket]
+    for one in (ticket, *children):
+        order_id = one.working.order_id
+        broker.write("given_up", (order_id, _ENDED))
+        broker.notes.given_up(order_id, _ENDED)
+
+
+def _unaccounted(broker: LiveBroker, ticket: Ticket, cash: float) -> Difference:
+    terms, held = ticket.request.terms, broker.positions().get(ticket.request.terms.asset_id, 0.0)
+    since = _UTC.to_datetime(broker.gateway.lists_from(broker.now()))
+    what = f"{terms.side} {ticket.quantity:g} {terms.asset_id}"
+    why = (
+        f"order {ticket.name} ({what}) is in none of the broker's lists, which reach back to "
+        f"{since:%Y-%m-%d %H:%M} UTC: it may have filled before that, and its exits after it"
+    )
+    why += f"; the account has {cash:+.2f} of cash that no fill explains" if cash else ""
+    return Difference(terms.asset_id, held, held, why=why)
 
 
 def coin_fees(broker: LiveBroker, findings: Findings) -> list[tuple[str, float, float]]:

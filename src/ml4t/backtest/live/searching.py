@@ -114,8 +114,12 @@ class Search:
         broker = self.broker
         if not ticket.can_trade or ticket.is_told_with_parent:
             return
-        reports = self.broker.gateway.find(ticket.name)
-        ticket.heard_at = broker.now()
+        reports = broker.gateway.find(ticket.name)
+        before, ticket.heard_at = ticket.heard_at, broker.now()
+        is_old = 0 < before < broker.gateway.lists_from(ticket.heard_at)
+        ticket.is_unaccounted = not reports and (ticket.is_unaccounted or is_old)
+        if ticket.is_unaccounted:
+            return  # a reconciliation sees to it
         if reports:
             for report in reports:
                 if not self._is_news(report.client_id, report.status, report.filled):

@@ -52,6 +52,8 @@ class Ticket(msgspec.Struct):
         told: Units the broker says it has filled.
         changes: How often it was asked to become something else.
         refused: Units, limit and stop that the broker would not change it to.
+        is_unaccounted: The broker does not list it, and its lists do not reach back to when it was
+            heard of last: nobody can say what became of it.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Ticket(msgspec.Struct):
     told: float = 0.0
     changes: int = 0
     refused: tuple[float, float | None, float | None] | None = None
+    is_unaccounted: bool = False
 
     @property
     def is_over(self) -> bool:

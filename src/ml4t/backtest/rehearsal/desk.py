@@ -57,7 +57,7 @@ class OrderDesk:
         self.teller = teller
         self.faults = faults
         self.now = now
-        self._replacer = Replacer(market, register, intake, teller, faults, now=now)
+        self._replacer = Replacer(self)
         self._late_cancels: list[Ticket] = []
         self._shares: dict[tuple[str, ...], float | None] = {}  # given of the bar under way
         self._asleep: list[Ticket] = []  # taken while the market was closed

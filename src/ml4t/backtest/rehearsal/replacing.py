@@ -13,45 +13,20 @@ from ml4t.backtest.rehearsal.tickets import RefusedError, TicketStatus
 from ml4t.backtest.types.order import OrderStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from ml4t.backtest.rehearsal.faults import FaultPlan
-    from ml4t.backtest.rehearsal.intake import Intake
-    from ml4t.backtest.rehearsal.market import Market
-    from ml4t.backtest.rehearsal.register import Register
-    from ml4t.backtest.rehearsal.teller import Teller
+    from ml4t.backtest.rehearsal.desk import OrderDesk
     from ml4t.backtest.rehearsal.tickets import Asked, Ticket
 
 
 class Replacer:
-    """Replaces orders for the desk, which says what that means.
+    """Replaces orders for a desk, which says what that means.
 
     Args:
-        market: The simulation.
-        register: The orders.
-        intake: Refuses what cannot be taken.
-        teller: Tells what became of them.
-        faults: Of the rehearsal.
-        now: The venue's time.
+        desk: Whose market, orders and faults.
     """
 
-    def __init__(
-        self,
-        market: Market,
-        register: Register,
-        intake: Intake,
-        teller: Teller,
-        faults: FaultPlan,
-        *,
-        now: Callable[[], datetime],
-    ) -> None:
-        self.market = market
-        self.register = register
-        self.intake = intake
-        self.teller = teller
-        self.faults = faults
-        self.now = now
+    def __init__(self, desk: OrderDesk) -> None:
+        self.market, self.register, self.intake = desk.market, desk.register, desk.intake
+        self.teller, self.faults, self.now = desk.teller, desk.faults, desk.now
 
     def replace(
         self, old: Ticket, changes: dict[str, float], words: dict[str, str | None]

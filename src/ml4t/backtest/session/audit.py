@@ -73,7 +73,7 @@ class Audit:
         self.next_at = self.session.time.now() + int(self.session.audit_every * MICROSECONDS)
         try:
             catch_up(broker)
-            findings = self._book_fees(compare(broker, broker.gateway.standing()))
+            findings = self._book_fees(self._compare())
         except ConnectionLost as error:
             self.session.watch.notice(f"reconciliation: {error}")
             if is_start:
@@ -84,7 +84,7 @@ class Audit:
                 content = (one.asset_id, one.actual - one.known, one.price)
                 self.session.write("adoption", content)
                 broker.notes.adoption(*content, self.session.time.now())
-            findings = compare(broker, broker.gateway.standing())
+            findings = self._compare()
         before, self.mismatch = self.mismatch, "; ".join(map(str, findings.differences))
         if self.mismatch:
             if is_start:
@@ -109,4 +109,10 @@ class Audit:
         for fee in fees:
             self.session.write("fee", fee)
             broker.notes.fee(*fee, self.session.time.now())
-        return compare(broker, broker.gateway.standing()) if fees else findings
+        return self._compare() if fees else findings
+
+    def _compare(self) -> Findings:
+        broker = self.session.broker
+        assert broker is not None
+        adopts = self.session.policy == "adopt"
+        return compare(broker, broker.gateway.standing(), adopts=adopts)

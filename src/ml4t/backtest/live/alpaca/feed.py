@@ -105,10 +105,10 @@ class AlpacaStreamFeed(LiveDataFeed):
         )
         self._connection = connection
         is_settled = connection.start(self._connect_seconds)
-        if is_settled and connection.refused is None:
+        if is_settled and not connection.refused:
             return
         self.close()
-        if connection.refused is not None:
+        if connection.refused:
             raise ConfigError(f"{self.name}: {connection.refused}")
         raise DataError(
             f"{self.name}: no connection to Alpaca's stream within {self._connect_seconds:g} s; "

@@ -13,7 +13,7 @@ from ml4t.backtest.live.words import Answer
 from ml4t.backtest.types.order import OrderStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ml4t.backtest.live.ib.contracts import Contracts
     from ml4t.backtest.live.ib.link import TwsLink
@@ -297,11 +297,15 @@ class IBDesk:
         known.word = "Filled" if filled >= known.order.totalQuantity else "Cancelled"
         return known.report(name)
 
-    def open_orders(self) -> list[tuple[Report, str]]:
-        """Those that were listed last."""
+    def open_orders(self, changes: Mapping[str, Change]) -> list[tuple[Report, str]]:
+        """Those that were listed last, each under the name that it goes by now.
+
+        Args:
+            changes: By first names, the last change that was asked for.
+        """
         found = []
         for known in self.book.orders.values():
-            report = known.report()
+            report = known.report(_name_now(known, changes.get(known.ref)))
             if report is None or known.is_over or known.seen != self.book.round:
                 continue
             found.append((report, self.contracts.asset_of(known.contract)))
@@ -325,6 +329,13 @@ def is_as_changed(known: Known, change: Change) -> bool:
     if order.orderType in ("STP", "STP LMT") and change.stop_price is not None:
         wanted.append((order.auxPrice, change.stop_price))
     return all(abs(found - asked) <= 1e-9 * abs(asked) for found, asked in wanted)
+
+
+def _name_now(known: Known, change: Change | None) -> str:
+    """The name of an order after its changes; empty when it never had another one."""
+    if change is None:
+        return ""
+    return change.new_client_id if is_as_changed(known, change) else change.client_id
 
 
 def _take_refusal(known: Known) -> tuple[int, str] | None:

@@ -120,6 +120,7 @@ class IBStreamFeed(LiveDataFeed):
             inbox,
             is_live=self._source == "live",
             what=self._prices,
+            now=self.time.now,
             **self._options,
         )
         try:

@@ -8,12 +8,14 @@ the vendor's client, which forgets them all with every connection.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from ml4t.backtest.errors import ConfigError, ConnectionLost
 from ml4t.backtest.live.gateway import Gateway
 from ml4t.backtest.live.ib import mapping
 from ml4t.backtest.live.ib.pace import Pace
 from ml4t.backtest.live.words import Answer, Link, Standing
+from ml4t.backtest.types.time import TimeAxis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.order import Order
 
 _INSTALL = "pip install 'ml4t-backtest[ib]'"
+_NEW_YORK = ZoneInfo("America/New_York")
+_UTC = TimeAxis(zone="UTC")
 _REAL_PORTS = frozenset({7496, 4001})
 
 
@@ -252,9 +256,9 @@ class IBGateway(Gateway):
         return tuple(report for report in found if report is not None)
 
     def open_orders(self) -> Sequence[tuple[Report, str]]:
-        """All open orders of the login, each with its asset."""
+        """All open orders of the login, each with its asset, under the names they go by now."""
         self._call(self._on_desk.refresh, 2)
-        return self._on_desk.open_orders()
+        return self._on_desk.open_orders(self._changes)
 
     def executions(self, since: int) -> Sequence[Execution]:
         """The fills of the broker's day, and all that were told before."""
@@ -268,6 +272,11 @@ class IBGateway(Gateway):
         desk = self._on_desk
         found: Standing = self._call(lambda: standing(desk.link, self.contracts, desk.account), 3)
         return found
+
+    def lists_from(self, now: int) -> int:
+        """Midnight in New York: TWS forgets fills and finished orders with the day."""
+        day = _UTC.to_datetime(now).astimezone(_NEW_YORK)
+        return _UTC.to_microseconds(day.replace(hour=0, minute=0, second=0, microsecond=0))
 
     def wait_for_slot(self, *, is_cancel: bool = False) -> float:
         """By the broker's limit of messages a second; some are kept for cancels."""

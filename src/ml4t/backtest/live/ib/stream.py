@@ -16,16 +16,17 @@ from ml4t.backtest.live.arrivals import Connected, LiveBar, Lost, Refused
 from ml4t.backtest.live.ib import mapping
 from ml4t.backtest.live.ib.link import TwsLink
 from ml4t.backtest.live.ib.minutes import MINUTE, Minutes
-from ml4t.backtest.live.ib.vendor import RequestError
+from ml4t.backtest.live.ib.vendor import BarData, RequestError
 from ml4t.backtest.types.time import TimeAxis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ml4t.backtest.live.ib.contracts import Contracts
     from ml4t.backtest.live.inbox import Inbox
 
 _UTC = TimeAxis(zone="UTC")
+_NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _REQUESTS, _WINDOW = 55, 600.0  # of history: the broker takes 60 in ten minutes
 _LONGEST = dt.timedelta(days=1)  # of one request for minutes
 _NO_DATA = "returned no data"
@@ -40,6 +41,7 @@ class IBConnection:
         inbox: Where bars and breaks go.
         is_live: Bars of five seconds; otherwise minutes that are kept up to date.
         what: "TRADES", "MIDPOINT", "BID" or "ASK".
+        now: What time it is for the feed, microseconds since 1970.
         options: Of the link.
     """
 
@@ -51,9 +53,12 @@ class IBConnection:
         *,
         is_live: bool,
         what: str,
+        now: Callable[[], int],
         **options: Any,
     ) -> None:
         self.refused = ""
+        self._now = now
+        self._subscribed_at = 0
         self._symbols = list(symbols)
         self._contracts = contracts
         self._inbox = inbox
@@ -132,11 +137,14 @@ class IBConnection:
                     keepUpToDate=True,
                 )  # fmt: skip
                 bars = await self._link.answer(asked)
-                bars.updateEvent += self._follower(symbol)
+                if not bars:  # the client takes no news of an empty list
+                    bars.append(BarData(date=_NEVER))
+                bars.updateEvent += self._follower(symbol, bars[-1])
             self._running.append(bars)
         await self._link.now()  # what it does not like it has said by now
         if self.refused:
             raise DataError(self.refused)
+        self._subscribed_at = self._now()
         self._inbox.put("feed", Connected())
 
     def _taker(self, symbol: str) -> Any:
@@ -155,10 +163,15 @@ class IBConnection:
 
         return take
 
-    def _follower(self, symbol: str) -> Any:
+    def _follower(self, symbol: str, last: Any) -> Any:
+        """Gives minutes that have ended; the last of before, when it had, is that of a gap."""
+
         def take(bars: Any, is_new: bool) -> None:  # noqa: FBT001
-            if is_new and len(bars) > 1 and not self._is_down:  # the one before is complete
-                done = bars[-2]
+            if not is_new or self._is_down:
+                return
+            done = bars[-2]  # complete, as the next one has begun
+            end = _UTC.to_microseconds(done.date) + MINUTE
+            if done is not last or end > self._subscribed_at:
                 self._inbox.put("feed", _bar(symbol, done.date, done.open, done))
 
         return take

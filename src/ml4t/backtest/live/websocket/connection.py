@@ -72,6 +72,7 @@ class Settings(NamedTuple):
         symbols: Whose bars and predictions to ask for.
         wants_signals: Whether predictions.
         bar: Length of the bars, microseconds.
+        offset: How long after multiples of it they begin.
         is_binary: Ask for MessagePack.
         silence: Real seconds without a message after which it connects anew.
         patience: Seconds to wait for a socket.
@@ -83,6 +84,7 @@ class Settings(NamedTuple):
     symbols: Sequence[str]
     wants_signals: bool
     bar: int
+    offset: int
     is_binary: bool
     silence: float
     patience: float
@@ -219,6 +221,12 @@ class WebSocketConnection:
             raise DeclinedError(
                 f"The server's bars are of {welcome.bar_seconds:g} seconds: pass "
                 f"vendor_bar='{welcome.bar_seconds:g}s'."
+            )
+        if round(welcome.bar_offset_seconds * 1e6) != settings.offset:
+            seconds = f"{welcome.bar_offset_seconds:g}"
+            raise DeclinedError(
+                f"The server's bars begin {seconds} seconds after multiples of their length: pass "
+                f"vendor_offset='{seconds}s'."
             )
         self._patience = max(settings.silence, _BEATS * welcome.heartbeat_seconds)
         self._reception.greet(welcome)

@@ -9,7 +9,6 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from ml4t.backtest.data.times import read_duration
 from ml4t.backtest.errors import ConfigError, DataError, did_you_mean
 from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.live.websocket.access import checked_url, read_token, shown_url
@@ -54,6 +53,8 @@ class WebSocketFeed(LiveDataFeed):
         token_file: A file with the token alone, which only its owner can read.
         encoding: How the server is to write: "json" or "msgpack".
         vendor_bar: Length of the server's bars.
+        vendor_offset: How long after multiples of that, from midnight UTC on, they begin: "30m" for
+            hours that begin at 9:30.
         bar_duration: As of `LiveDataFeed`, made of the server's; as long as those when left out.
         grace_seconds: As of `LiveDataFeed`.
         signals: Where predictions come in; without one they are not asked for.
@@ -84,6 +85,7 @@ class WebSocketFeed(LiveDataFeed):
         token_file: str | Path | None = None,
         encoding: str = "json",
         vendor_bar: dt.timedelta | str = "1m",
+        vendor_offset: dt.timedelta | str = "0s",
         bar_duration: dt.timedelta | str | None = None,
         grace_seconds: float = 5.0,
         signals: SignalBuffer | None = None,
@@ -95,7 +97,7 @@ class WebSocketFeed(LiveDataFeed):
         silence_seconds: float = 30.0,
         max_waiting: int = 10_000,
     ) -> None:
-        self.vendor_bar = vendor_bar
+        self.vendor_bar, self.vendor_offset = vendor_bar, vendor_offset
         super().__init__(
             symbols,
             bar_duration=vendor_bar if bar_duration is None else bar_duration,
@@ -196,7 +198,8 @@ class WebSocketFeed(LiveDataFeed):
             self._token,
             self.symbols,
             self.signals is not None,
-            read_duration(self.vendor_bar, "vendor_bar"),
+            self.bins.vendor,
+            self.bins.offset,
             self.encoding == "msgpack",
             self.silence_seconds,
             min(10.0, self.connect_seconds),

@@ -166,6 +166,8 @@ class Welcome(Message, frozen=True, tag="welcome"):
         speed: Seconds that pass there in a real one; 0 when time goes by steps.
         max_bytes: The largest frame it takes.
         server: What a client's operator reads.
+        bar_offset_seconds: How long after multiples of their length, from midnight UTC on, its
+            bars begin.
     """
 
     version: int
@@ -176,6 +178,7 @@ class Welcome(Message, frozen=True, tag="welcome"):
     speed: Annotated[float, Meta(ge=0)] = 1.0
     max_bytes: Count = MOST_BYTES
     server: Annotated[str, Meta(max_length=200)] = ""
+    bar_offset_seconds: Annotated[float, Meta(ge=0, lt=86_400)] = 0.0
 
 
 class Snapshot(Message, frozen=True, tag="snapshot"):
