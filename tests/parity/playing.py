@@ -16,6 +16,7 @@ from ml4t.backtest import (
     MarketOnly,
     NoCommission,
     NoSlippage,
+    OneByOne,
     OpeningOnly,
     Order,
     OverdraftAccount,
@@ -133,6 +134,8 @@ def broker_for(scenario: Scenario, engine: str) -> SimulationBroker:
         options["fractional"] = True
     elif engine == "vectorbt":  # `size_granularity=1`, where its own choice is any fraction
         options["fractional"] = False
+    if scenario.by_value:
+        options["matching"] = OneByOne(first="value", exits_begin="next_bar")
     if engine in COSTS:
         options |= COSTS[engine](scenario)
         return SimulationBroker.like(engine, **options)

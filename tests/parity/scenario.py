@@ -57,6 +57,7 @@ class Scenario:
         fractional: Quantities need not be whole.
         decimals: Of money, where an engine rounds it; None for so many that it does not matter.
         is_cash: The account is one without margin, where an engine has several.
+        by_value: Orders of one row have their turn by value, where an engine can be told so.
         as_shipped: Costs and limits are the engine's own, where it has any.
         engines: Those that can do it.
         known: By engine, in which way they are known to differ.
@@ -73,6 +74,7 @@ class Scenario:
     fractional: bool = False
     decimals: int | None = None
     is_cash: bool = False
+    by_value: bool = False
     as_shipped: bool = False
     engines: tuple[str, ...] = tuple(ENGINES)
     known: dict[str, Known] = field(default_factory=dict)
@@ -96,6 +98,6 @@ class Stage:
     def terms(self) -> dict[str, Any]:
         """All but the bars, for a runner."""
         names = ("cash", "commission", "slippage", "fractional")
-        special = ("decimals", "is_cash", "as_shipped")
+        special = ("decimals", "is_cash", "by_value", "as_shipped")
         terms = {name: getattr(self.scenario, name) for name in (*names, *special)}
         return terms | {"plan": self.plan, "cure": self.cure}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars as pl
 import pytest
 
 from ml4t.backtest import (
@@ -255,3 +256,30 @@ def test_exits_without_a_position_are_not_triggered() -> None:
     result = run(plan, matching=CLOSES)
     # Triggered in bar 4, it would sell at the close of 102 in bar 6, which is within its limit.
     assert fills(result) == [(6, "buy", 10.0, 98.0)]
+
+
+@pytest.mark.parametrize(
+    ("fill_at", "first", "turns"),
+    [
+        ("close", "asset", ["A", "B", "C"]),
+        ("close", "value", ["C", "B", "A"]),  # -1,500 of C, 600 of B, 1,000 of A
+        ("next_open", "value", ["B", "C", "A"]),  # at the next open B is worth most of what goes
+    ],
+)
+def test_turns_by_value(fill_at: str, first: Any, turns: list[str]) -> None:
+    """The largest sale has the first turn and the largest purchase the last, at the bar's price."""
+    prices = {"A": (10, 10, 10), "B": (20, 20, 300), "C": (30, 30, 30)}
+    bars = pl.concat(
+        market_of_bars([(price,) * 4 for price in column], asset_id=name)
+        for name, column in prices.items()
+    )
+    start = [lambda s: [s.buy("B", 40), s.buy("C", 50)]]
+    way = -1 if fill_at == "next_open" else 1
+    act = [
+        lambda s: [s.buy("A", 100), s.order_target("B", 40 + way * 30), s.sell("C", 50)],
+    ]
+    result = run(
+        {0: start, 1: act}, bars, fill_at=fill_at,
+        matching=OneByOne(first=first), initial_cash=100_000.0,
+    )  # fmt: skip
+    assert result.fills["asset_id"].to_list()[2:] == turns

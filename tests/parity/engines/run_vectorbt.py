@@ -18,6 +18,7 @@ import pandas as pd
 import vectorbt as vbt
 from vectorbt.portfolio.enums import OrderStatus, SizeType, StopEntryPrice
 from vectorbt.portfolio.nb import order_nb, order_nothing_nb
+from vectorbt.utils.array_ import insert_argsort_nb
 
 EXITS = ("stop_loss", "take_profit", "trailing_stop")
 
@@ -45,6 +46,7 @@ class Desk:
         scenario = question.scenario
         self.slippage = (scenario["slippage"] or {"rate": 0.0})["rate"]
         self.granularity = np.nan if scenario["fractional"] else 1.0
+        self.turns = "auto" if scenario["by_value"] else "default"
 
     def costs(self, units):
         """Commission and slippage of an order, as vectorbt's order takes them."""
@@ -104,6 +106,11 @@ class Function:
                     self.put({"asset": asset, "share": weights.get(asset, 0.0), "key": None})
             elif not decision.get("close") or held[decision["asset"]]:
                 self.put(decision)
+        if desk.turns == "auto":
+            # What `from_orders` does by itself; a function has to ask for it.
+            shares = {col: orders[0]["share"] for col, orders in self.todo.items()}
+            size = np.array([shares.get(col, np.nan) for col in range(len(desk.assets))])
+            insert_argsort_nb(size * equity - worth, ctx.call_seq_now)
         return ()
 
     def put(self, decision):
@@ -164,8 +171,9 @@ class Table:
             else:
                 size[cell] = decision["quantity"] * (1.0 if decision["side"] == "buy" else -1.0)
         found = vbt.Portfolio.from_orders(
-            desk.prices["close"], size=size, size_type=kind, **desk.costs(size), **desk.common()
-        )
+            desk.prices["close"], size=size, size_type=kind, call_seq=desk.turns,
+            **desk.costs(size), **desk.common(),
+        )  # fmt: skip
         for log in found.logs.records.itertuples():
             decision = cells.get((log.idx, log.col))
             if decision is None or (decision.get("close") and log.position == 0.0):

@@ -184,6 +184,16 @@ OF_CUT = (
         fractional=True, engines=("vectorbt",), known={"vectorbt": CUT_BY_DIVISION},
     ),
     Scenario(
+        "weights-by-value", 'likewise, sales first (`call_seq="auto"`)', crowd,
+        {**ROTATION, "as_weights": True}, is_recorded=True, cash=1e6, commission=PERCENT,
+        fractional=True, by_value=True, engines=("vectorbt",), known={"vectorbt": CUT_BY_DIVISION},
+    ),
+    Scenario(
+        "cut-by-value", "purchases beyond the cash, by their value", rough(4, 300, 3),
+        partial(plans.cut, seed=1, short=False), cash=20_000.0, commission=PERCENT, by_value=True,
+        engines=("vectorbt",),
+    ),
+    Scenario(
         "cut-with-slippage", "orders beyond the cash, long and short, with slippage",
         rough(4, 300, 71), partial(plans.cut, seed=54, short=True), cash=8_000.0,
         commission=PERCENT, slippage={"rate": 0.003}, engines=CUT,

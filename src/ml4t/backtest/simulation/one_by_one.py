@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.broker.watchers import Watchers
     from ml4t.backtest.simulation.trading import BarTrading, Live
 
-_FIRST = ("submitted", "protective", "asset")
+_FIRST = ("submitted", "protective", "asset", "value")
 _BEGIN = ("at_once", "after_market", "next_bar")
 _TRAIL = ("range", "close")
 _JUDGED = ("bar", "close")
@@ -37,7 +37,9 @@ class OneByOne:
         first: "submitted": in order of submission, whenever an order began to work.
             "protective": stops and market orders that may only reduce a position go before all
             others, the latest of them first; the others as they began to work. "asset": by the
-            name of the asset, and then in order of submission.
+            name of the asset, and then in order of submission. "value": by the money it takes at
+            the price of market orders, least first, so that the largest sale comes first and the
+            largest purchase last; those of the same value by asset.
         exits_begin: When orders that wait for an entry (brackets, rules over positions) begin to
             work: "at_once", in the bar of the entry and after all other orders; "after_market",
             likewise, but only if the entry was a market order; or with the "next_bar".
@@ -57,7 +59,7 @@ class OneByOne:
     def __init__(
         self,
         *,
-        first: Literal["submitted", "protective", "asset"] = "submitted",
+        first: Literal["submitted", "protective", "asset", "value"] = "submitted",
         exits_begin: Literal["at_once", "after_market", "next_bar"] = "at_once",
         trail_by: Literal["range", "close"] = "range",
         judged_by: Literal["bar", "close"] = "bar",
@@ -92,7 +94,7 @@ class OneByOne:
         trading.trails_by_close = self.trail_by == "close"
         at_open, inside, at_close = map(_ids, (opening, resting, closing))
         tried = [*opening, *resting, *closing]
-        queue = self.in_turn(live)
+        queue = self.in_turn(live, trading, fill_at)
         while queue:
             joined: list[Live] = []
             for pair in queue:
@@ -115,20 +117,31 @@ class OneByOne:
                     joined += fresh
             inside |= _ids(joined)
             tried += joined
-            queue = self.in_turn(joined)
+            queue = self.in_turn(joined, trading, fill_at)
         return tried
 
     def at_close(self, trading: BarTrading, live: list[Live]) -> None:
         """Trade orders at the close they were decided on."""
-        for pair in self.in_turn(live):
+        for pair in self.in_turn(live, trading, "close"):
             trading.at_close([pair])
 
-    def in_turn(self, live: list[Live]) -> list[Live]:
+    def in_turn(self, live: list[Live], trading: BarTrading, fill_at: str) -> list[Live]:
         """The orders as their turns come."""
         if self.first == "submitted":
             return sorted(live, key=lambda pair: pair[0].order_id)
         if self.first == "asset":
-            return sorted(live, key=lambda pair: (pair[0].order.asset_id, pair[0].order_id))
+            return sorted(live, key=_by_asset)
+        if self.first == "value":
+            chunk = trading.chunk
+            prices = chunk.opens if fill_at == "next_open" else chunk.closes
+            instruments = trading.portfolio.instruments
+
+            def value(pair: Live) -> tuple[float, str, int]:
+                working, row = pair
+                units = working.sign * working.remaining * instruments[working.code].multiplier
+                return (units * prices[row], *_by_asset(pair))
+
+            return sorted(live, key=value)
         ahead = [pair for pair in live if _is_protective(pair[0])]
         return [*reversed(ahead), *(pair for pair in live if not _is_protective(pair[0]))]
 
@@ -149,6 +162,10 @@ def _by_close(trading: BarTrading, pair: Live) -> None:
         trading.protect([candidate])
     if working.type.is_trailing and not working.triggered and trading.is_open(working):
         move_trail(working, close, close)
+
+
+def _by_asset(pair: Live) -> tuple[str, int]:
+    return pair[0].order.asset_id, pair[0].order_id
 
 
 def _is_protective(working: Working) -> bool:

@@ -132,10 +132,10 @@ def vectorbt() -> dict[str, Any]:
 
     An order fills in the row it stands in, at the close (`execute_order_nb`, price `inf`):
     `fill_at="close"`. With shared cash the columns have their turns from left to right
-    (`simulate_from_orders_nb`, `build_call_seq_nb`): `OneByOne(first="asset")`. What the cash does
-    not pay for, fee included, is cut, and a purchase that closes a short likewise (`buy_nb`):
-    `funding="scale"`. `sell_nb` asks for nothing without `lock_cash`, and nothing ends at zero:
-    `OverdraftAccount(covers_are_paid=True)`.
+    (`simulate_from_orders_nb`, `build_call_seq_nb`): `OneByOne(first="asset")`; `call_seq="auto"`
+    is `first="value"`. What the cash does not pay for, fee included, is cut, and a purchase that
+    closes a short likewise (`buy_nb`): `funding="scale"`. `sell_nb` asks for nothing without
+    `lock_cash`, and nothing ends at zero: `OverdraftAccount(covers_are_paid=True)`.
 
     Stops and targets are looked for from the next row on, stop first, at the open when it is
     beyond (`get_stop_price_nb`), which is what `OneByOne` does. They get no slippage
