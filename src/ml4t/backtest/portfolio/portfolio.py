@@ -58,7 +58,8 @@ class Portfolio:
         self.short_count = 0  # of the positions held
         self.fill_count = 0
         self._given = dict(instruments or {})
-        self._default_lot = default_lot
+        self._default_lot = float(default_lot)
+        self.lot: float | None = self._default_lot  # of every asset; None where they differ
         self.instruments: list[Instrument] = []
         self._allocate(len(universe))
         self.grow()
@@ -99,6 +100,8 @@ class Portfolio:
             )
             self.multiplier[len(self.instruments)] = instrument.multiplier
             self.lots[len(self.instruments)] = instrument.lot_size
+            if instrument.lot_size != self._default_lot:
+                self.lot = None
             self.instruments.append(instrument)
             self._quantities[asset_id] = 0.0
             self._entry_prices[asset_id] = math.nan

@@ -285,7 +285,8 @@ class Desk:
         n, prices = len(column), portfolio.last_prices()
         # Only what is wanted or held can trade.
         codes = ((column != 0.0) | (portfolio.quantity[:n] != 0.0)).nonzero()[0]
-        column, price, lots = column[codes], prices[codes], portfolio.lots[codes]
+        column, price = column[codes], prices[codes]
+        lots = portfolio.lots[codes] if portfolio.lot is None else portfolio.lot
         unpriced = ((column != 0.0) & np.isnan(price)).nonzero()[0]
         for row in unpriced.tolist():
             side = OrderSide.BUY if column[row] > 0 else OrderSide.SELL

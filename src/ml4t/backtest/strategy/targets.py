@@ -78,8 +78,13 @@ def is_amount(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and math.isfinite(value)
 
 
-def round_to_lots(quantity: np.ndarray, lots: np.ndarray) -> np.ndarray:
+def round_to_lots(quantity: np.ndarray, lots: np.ndarray | float) -> np.ndarray:
     """Quantities rounded toward zero to whole lots; a lot of 0 leaves them as they are."""
+    if isinstance(lots, float):
+        if lots <= 0.0:
+            return quantity
+        rounded: np.ndarray = np.trunc(quantity / lots * (1.0 + WHOLE)) * lots
+        return rounded
     safe = np.where(lots > 0.0, lots, 1.0)
     whole = np.trunc(quantity / safe * (1.0 + WHOLE)) * safe
     result: np.ndarray = np.where(lots > 0.0, whole, quantity)
@@ -91,7 +96,7 @@ def is_noise(change: float, units: float, held: float) -> bool:
     return abs(change) <= WHOLE * (abs(units) + abs(held))
 
 
-def changes_to(units: np.ndarray, held: np.ndarray, lots: np.ndarray) -> np.ndarray:
+def changes_to(units: np.ndarray, held: np.ndarray, lots: np.ndarray | float) -> np.ndarray:
     """What to trade, in whole lots, to bring `held` to `units`; what is to be flat goes whole."""
     change = units - held
     change[np.abs(change) <= WHOLE * (np.abs(units) + np.abs(held))] = 0.0  # as `is_noise`
