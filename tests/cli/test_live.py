@@ -189,6 +189,7 @@ def test_a_journal_is_followed(folder: Path, world: World) -> None:
     process = start("live", "journal", JOURNAL, "--kind", "note", "-f", cwd=folder)
     assert process.stdout is not None
     assert "connection up" in process.stdout.readline()
+    assert "the session ends: the feed has ended" in process.stdout.readline()
     journal = Journal(world.path)
     journal.write("note", "something new", 1_700_000_000_000_000)
     assert process.stdout.readline().endswith("2023-11-14 22:13:20  note       something new\n")

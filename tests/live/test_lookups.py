@@ -248,3 +248,30 @@ def test_a_death_while_an_order_owes_executions_loses_nothing(tmp_path: Path) ->
     result = world.run(Once())
     assert names(world, "send") == ["1-1"]
     check_books(world, result)
+
+
+def test_nothing_is_asked_while_the_broker_wants_no_requests(tmp_path: Path) -> None:
+    """Entries that have to wait do not ask what the account holds meanwhile."""
+    world = World(tmp_path, market(12))
+    asked: list[int] = []
+    blocked = {"until": 0}
+
+    def watch(venue: ScriptedVenue) -> None:
+        standing = venue.standing
+
+        def ask() -> Any:
+            asked.append(world.time.moment)
+            return standing()
+
+        def wait(*, is_cancel: bool = False) -> float:
+            return 0.0 if is_cancel else max(0.0, (blocked["until"] - world.time.moment) / 1e6)
+
+        blocked["until"] = world.time.moment + 120_000_000
+        venue.standing = ask  # type: ignore[method-assign]
+        venue.wait_for_slot = wait  # type: ignore[method-assign]
+
+    world.options["max_order_age"] = 600.0
+    world.before = {0: watch}
+    result = world.run(Once())
+    assert result.orders["status"].to_list() == ["filled"]
+    assert [moment for moment in asked if moment < blocked["until"]] == []

@@ -78,7 +78,8 @@ def test_decisions_and_notes_are_told(tmp_path: Path) -> None:
     (row,) = frames.decisions.iter_rows(named=True)
     assert (row["kind"], row["asset_id"], row["text"]) == ("submit", "A", "buy 10 A, market")
     assert row["bars"] == world.frame["timestamp"][0]
-    assert frames.notes["text"].to_list() == ["connection up"]
+    assert frames.notes["text"].to_list()[:-1] == ["connection up"]
+    assert frames.notes["text"][-1].startswith("the session ends: the feed has ended; it leaves ")
     assert frames.entries["number"].to_list() == list(range(1, frames.entries.height + 1))
 
 

@@ -80,11 +80,13 @@ def trouble(status: Status, journal: Path) -> str:
     """What an operator should know before everything else; empty when all is well."""
     if status.state == "stopped":
         return ""
+    if status.state == "failed":
+        return f"Ended by an error: {status.reason.rstrip('.')}. {_left(status)}"
     old = age(journal)
     if not is_alive(status):
         return (
             f"Process {status.process}, which wrote this {ago(old)} ago, is gone without a word. "
-            "Its orders are at the broker. Start the session again with the same journal."
+            f"{_left(status)}"
         )
     if old > STALE:
         return (
@@ -92,6 +94,14 @@ def trouble(status: Status, journal: Path) -> str:
             "stands since."
         )
     return f"Halted: {status.reason}" if status.reason else ""
+
+
+def _left(status: Status) -> str:
+    """What a session that is not there any more has left, and what to do."""
+    again = "Start the session again with the same journal."
+    if status.mode == "shadow":
+        return again
+    return f"Its orders and positions are at the broker, and nobody looks after them. {again}"
 
 
 _MINUTE, _HOUR, _DAY = 60.0, 3_600.0, 86_400.0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-_COLOURS = {"running": "green", "stopped": "dim", "halted": "red", "recovering": "yellow"}
+_COLOURS = {"running": "green", "stopped": "dim", "halted": "red", "failed": "red"}
 _NOTICES = 6
 _ROWS = 15  # of positions, orders and signals: one screen
 
@@ -45,7 +45,7 @@ def show(journal: Path | None, *, watch: bool, every: float, as_json: bool) -> i
         status = Status.read(status_path(path))
         while True:
             say(msgspec.json.encode(as_plain(status, path)).decode())
-            if not watch or status.state == "stopped":
+            if not watch or status.has_ended:
                 return _code(status, path)
             time.sleep(every)
             status = Status.read(status_path(path))
@@ -55,7 +55,7 @@ def show(journal: Path | None, *, watch: bool, every: float, as_json: bool) -> i
         screen.print(page(status, path))
         return _code(status, path)
     with Live(page(status, path), console=screen, auto_refresh=False, screen=True) as live:
-        while status.state != "stopped":
+        while not status.has_ended:
             time.sleep(every)
             status = Status.read(status_path(path))
             live.update(page(status, path), refresh=True)
@@ -104,7 +104,7 @@ def page(status: Status, journal: Path) -> RenderableType:
 
 
 def _head(status: Status, journal: Path) -> Text:
-    is_there = status.state == "stopped" or sessions.is_alive(status)
+    is_there = status.has_ended or sessions.is_alive(status)
     state = status.state if is_there else "gone"
     head = Text(f"{status.strategy}  ", style="bold")
     head.append(state, style=f"bold {_COLOURS.get(state, 'red')}")
@@ -134,7 +134,7 @@ def _figures(status: Status) -> Table:
         ("Broker", "connected" if status.is_connected else "not connected"),
         ("Orders", f"{len(status.orders)} open" + (", none are taken" if status.reason else "")),
     ):
-        is_bad = value == "not connected" and status.state != "stopped"
+        is_bad = value == "not connected" and not status.has_ended
         grid.add_row(Text(name, style="dim"), Text(value, style="bold red" if is_bad else ""))
     return grid
 

@@ -60,7 +60,7 @@ def _absence(journal: Path) -> str:
         status = Status.read(status_path(journal))
     except LiveError:
         return "none has said that it does."
-    if status.state == "stopped":
+    if status.has_ended:
         return f"it has ended. {_AT_THE_BROKER}"
     if not sessions.is_alive(status):
         return f"process {status.process} is gone. {_AT_THE_BROKER}"

@@ -192,6 +192,8 @@ class Sender:
         if situation == self._unpaid and now < self._asked_at + RETRY:
             self.tender.come_back(self._asked_at + RETRY)  # nothing has happened that brings money
             return
+        if not self.tender.has_slot():
+            return
         self._unpaid, self._asked_at = situation, now
         free = self.broker.gateway.standing().buying_power - self._spoken_for()
         costs = np.array([self._cost(working) for working in entries])

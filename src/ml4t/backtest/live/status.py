@@ -58,7 +58,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         mode: "shadow", "paper" or "live".
         strategy: Its class.
         account: The broker's name for the account.
-        state: "recovering", "running", "halted" or "stopped".
+        state: "running", "halted", "stopped", or "failed" when it ended with an error.
         reason: Why it is not running.
         updated_at: When this was written.
         last_bar: The time of the last bars.
@@ -90,6 +90,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int] = {}
     signal_ages: dict[str, float] = {}
     notices: list[str] = []
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the session said that it has ended, one way or the other."""
+        return self.state in {"stopped", "failed"}
 
     def write(self, path: Path) -> None:
         """Put it in a file, as a whole or not at all.

@@ -19,6 +19,7 @@ from ml4t.backtest.live.logs import SessionLog
 from ml4t.backtest.live.timing import MICROSECONDS, WallTime
 from ml4t.backtest.live.words import Execution, Link
 from ml4t.backtest.session.account import Account
+from ml4t.backtest.session.alerts import Alerts
 from ml4t.backtest.session.audit import Audit
 from ml4t.backtest.session.checks import only_feed
 from ml4t.backtest.session.memory import Memory
@@ -88,6 +89,7 @@ class Session:
         self.mode = mode
         self.time = WallTime() if time is None else time
         self.inbox = Inbox()
+        self.alerts = Alerts(alert, self.inbox)
         self.policy = reconcile
         self.warmup = warmup
         self.max_data_age = max_data_age
@@ -95,10 +97,10 @@ class Session:
         self.max_rejections = max_rejections
         self.audit_every = audit_every
         self.on_stop = on_stop
-        self.alert = alert
         self.is_replay = is_replay
         self.latest_bar = 0
         self.is_live = False
+        self._ended_by = "the feed has ended"
         self._for_feed: list[Any] = []
         self.live_run: LiveRun
         self.feed = only_feed(engine)
@@ -124,11 +126,16 @@ class Session:
             self.live_run = LiveRun(self.engine, self)
             with self._on_signals():
                 return self.live_run.run()
+        except (Exception, KeyboardInterrupt) as error:
+            if not self.is_replay:
+                self.watch.tell_failure(error)
+            raise
         finally:
             self.close()
 
-    def stop(self) -> None:
+    def stop(self, why: str = "it was stopped") -> None:
         """End after the present step; from any thread."""
+        self._ended_by = why
         if isinstance(self.feed, LiveDataFeed):
             self.feed.stop()
 
@@ -141,10 +148,10 @@ class Session:
             yield
             return
 
-        def wanted(_number: int, _frame: Any) -> None:
-            for number, before in old.items():
-                signal.signal(number, before)
-            self.stop()
+        def wanted(number: int, _frame: Any) -> None:
+            for one, before in old.items():
+                signal.signal(one, before)
+            self.stop(signal.Signals(number).name)
 
         old = {one: signal.signal(one, wanted) for one in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -157,6 +164,7 @@ class Session:
         """Let go of the feed and the broker; the journal stays open for whoever gave it."""
         if isinstance(self.feed, LiveDataFeed):
             self.feed.close()
+        self.alerts.close()
         self.account.close()
 
     def _open(self) -> None:
@@ -252,9 +260,9 @@ class Session:
     def finish(self) -> None:
         """Nothing more will come: what becomes of open orders, and of positions."""
         broker = self.broker
-        if broker is None or not self.is_live:
+        if not self.is_live:
             return
-        if self.on_stop != "keep":
+        if broker is not None and self.on_stop != "keep":
             clearance = "orders" if self.on_stop == "cancel" else "positions"
             broker.halted = "the session ends"
             self.write("clearance", clearance)
@@ -266,7 +274,14 @@ class Session:
                 if (message := self.inbox.take(self.time.seconds_until(wait))) is not None:
                     self.handle(message)
         self.settle()
+        self.watch.note(f"the session ends: {self._ended_by}{self._what_stays()}")
         self.watch.tell_status("stopped")
+
+    def _what_stays(self) -> str:
+        if self.broker is None:
+            return ""
+        orders, held = len(self.broker.blotter.open), len(self.broker.positions())
+        return f"; it leaves open orders: {orders}, positions: {held}"
 
     def _has_business(self) -> bool:
         assert self.broker is not None
@@ -279,6 +294,8 @@ class Session:
             self.handle_broker(message.content)
         elif message.source == "session":
             self.watch.notice(str(message.content))
+        elif message.source == "alerts":
+            self.watch.note(str(message.content))
         else:
             self._for_feed.append(message.content)
 

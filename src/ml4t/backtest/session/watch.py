@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ml4t.backtest.errors import JournalError
 from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.live.killswitch import Command, KillSwitch
 from ml4t.backtest.live.status import Status, open_order, status_path
@@ -82,7 +84,7 @@ class Watch:
             self.stopped = ""
             self.session.write("halt", "")
         elif command is Command.STOP:
-            self.session.stop()
+            self.session.stop("the operator said so")
         elif self.session.broker is not None:
             self.session.audit.reconcile()
 
@@ -98,16 +100,29 @@ class Watch:
 
     def notice(self, text: str) -> None:
         """Something that an operator should know."""
+        self.note(text)
+        self.session.alerts.tell(text)
+
+    def note(self, text: str) -> None:
+        """Something that is written down, for whoever looks."""
         self.session.write("note", text)
         self._notices.append(text)
-        if self.session.alert is not None:
-            self.session.alert(text)
 
-    def tell_status(self, state: str = "") -> None:
+    def tell_failure(self, error: BaseException) -> None:
+        """The session ends with an error; whatever is broken, the operator is told."""
+        why = f"{type(error).__name__}: {error}".removesuffix(": ")
+        text = f"the session ends with an error: {why}"
+        if self.session.is_live:
+            with suppress(JournalError):  # perhaps it is what cannot be written
+                self.note(text)
+            self.tell_status("failed", why)
+        self.session.alerts.tell(text)
+
+    def tell_status(self, state: str = "", reason: str = "") -> None:
         """Leave word of how things stand beside the journal."""
         run, broker = self.session.live_run, self.session.broker
         portfolio = run.portfolio
-        reason = self.stopped or self.session.audit.mismatch
+        reason = reason or self.stopped or self.session.audit.mismatch
         ages: dict[str, float] = {}
         if isinstance(self.session.feed, LiveDataFeed) and self.session.feed.signals is not None:
             found = {
