@@ -16,7 +16,14 @@ from ml4t.backtest.data.feed import Request
 from ml4t.backtest.live.arrivals import BadBar, Connected, Lost, Missed, Refused
 from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.live.inbox import Inbox
-from ml4t.backtest.live.notices import FeedLost, FeedRestored, FeedStale, GapFilled, GapUnfilled
+from ml4t.backtest.live.notices import (
+    FeedLost,
+    FeedRestored,
+    FeedStale,
+    GapFilled,
+    GapUnfilled,
+    Notice,
+)
 from ml4t.backtest.live.pump import LonePump
 from ml4t.backtest.live.timing import WallTime
 from ml4t.backtest.testing.contracts import FeedContract
@@ -145,6 +152,23 @@ def test_the_bars_of_a_break_come_from_history_in_order() -> None:
         FeedRestored(name, NINE + MINUTE),
         GapFilled(name, NINE + MINUTE, end, 3),
     ]
+
+
+@pytest.mark.parametrize(
+    ("notice", "line"),
+    [
+        (FeedLost("F", "gone"), "F: the connection is lost (gone); it is being got back"),
+        (FeedLost("F", "no such key", is_final=True), "(no such key); nobody tries again"),
+        (FeedRestored("F", NINE), "F: the connection is back; bars are missing since"),
+        (FeedStale("F", NINE, 300.4), "F: no bar has come for 300 seconds, since"),
+        (GapFilled("F", NINE, NINE + MINUTE, 3), "F: history gave 3 bars that were missing,"),
+        (GapUnfilled("F", NINE, NINE + MINUTE, "no answer"), "are missing for good: no answer"),
+    ],
+)
+def test_notices_are_lines_for_operators(notice: Notice, line: str) -> None:
+    """With times as people write them."""
+    assert line in str(notice)
+    assert str(NINE) not in str(notice)
 
 
 def test_a_break_within_a_minute_needs_no_history() -> None:

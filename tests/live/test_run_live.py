@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ml4t.backtest import BacktestEngine, PercentCommission, SimulationBroker
+from ml4t.backtest import BacktestEngine, PercentCommission, SignalBuffer, SimulationBroker
 from ml4t.backtest.errors import ConfigError, LiveError
 from ml4t.backtest.live.broker import LiveBroker
 from ml4t.backtest.live.journal import Journal
@@ -15,6 +15,7 @@ from ml4t.backtest.live.killswitch import Command, KillSwitch
 from ml4t.backtest.live.lock import AccountLock
 from ml4t.backtest.live.status import Status, status_path
 from ml4t.backtest.testing.venues import ScriptedVenue
+from tests.live.scripted import ScriptedFeed
 from tests.live.test_session import Threshold, Weights, told
 from tests.live.test_trouble import Once, check_books, notes
 from tests.live.world import Killed, ManualTime, VenueFeed, World, market
@@ -256,6 +257,51 @@ def test_a_broker_that_refuses_everything_halts(tmp_path: Path) -> None:
     sent = [call for call, _ in world.venue.calls if call == "send"]
     assert len(sent) <= 7
     assert not result.fills.height
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"audit_every": 0}, "audit_every must be a number of seconds above 0, not 0."),
+        ({"audit_every": "5m"}, "audit_every must be a number of seconds above 0, not '5m'."),
+        ({"max_data_age": -1}, "max_data_age must be a number of seconds above 0"),
+        ({"max_clock_skew": float("nan")}, "max_clock_skew must be a number of seconds from 0"),
+        ({"wait_for_signals": -1}, "wait_for_signals must be a number of seconds from 0"),
+        ({"max_rejections": 0}, "max_rejections must be a whole number from 1, not 0."),
+        ({"alert": "a@b.c"}, "alert= takes a function of a line of text, not 'a@b.c'."),
+        ({"time": 5}, "time= takes an object with now and seconds_until, not 5."),
+        ({"on_stop": "flaten"}, "Did you mean 'flatten'?"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    tmp_path: Path, option: dict[str, Any], words: str
+) -> None:
+    """Before anything is connected or written."""
+    journal = tmp_path / "j"
+    with pytest.raises(ConfigError) as caught:
+        engine_of(tmp_path).run_live("paper", journal=journal, **option)
+    assert words in str(caught.value)
+    assert not journal.exists()
+
+
+def test_waiting_for_predictions_needs_a_place_for_them(tmp_path: Path) -> None:
+    """Nothing would ever come."""
+    feed = ScriptedFeed(["A"], [])
+    engine = BacktestEngine(data=feed, strategy=Threshold(), broker=LiveBroker(ScriptedVenue()))
+    with pytest.raises(ConfigError, match=r"signals=SignalBuffer\(\)"):
+        engine.run_live("paper", journal=tmp_path / "j", wait_for_signals=5)
+
+
+def test_what_a_feed_was_told_of_waiting_stays(tmp_path: Path) -> None:
+    """Unless the session says otherwise."""
+    for said, expected in ((None, 20.0), (5.0, 5.0)):
+        feed = ScriptedFeed(["A"], [], signals=SignalBuffer())
+        feed.wait_for_signals = 20.0
+        feed.stop()
+        engine = BacktestEngine(data=feed, strategy=Threshold())
+        with pytest.raises(LiveError, match="before any bars"):
+            engine.run_live("shadow", journal=tmp_path / f"{said}", wait_for_signals=said)
+        assert feed.wait_for_signals == expected
 
 
 def test_alerts_reach_the_operator(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
-"""What a feed tells the session beside its bars. Times are microseconds since 1970 UTC."""
+"""What a feed tells the session beside its bars. Times are microseconds since 1970 UTC.
+
+As text, each is a line for the operator.
+"""
 
 from __future__ import annotations
 
 import msgspec
+
+from ml4t.backtest.live.sentences import moment
 
 
 class FeedLost(msgspec.Struct, frozen=True, gc=False):
@@ -18,6 +23,10 @@ class FeedLost(msgspec.Struct, frozen=True, gc=False):
     reason: str
     is_final: bool = False
 
+    def __str__(self) -> str:
+        next_ = "nobody tries again" if self.is_final else "it is being got back"
+        return f"{self.feed}: the connection is lost ({self.reason}); {next_}"
+
 
 class FeedRestored(msgspec.Struct, frozen=True, gc=False):
     """The connection is back; what was missed is being asked for.
@@ -29,6 +38,9 @@ class FeedRestored(msgspec.Struct, frozen=True, gc=False):
 
     feed: str
     missing_since: int
+
+    def __str__(self) -> str:
+        return f"{self.feed}: the connection is back; bars are missing since {_utc(self.missing_since)}"
 
 
 class FeedStale(msgspec.Struct, frozen=True, gc=False):
@@ -43,6 +55,12 @@ class FeedStale(msgspec.Struct, frozen=True, gc=False):
     feed: str
     silent_since: int
     seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.feed}: no bar has come for {self.seconds:.0f} seconds, since "
+            f"{_utc(self.silent_since)}; it connects anew"
+        )
 
 
 class GapFilled(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +78,10 @@ class GapFilled(msgspec.Struct, frozen=True, gc=False):
     end: int
     bars: int
 
+    def __str__(self) -> str:
+        span = f"{_utc(self.start)} to {_utc(self.end)}"
+        return f"{self.feed}: history gave {self.bars} bars that were missing, {span}"
+
 
 class GapUnfilled(msgspec.Struct, frozen=True, gc=False):
     """The bars of a break could not be had in time; the feed goes on without them.
@@ -76,5 +98,13 @@ class GapUnfilled(msgspec.Struct, frozen=True, gc=False):
     end: int
     reason: str
 
+    def __str__(self) -> str:
+        span = f"{_utc(self.start)} to {_utc(self.end)}"
+        return f"{self.feed}: bars from {span} are missing for good: {self.reason}"
+
 
 Notice = FeedLost | FeedRestored | FeedStale | GapFilled | GapUnfilled
+
+
+def _utc(at: int) -> str:
+    return f"{moment(at)} UTC"

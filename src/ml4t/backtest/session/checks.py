@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
-from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.errors import ConfigError, did_you_mean
 from ml4t.backtest.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
     from ml4t.backtest.data.feed import DataFeed
     from ml4t.backtest.engine import BacktestEngine
+
+
+_WORDS = {
+    "reconcile": ("halt", "adopt"),
+    "on_stop": ("keep", "cancel", "flatten"),
+}
+_SECONDS = ("max_data_age", "max_clock_skew", "wait_for_signals", "audit_every")
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """What `run_live` was told makes sense, before anything is connected.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    for name, allowed in _WORDS.items():
+        if options[name] not in allowed:
+            raise ConfigError(
+                f"{name} must be one of {', '.join(map(repr, allowed))}, not {options[name]!r}. "
+                f"{did_you_mean(str(options[name]), allowed)}"
+            )
+    for name in _SECONDS:
+        _check_seconds(name, options[name])
+    most = options["max_rejections"]
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ConfigError(f"max_rejections must be a whole number from 1, not {most!r}.")
+    alert, time = options["alert"], options["time"]
+    if alert is not None and not callable(alert):
+        raise ConfigError(f"alert= takes a function of a line of text, not {alert!r}.")
+    if time is not None and not (hasattr(time, "now") and hasattr(time, "seconds_until")):
+        raise ConfigError(f"time= takes an object with now and seconds_until, not {time!r}.")
+
+
+def _check_seconds(name: str, value: Any) -> None:
+    may_be_zero = name in {"max_clock_skew", "wait_for_signals"}
+    if value is None and name != "audit_every":
+        return
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value < 0 or (not value and not may_be_zero):
+        least = "from 0" if may_be_zero else "above 0"
+        raise ConfigError(f"{name} must be a number of seconds {least}, not {value!r}.")
 
 
 def only_feed(engine: BacktestEngine) -> DataFeed:

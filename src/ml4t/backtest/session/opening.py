@@ -13,7 +13,7 @@ from ml4t.backtest.live.broker import LiveBroker
 from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.live.timing import MICROSECONDS
-from ml4t.backtest.session.checks import only_feed
+from ml4t.backtest.session.checks import check_options, only_feed
 from ml4t.backtest.session.session import Session
 from ml4t.backtest.simulation.broker import SimulationBroker
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ml4t.backtest.engine import BacktestEngine
 
 _MODES = ("shadow", "paper", "live")
-_POLICIES = ("halt", "adopt")
-_ENDINGS = ("keep", "cancel", "flatten")
 
 
 def open_session(
@@ -52,16 +50,19 @@ def open_session(
         ConfigError: Options that contradict each other, or the broker.
         JournalError: The journal cannot be used.
     """
-    for name, allowed in (("reconcile", _POLICIES), ("on_stop", _ENDINGS)):
-        if options[name] not in allowed:
-            raise ConfigError(
-                f"{name} must be one of {', '.join(map(repr, allowed))}, not {options[name]!r}. "
-                f"{did_you_mean(str(options[name]), allowed)}"
-            )
+    check_options(
+        {**options, "wait_for_signals": wait_for_signals, "max_data_age": max_data_age}
+    )  # fmt: skip
     engine = _in_mode(engine, mode)
     feed = only_feed(engine)
     if isinstance(feed, LiveDataFeed):
-        feed.wait_for_signals = wait_for_signals
+        if wait_for_signals is not None and feed.signals is None:
+            raise ConfigError(
+                f"wait_for_signals={wait_for_signals!r}, and no predictions can come: give the "
+                "feed a buffer for them, signals=SignalBuffer()."
+            )
+        if wait_for_signals is not None:
+            feed.wait_for_signals = wait_for_signals
         if max_data_age is None:
             length = (
                 read_duration(feed.bar_duration or feed.vendor_bar, "bar_duration") / MICROSECONDS
