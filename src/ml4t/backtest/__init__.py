@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from ml4t.backtest.limits.limits import RiskLimits
     from ml4t.backtest.live.alpaca.broker import AlpacaBroker
+    from ml4t.backtest.live.alpaca.clock import RehearsalTime
     from ml4t.backtest.live.alpaca.feed import AlpacaStreamFeed
     from ml4t.backtest.live.buffer import SignalBuffer
     from ml4t.backtest.live.feed import LiveDataFeed
@@ -137,6 +138,7 @@ __all__ = [
     "PerShareCommission",
     "PercentCommission",
     "QuotedSpreadSlippage",
+    "RehearsalTime",
     "RiskLimits",
     "RunStore",
     "SideFee",
@@ -214,6 +216,7 @@ _HOMES = {
     "PerShareCommission": "simulation.commission",
     "PercentCommission": "simulation.commission",
     "QuotedSpreadSlippage": "simulation.spread",
+    "RehearsalTime": "live.alpaca.clock",
     "RiskLimits": "limits.limits",
     "RunStore": "results.runs",
     "SideFee": "simulation.fees",

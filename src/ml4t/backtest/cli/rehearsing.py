@@ -141,6 +141,11 @@ def _say_addresses(server: RehearsalServer, *, as_json: bool) -> None:
     )
     for name, address in clients:
         say(f'  {name:37} url_override="{addresses[address]}"')
+    say("A session of this package takes its addresses, and its time:")
+    url = server.url
+    say(f'  AlpacaStreamFeed(url="{url}", stream_url="{addresses["stock_data_stream_url"]}", ...)')
+    say(f'  AlpacaBroker(url="{url}", requests_per_minute=None)')
+    say(f'  engine.run_live("paper", time=RehearsalTime("{url}"), max_clock_skew=None)')
     say("Or, for clients that read the environment:")
     for name in ("APCA_API_BASE_URL", "APCA_API_DATA_URL"):
         say(f"  export {name}={server.url}")

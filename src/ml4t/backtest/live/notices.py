@@ -40,7 +40,8 @@ class FeedRestored(msgspec.Struct, frozen=True, gc=False):
     missing_since: int
 
     def __str__(self) -> str:
-        return f"{self.feed}: the connection is back; bars are missing since {_utc(self.missing_since)}"
+        since = _utc(self.missing_since)
+        return f"{self.feed}: the connection is back; bars are missing since {since}"
 
 
 class FeedStale(msgspec.Struct, frozen=True, gc=False):

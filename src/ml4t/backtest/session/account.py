@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ml4t.backtest.live.words import Standing
     from ml4t.backtest.session.session import Session
 
+_DAY = 86_400  # seconds: no machine's clock is that wrong, and recorded days are
+
 
 class Account:
     """Connects to the account, and takes over what it holds.
@@ -87,10 +89,12 @@ class Account:
             return
         skew = (self.session.time.now() - standing.at) / MICROSECONDS
         if abs(skew) > self.session.max_clock_skew:
+            advice = "set it, or orders are judged by the wrong time."
+            if abs(skew) > _DAY:
+                advice = "set it; or, when that is a rehearsal, pass time=RehearsalTime(url)."
             raise LiveError(
                 f"This machine's clock is {skew:+.1f} seconds off the broker's, more than "
-                f"max_clock_skew={self.session.max_clock_skew:g}: set it, or orders are judged by "
-                "the wrong time."
+                f"max_clock_skew={self.session.max_clock_skew:g}: {advice}"
             )
 
     def _new_opening(self, standing: Standing) -> Opening:
