@@ -61,8 +61,10 @@ class RehearsalTime:
     def seconds_until(self, moment: int) -> float:
         """Real seconds until a moment, or until it is worth another look."""
         left = (moment - self.now()) / MICROSECONDS
+        if left <= 0.0:
+            return 0.0
         speed = self._base[1]
-        return max(0.0, min(_LONGEST_WAIT, left / speed if speed else _LOOK))
+        return min(_LONGEST_WAIT, left / speed if speed else _LOOK)
 
     def close(self) -> None:
         """Look no more."""
