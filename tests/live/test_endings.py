@@ -6,9 +6,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from ml4t.backtest import BacktestEngine, SimulationBroker
+from ml4t.backtest import BacktestEngine, SimulationBroker, Strategy
 from ml4t.backtest.cli import sessions
 from ml4t.backtest.errors import JournalError, StrategyError
 from ml4t.backtest.live.journal import Journal
@@ -108,3 +109,29 @@ def test_a_shadow_that_ended_has_not_vanished(tmp_path: Path) -> None:
     status = Status.read(status_path(journal))
     assert status.state == "stopped"
     assert sessions.trouble(status, journal) == ""
+
+
+class Guarded(Strategy):
+    """Its exits are those of a rule, over a position whose size came out of an array."""
+
+    def on_start(self) -> None:
+        self.step = 0
+        self.set_take_profit(percent=0.5)
+
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if self.step in {1, 3}:
+            self.rebalance_to_weights({"A": np.float64(0.1 * self.step)})
+
+
+@pytest.mark.parametrize("mode", ["shadow", "paper"])
+def test_exits_of_rules_can_be_shown(tmp_path: Path, mode: str) -> None:
+    """Their levels are numbers of NumPy; a status that could not be written ended a shadow."""
+    world = World(tmp_path, market(6))
+    if mode == "paper":
+        world.run(Guarded())
+    else:
+        engine = BacktestEngine(world.frame, strategy=Guarded(), broker=SimulationBroker())
+        engine.run_live("shadow", journal=world.path)
+    orders = Status.read(status_path(world.path)).orders
+    assert any(order.limit_price and order.limit_price > 140.0 for order in orders)

@@ -156,16 +156,23 @@ class SignalBuffer:
         return values or None
 
     def age(self, asset_id: str) -> float | None:
-        """Seconds since anything was said of an asset; None when nothing was."""
+        """Seconds since a value was said of an asset; None when none was."""
         ages = self.ages(asset_id)
         return min(ages.values()) if ages else None
 
     def ages(self, asset_id: str) -> dict[str, float]:
-        """Seconds since each signal of an asset was said, by name; stale ones too."""
+        """Seconds since each signal of an asset was said, by name; stale ones too.
+
+        A signal that was said to be absent (None, NaN) has none.
+        """
         with self._lock:
             now = self._time.now()
             latest = self._sayings.latest(asset_id)
-            return {name: (now - said.since) / MICROSECONDS for name, said in latest}
+            return {
+                name: (now - said.since) / MICROSECONDS
+                for name, said in latest
+                if said.value is not None
+            }
 
     def counts(self) -> dict[str, int]:
         """What happened so far.

@@ -87,10 +87,11 @@ def apply_entry(entry: Entry, broker: LiveBroker) -> None:
 
 def packed(content: Any) -> bytes:
     """What a user's code has given, for a journal: arrays and their numbers are plain."""
-    return msgspec.msgpack.encode(content, enc_hook=_plain)
+    return msgspec.msgpack.encode(content, enc_hook=as_plain)
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """What msgspec does not know: NumPy's numbers and arrays, and what is like a dict."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ml4t.backtest.errors import LiveError
+from ml4t.backtest.live.records import as_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +104,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         """
         part = path.with_name(f"{path.name}.{os.getpid()}")
         try:
-            part.write_bytes(msgspec.json.encode(self))
+            part.write_bytes(msgspec.json.encode(self, enc_hook=as_plain))
             part.replace(path)
         except OSError as error:
             _LOG.warning("the status %r cannot be written: %s", str(path), error)

@@ -22,6 +22,7 @@ from ml4t.backtest.session.account import Account
 from ml4t.backtest.session.alerts import Alerts
 from ml4t.backtest.session.audit import Audit
 from ml4t.backtest.session.checks import only_feed
+from ml4t.backtest.session.lookout import Lookout
 from ml4t.backtest.session.memory import Memory
 from ml4t.backtest.session.running import LiveRun
 from ml4t.backtest.session.warmup import warm_up
@@ -106,7 +107,7 @@ class Session:
         self.feed = only_feed(engine)
         self.engine = copy.copy(engine)
         self.memory, self.account = Memory(self), Account(self)
-        self.audit, self.watch = Audit(self), Watch(self)
+        self.audit, self.watch, self.lookout = Audit(self), Watch(self), Lookout(self)
         self.engine.clock = engine.clock.over(IntakeFeed(self.feed, self))
         self.engine.clock.is_open_ended = True
         broker = engine.broker
@@ -209,20 +210,19 @@ class Session:
             self.broker.tender.search.confirm()
             self.settle()
         self.latest_bar = int(block.times[0])
-        refusal = self._refusal(int(block.times[0]))
+        stale = self._staleness(self.latest_bar)
+        self.lookout.see(block, reader, stale)
+        reason = self.watch.stopped or self.audit.mismatch
+        refusal = f"halted: {reason}" if reason else stale
         self.refuse(refusal)
         self.write("bars", record_of(block, reader.ids, refusal=refusal, is_warmup=False))
 
-    def _refusal(self, time: int) -> str:
-        """Why no order is taken in the next step; empty when orders are."""
-        if self.watch.stopped or self.audit.mismatch:
-            return f"halted: {self.watch.stopped or self.audit.mismatch}"
+    def _staleness(self, time: int) -> str:
+        """Why bars are too old to trade on; empty when they are not."""
         if self.max_data_age is None:
             return ""
         age = (self.time.now() - time) / MICROSECONDS
-        if age <= self.max_data_age:
-            return ""
-        return f"stale data: the bars are {age:.0f} seconds old"
+        return "" if age <= self.max_data_age else f"stale data: the bars are {age:.0f} seconds old"
 
     def refuse(self, refusal: str) -> None:
         """Take no orders in the next step, for a reason; empty to take them."""

@@ -112,11 +112,11 @@ class Watch:
         """The session ends with an error; whatever is broken, the operator is told."""
         why = f"{type(error).__name__}: {error}".removesuffix(": ")
         text = f"the session ends with an error: {why}"
+        self.session.alerts.tell(text)
         if self.session.is_live:
             with suppress(JournalError):  # perhaps it is what cannot be written
                 self.note(text)
             self.tell_status("failed", why)
-        self.session.alerts.tell(text)
 
     def tell_status(self, state: str = "", reason: str = "") -> None:
         """Leave word of how things stand beside the journal."""
