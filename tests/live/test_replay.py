@@ -110,6 +110,15 @@ def test_what_cannot_be_replayed(tmp_path: Path) -> None:
         replay(world.path, Once())
 
 
+def test_frames_of_a_journal_are_no_journal(tmp_path: Path) -> None:
+    """`read_journal` gives frames; what is replayed is the file."""
+    world = World(tmp_path, market(3))
+    world.run(Once())
+    frames: Any = read_journal(world.path)
+    with pytest.raises(ConfigError, match="not a JournalFrames: pass the path"):
+        replay(frames, Once())
+
+
 def test_a_shadow_session_is_replayed_with_its_simulation(tmp_path: Path) -> None:
     """It has decisions like any other, which the same fills lead to."""
 

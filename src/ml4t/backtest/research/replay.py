@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
@@ -16,8 +17,6 @@ from ml4t.backtest.session.session import Session
 from ml4t.backtest.simulation.broker import SimulationBroker
 
 if TYPE_CHECKING:
-    import os
-
     from ml4t.backtest.broker.broker import Broker
     from ml4t.backtest.results.result import BacktestResult
     from ml4t.backtest.strategy.strategy import Strategy
@@ -97,10 +96,15 @@ def replay(
     Raises:
         JournalError: The file is no journal, or a damaged one.
         LiveError: It has no bars.
-        ConfigError: `broker` is no simulation.
+        ConfigError: `broker` is no simulation, or `journal` no path.
     """
     if broker is not None and not isinstance(broker, SimulationBroker):
         raise ConfigError(f"broker= takes a SimulationBroker, not {broker!r}.")
+    if not isinstance(journal, str | os.PathLike):
+        raise ConfigError(
+            f"replay takes the file of a journal, not a {type(journal).__name__}: pass the path, "
+            "as to read_journal."
+        )
     opened = Journal(journal, is_read_only=True)
     try:
         bars = bars_of(opened)
