@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ml4t.backtest import BacktestEngine, BacktestResult, RiskLimits, SimulationBroker, Strategy
-from ml4t.backtest.errors import BacktestError, ConfigError
+from ml4t.backtest.errors import BacktestError, ConfigError, StrategyError
 from tests.live.test_session import final_state, told
 from tests.live.test_trouble import Once
 from tests.live.world import Killed, World, market
@@ -167,3 +167,32 @@ def test_shadow_sessions_keep_states_too(tmp_path: Path) -> None:
             result = engine.run_live("shadow", journal=tmp_path / name)
         ends.append(ended(result, strategy))
     assert not differences(*ends)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (lambda: {"model": object()}, "returned what a journal cannot keep (object cannot be kept"),
+        (lambda: {}["model"], "raised KeyError: 'model'"),
+    ],
+)
+def test_a_state_that_cannot_be_kept_is_the_strategys_error(
+    tmp_path: Path, state: Any, words: str
+) -> None:
+    """And is said to be, with what to do."""
+
+    class Stateful(Strategy):
+        def on_bars(self, bars: Any) -> None:
+            self.buy("A", 1)
+
+        def save_state(self) -> Any:
+            return state()
+
+        def load_state(self, state: Any) -> None:
+            """Has none."""
+
+    world = World(tmp_path, market(4))
+    with pytest.raises(StrategyError) as caught:
+        world.run(Stateful())
+    assert f"Stateful.save_state {words}" in str(caught.value)
+    assert not [call for call, _ in world.venue.calls if call == "send"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ml4t.backtest.errors import JournalError
+from ml4t.backtest.errors import JournalError, StrategyError
 from ml4t.backtest.live.blocks import BarsRecord, block_of
 from ml4t.backtest.live.intake import codes_of
 from ml4t.backtest.live.recorded import RecordedGateway
@@ -112,9 +112,23 @@ class Memory:
                 self.session.write("asked", msgspec.Raw(asked))
             self.session.write("decisions", msgspec.Raw(commands))
             if self.has_state:
-                state = packed(self.session.engine.strategy.save_state())
-                self.session.write("state", msgspec.Raw(state))
+                self.session.write("state", msgspec.Raw(self._state_of_now()))
         return True
+
+    def _state_of_now(self) -> bytes:
+        strategy = self.session.engine.strategy
+        name = f"{type(strategy).__name__}.save_state"
+        try:
+            state = strategy.save_state()
+        except Exception as error:
+            raise StrategyError(f"{name} raised {type(error).__name__}: {error}") from error
+        try:
+            return packed(state)
+        except Exception as error:
+            raise StrategyError(
+                f"{name} returned what a journal cannot keep ({error}). Return plain values: "
+                "numbers, text, lists, dicts."
+            ) from error
 
     def _difference(self, bars: Bars, commands: bytes) -> str:
         assert self._commands is not None
