@@ -119,6 +119,25 @@ def test_a_session_that_ended_is_no_trouble(invoke: Invoke, world: World) -> Non
     assert (found.exit_code, "stopped" in found.stdout) == (0, True)
 
 
+def test_a_halt_that_a_restart_does_not_end_is_shown(invoke: Invoke, world: World) -> None:
+    """The session ended as it should, and will take no orders when it is started again."""
+    stated(world, reason="flattened by the operator")
+    found = invoke("live", "status")
+    assert found.exit_code == 0
+    page = " ".join(found.stdout.split())
+    assert "It was halted: flattened by the operator. A restart does not end that;" in page
+
+
+def test_an_error_that_ended_a_session_is_shown(invoke: Invoke, world: World) -> None:
+    """With what to do, and an exit code that a cron job sees."""
+    stated(world, state="failed", reason="StrategyError: a bug.")
+    found = invoke("live", "status")
+    assert found.exit_code == 1
+    page = " ".join(found.stdout.split())
+    assert "Busy failed paper" in page
+    assert "Ended by an error: StrategyError: a bug. Its orders and positions are at" in page
+
+
 def test_the_latest_session_is_meant(invoke: Invoke, world: World) -> None:
     """Of those in the usual folder, or in one that is named."""
     older = Path("ml4t-live/older.journal")

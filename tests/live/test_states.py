@@ -173,7 +173,7 @@ def test_shadow_sessions_keep_states_too(tmp_path: Path) -> None:
     ("state", "words"),
     [
         (lambda: {"model": object()}, "returned what a journal cannot keep (object cannot be kept"),
-        (lambda: {}["model"], "raised KeyError: 'model'"),
+        (lambda: dict[str, int]()["model"], "raised KeyError: 'model'"),
     ],
 )
 def test_a_state_that_cannot_be_kept_is_the_strategys_error(

@@ -84,6 +84,9 @@ def page(status: Status, journal: Path) -> RenderableType:
     parts: list[RenderableType] = [_head(status, journal)]
     if found := sessions.trouble(status, journal):
         parts.append(Text(found, style="bold red"))
+    elif status.state == "stopped" and status.reason:
+        again = "A restart does not end that; `live resume` does, once it runs."
+        parts.append(Text(f"It was halted: {status.reason.rstrip('.')}. {again}", style="yellow"))
     parts += [Text(), _figures(status)]
     if status.positions:
         rows = [[name, f"{units:,g}"] for name, units in status.positions.items()]
