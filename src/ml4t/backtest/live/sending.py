@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml4t.backtest.live.reasons import NEVER
+from ml4t.backtest.live.reasons import NEVER, RESERVED
 from ml4t.backtest.live.tickets import TicketState
 from ml4t.backtest.live.timing import MICROSECONDS, RETRY, is_due
 from ml4t.backtest.live.words import Request, Terms
@@ -77,7 +77,8 @@ class Sender:
         age = (broker.now() - self.tender.decided_at(working)) / MICROSECONDS
         if age <= max(broker.max_order_age, broker.basket_wait):
             return False
-        reason = f"{NEVER} within {age:.0f} seconds"
+        is_waiting = self._lacks_units(working, self.part(working))
+        reason = f"{RESERVED if is_waiting else NEVER} within {age:.0f} seconds"
         broker.write("given_up", (working.order_id, reason))
         broker.notes.given_up(working.order_id, reason)
         return True
@@ -85,12 +86,19 @@ class Sender:
     def _send_exit(self, working: Working) -> bool:
         """Send an exit, or make room for it first; False when no request may be made now."""
         quantity = self.part(working)
-        if self.broker.gateway.splits_flips and self._room(working) < quantity * (1.0 - DUST):
+        if self._lacks_units(working, quantity):
             return self._make_room(working)
         if not self.tender.has_slot():
             return False
         self.tender.transmit(*self._exit_request(working, quantity))
         return True
+
+    def _lacks_units(self, working: Working, quantity: float) -> bool:
+        """Whether other exits at the broker have units that this one needs."""
+        broker = self.broker
+        if not broker.gateway.splits_flips or working.sign * broker.position(working.code) >= 0.0:
+            return False
+        return self._room(working) < quantity * (1.0 - DUST)
 
     def _room(self, working: Working) -> float:
         """Units of a position that no exit at the broker has reserved."""
@@ -114,9 +122,13 @@ class Sender:
         return parent.request.terms.reduce_only or ticket.name != legs[0].client_id
 
     def _make_room(self, working: Working) -> bool:
-        """Take protective orders back from the broker, so that a market exit has its units."""
-        if working.order.reduce_only and working.type is not OrderType.MARKET:
-            return self._join(working)  # protective itself: it shares units, or waits for them
+        """Take protective orders back from the broker, so that a market exit has its units.
+
+        Whatever rests at a price waits for units. If it took protection back, that would be sent
+        again at once, and taken back again, as fast as the broker takes messages.
+        """
+        if working.type is not OrderType.MARKET:
+            return self._join(working) if working.order.reduce_only else True
         for ticket in self.broker.tickets.of_asset(working.code):
             is_protective = ticket.working.order.reduce_only and ticket.working.sign == working.sign
             is_protective &= ticket.working.type is not OrderType.MARKET  # which makes room itself
@@ -175,7 +187,7 @@ class Sender:
                 other.type is wanted
                 and other.order.reduce_only
                 and other.sign == working.sign
-                and abs(other.remaining - quantity) <= DUST * quantity
+                and abs(self.part(other) - quantity) <= DUST * quantity
                 and self.broker.tickets.is_out(other.order_id) == is_out
                 and other.order_id not in self.broker.canceling
             )
