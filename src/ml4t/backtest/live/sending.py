@@ -36,6 +36,7 @@ class Sender:
         self.broker = tender.broker
         self._unpaid: tuple[int, list[int]] = (0, [])  # when buying power was asked for last
         self._asked_at = 0
+        self._vacated: set[int] = set()  # assets whose units were freed for one exit just now
 
     def send(self) -> None:
         """Send what can go now: exits first, then entries that can be paid for."""
@@ -55,7 +56,10 @@ class Sender:
         if broker.halted:
             entries = []
         exits.sort(key=lambda working: working.type is not OrderType.MARKET)  # these need the units
+        self._vacated.clear()
         for working in exits:
+            if working.code in self._vacated:
+                continue  # or it would take the units, and be taken back for them again
             is_sent = broker.tickets.is_out(working.order_id)  # together with another one
             if not is_sent and not self._send_exit(working):
                 return
@@ -100,13 +104,19 @@ class Sender:
             return False
         return self._room(working) < quantity * (1.0 - DUST)
 
-    def _room(self, working: Working) -> float:
-        """Units of a position that no exit at the broker has reserved."""
+    def _room(self, working: Working, *, is_bare: bool = False) -> float:
+        """Units of a position that no exit at the broker has reserved.
+
+        Args:
+            working: Whose.
+            is_bare: As if protection had been taken back.
+        """
         broker = self.broker
         reserved = sum(
             ticket.open_quantity
             for ticket in broker.tickets.of_asset(working.code)
             if ticket.working.sign == working.sign
+            and not (is_bare and _protects(ticket, working))
             and ticket.working.order_id != working.order_id
             and not (ticket.parent is not None and ticket.request.terms.reduce_only
                      and self._shares_units(ticket))
@@ -129,16 +139,22 @@ class Sender:
         """
         if working.type is not OrderType.MARKET:
             return self._join(working) if working.order.reduce_only else True
-        for ticket in self.broker.tickets.of_asset(working.code):
-            is_protective = ticket.working.order.reduce_only and ticket.working.sign == working.sign
-            is_protective &= ticket.working.type is not OrderType.MARKET  # which makes room itself
+        others = self.broker.tickets.of_asset(working.code)
+        protective = [ticket for ticket in others if _protects(ticket, working)]
+        if self._room(working, is_bare=True) < self.part(working) * (1.0 - DUST):
+            return True  # it would not help: others have the units, and it waits for those
+        for ticket in protective:
             is_settled = ticket.can_trade and ticket.state is not TicketState.ASKED
-            if not is_protective or ticket.is_canceling or not is_settled:
+            if ticket.is_canceling or not is_settled:
                 continue
             if not self.tender.has_slot(is_cancel=True):
                 return False
-            self.tender.cancel(ticket)
+            self._take_back(ticket)
         return True
+
+    def _take_back(self, ticket: Ticket) -> None:
+        self._vacated.add(ticket.working.code)
+        self.tender.cancel(ticket)
 
     def _join(self, working: Working) -> bool:
         """Take a lone exit back, so that it is sent again together with its counterpart."""
@@ -150,7 +166,7 @@ class Sender:
         if ticket.state is TicketState.WORKING:
             if not self.tender.has_slot(is_cancel=True):
                 return False
-            self.tender.cancel(ticket)
+            self._take_back(ticket)
         return True
 
     def _exit_request(self, working: Working, quantity: float) -> tuple[int, Request]:
@@ -302,6 +318,13 @@ class Sender:
     def _name(self, working: Working, number: int) -> str:
         """Our name for an order: of the run, of the order in the book, and of the attempt."""
         return f"{self.broker.run_name}-{working.order_id}-{number}"
+
+
+def _protects(ticket: Ticket, working: Working) -> bool:
+    """Whether an exit at the broker rests beside another one, which could take it back."""
+    other = ticket.working
+    rests = other.type is not OrderType.MARKET
+    return rests and other.order.reduce_only and other.sign == working.sign
 
 
 def levels_of(working: Working) -> tuple[float | None, float | None]:
