@@ -77,7 +77,12 @@ def _full_name(node: ast.AST, imported: dict[str, str]) -> str | None:
 
 def test_rooms_import_downwards_only() -> None:
     """The import contracts of pyproject.toml hold; asked aside, as the linter ends all logging."""
-    command = [BIN / "lint-imports", "--no-cache", "--config", ROOT / "pyproject.toml"]
+    command: list[str | Path] = [
+        BIN / "lint-imports",
+        "--no-cache",
+        "--config",
+        ROOT / "pyproject.toml",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -30,10 +30,14 @@ class Wild(Strategy):
         def at(factor: float) -> float:
             return round(event.close * factor, 2)
 
-        def protect(**level: float) -> Any:
+        def protect(**level: Any) -> Any:
             return self.submit_order(Order(asset, "sell", units, reduce_only=True, **level))
 
-        wide = {"stop_loss": at(0.99), "take_profit": at(1.004), "limit_price": at(0.999)}
+        wide: dict[str, Any] = {
+            "stop_loss": at(0.99),
+            "take_profit": at(1.004),
+            "limit_price": at(0.999),
+        }
         actions = (
             lambda: self.bracket(asset, units, stop_loss=at(0.995), take_profit=at(1.005)),
             lambda: self.bracket(asset, units, **wide),
