@@ -138,6 +138,7 @@ class FolderExchange:
             (self.folder / name).mkdir()
         write(self.folder / "alive", 0)
         self.venue = ScriptedVenue()
+        self.venue.now = 1_704_205_800_000_000  # microseconds since 1970, as all times
         self.venue.connect(self)
         self.lock = threading.Lock()
         self.is_cut = False

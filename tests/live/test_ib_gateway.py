@@ -242,6 +242,47 @@ def test_an_order_is_not_sent_twice(line: Line) -> None:
     assert other.find("nobody") == ()
 
 
+def test_finished_orders_are_asked_for_only_when_needed(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They grow many in a day: an order that is open or known to be over needs none of them."""
+    tws = line.serve()
+    gateway = line.connected(tws)
+    ib, asked = gateway._link.ib, []
+    ask = ib.reqCompletedOrdersAsync
+
+    def count(*, apiOnly: bool) -> Any:
+        asked.append(1)
+        return ask(apiOnly=apiOnly)
+
+    monkeypatch.setattr(ib, "reqCompletedOrdersAsync", count)
+    gateway.send(request("resting", type=OrderType.LIMIT, limit_price=5.0))
+    gateway.send(request("at once"))
+    assert gateway.find("resting")[0].status is OrderStatus.ACCEPTED
+    tws.step()
+    line.told(Execution)
+    assert gateway.find("at once")[0].status is OrderStatus.FILLED
+    assert asked == []
+    assert gateway.find("never sent") == ()
+    assert len(asked) == 1
+    gateway.close()
+    other = line.connected(tws)
+    assert other.find("at once")[0].status is OrderStatus.FILLED  # by the list alone
+
+
+def test_what_has_filled_is_not_sent_again(line: Line) -> None:
+    """Though the broker lists the order nowhere any more, and never said that it has it."""
+    tws = line.serve()
+    gateway = line.connected(tws)
+    gateway.send(request())
+    tws.step()
+    (found,) = line.told(Execution)
+    del gateway._desk.book.orders["run-1-1"]
+    assert gateway.send(request()).is_taken
+    tws.step()
+    assert [one.execution_id for one in gateway.executions(0)] == [found.execution_id]
+
+
 def test_changes_keep_the_name_at_the_broker(line: Line) -> None:
     """And can be followed by a session that begins later."""
     tws = line.serve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,47 @@ def test_what_still_works_is_found_whenever_it_was_sent(tmp_path: Path) -> None:
         go_away(live, prices, Resting)
         result = live.run(Resting())
         assert result.orders["status"].to_list() == ["accepted"]
+
+
+class Away:
+    """The line is cut in the middle of a session, and comes back on Monday."""
+
+    def __call__(self, live: IBWorld) -> None:
+        live.tws.run(live.tws.office.lines.drop)
+        live.tws.step_to(MONDAY)
+        live.time.moment = int(MONDAY.timestamp() * 1e6)
+        link: Any = live.broker and live.broker.gateway._link  # type: ignore[attr-defined]
+        end = time.monotonic() + 10.0
+        for is_up in (False, True):
+            while link.is_up is not is_up:
+                assert time.monotonic() < end
+                time.sleep(0.005)
+
+
+@pytest.mark.parametrize("fills_on", [True, False])
+def test_an_order_filled_in_part_before_a_long_cut_is_not_taken_for_canceled(
+    tmp_path: Path, fills_on: bool
+) -> None:
+    """Its other part may have filled: nobody knows, unless the account is as it was."""
+    prices = [100.0, 100.0, 95.9, 100.0, 95.0 if fills_on else 100.0, 100.0, 100.0, 100.0]
+    strategy = Resting if fills_on else ForTheDayInPart
+    faults = ["partial-fill:times=1"]
+    with world(tmp_path, prices, calendar="XNYS", faults=faults) as live:
+        live.before = {4: Away()}
+        live.run(strategy())
+        assert live.held() == {"A": 10.0 if fills_on else 5.0}
+        journal = Journal(live.path, is_read_only=True)
+        notes = "\n".join(str(entry.content) for entry in journal.entries("note"))
+        given_up = list(journal.entries("given_up"))
+        journal.close()
+    assert ("(buy 10 A) is in none of the broker's lists" in notes) == fills_on
+    assert len(given_up) == (not fills_on)
+
+
+class ForTheDayInPart(Resting):
+    """Its purchase ends with Friday."""
+
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if self.step == 2:
+            self.buy("A", 10, limit_price=96.0, time_in_force="day")

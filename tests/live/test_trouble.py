@@ -544,3 +544,55 @@ def test_orders_outside_a_session_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="basket_wait"):
         type(world.broker)(world.venue, basket_wait=-1)
     assert BacktestEngine is not None
+
+
+@pytest.mark.parametrize("takes_brackets", [False, True])
+@pytest.mark.parametrize(
+    "kind", [{"limit_price": 200.0}, {"stop_price": 60.0}, {"trail_percent": 0.9}]
+)
+def test_a_resting_exit_waits_for_units_and_takes_no_protection_back(
+    tmp_path: Path, kind: dict[str, float], *, takes_brackets: bool
+) -> None:
+    """Or protection would be sent and taken back as fast as the broker takes messages."""
+    world = World(tmp_path, market(16), takes_brackets=takes_brackets)
+    result = world.run(Guarded(lambda strategy: strategy.sell("A", 3, **kind)))
+    calls = [call for call, _ in world.venue.calls]
+    assert calls.count("send") <= 3
+    assert calls.count("cancel") <= 1
+    last = result.orders.row(-1, named=True)
+    assert last["status"] == "canceled"
+    assert last["reason"].startswith("other exits at the broker did not free the units")
+    assert ("sell", "stop", 10.0) in working(world)
+
+
+def test_both_exits_work_again_after_a_part_was_sold(tmp_path: Path) -> None:
+    """Stop and target, each for what is left, and either ends the other."""
+    world = World(tmp_path, market(16), takes_brackets=True)
+    world.run(Guarded(lambda strategy: strategy.sell("A", 3)))
+    assert sorted(working(world)) == [("sell", "limit", 7.0), ("sell", "stop", 7.0)]
+
+
+class Guarded(Strategy):
+    """A position with a stop and a target; something else on the sixth bar."""
+
+    def __init__(self, then: Any) -> None:
+        self.then = then
+
+    def on_start(self) -> None:
+        self.step = 0
+
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if self.step == 2:
+            self.bracket("A", 10, stop_loss=50.0, take_profit=200.0)
+        if self.step == 6:
+            self.then(self)
+
+
+def working(world: World) -> list[tuple[str, str, float]]:
+    """Side, kind and open units of what works at the venue."""
+    return [
+        ("buy" if one.sign > 0 else "sell", one.type.value, one.quantity - one.filled)
+        for one in world.venue.orders.values()
+        if one.status.is_open
+    ]

@@ -67,6 +67,11 @@ def test_faults_are_listed(folder: Path) -> None:
         ((), "There is no data"),
         (("--data", "days.parquet"), "Did you mean"),
         (("--data", "day.parquet", "--fault", "drop-trade"), "Did you mean 'drop-trades'"),
+        (
+            ("--data", "day.parquet", "--protocol", "ib", "--fault", "504-after"),
+            "Fault '504-after' is of --protocol alpaca alone, and would never strike here",
+        ),
+        (("--data", "day.parquet", "--fault", "link-lost"), "is of --protocol ib alone"),
         (("--data", "day.parquet", "--speed", "0"), "speed must be"),
         (("--data", "day.parquet", "--cash", "-5"), "initial_cash"),
         (("--data", "day.parquet", "--calendar", "XNYZ"), "There is no calendar"),

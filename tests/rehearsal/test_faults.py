@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ml4t.backtest.errors import ConfigError
-from ml4t.backtest.rehearsal.faults import FAULTS, Fault, FaultPlan
+from ml4t.backtest.rehearsal.faults import FAULTS, ONLY, Fault, FaultPlan
 
 
 def strikes(text: str, count: int = 10, **facts: str) -> list[int]:
@@ -96,3 +96,15 @@ def test_every_fault_is_listed_with_what_it_does() -> None:
         assert text
         assert Fault(name).options == options
         assert not set(options) & set(conditions)
+
+
+def test_a_fault_of_another_protocol_is_refused_whenever_it_is_added() -> None:
+    """It would never strike, and whoever asked for it would think that all is well."""
+    plan = FaultPlan(["429", "lose-update"])
+    with pytest.raises(ConfigError, match="'429' is of --protocol alpaca alone"):
+        plan.speak("ib")
+    plan.clear()
+    with pytest.raises(ConfigError, match="'late-bar' is of --protocol alpaca alone"):
+        plan.add("late-bar")
+    assert plan.add("link-lost").name == "link-lost"
+    assert set(ONLY) <= set(FAULTS)

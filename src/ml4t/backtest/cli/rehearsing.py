@@ -12,7 +12,7 @@ from rich.text import Text
 from ml4t.backtest.cli.screen import console, say, show_table, tell
 from ml4t.backtest.errors import ConfigError, did_you_mean
 from ml4t.backtest.rehearsal.control import Control
-from ml4t.backtest.rehearsal.faults import FAULTS
+from ml4t.backtest.rehearsal.faults import FAULTS, ONLY
 from ml4t.backtest.rehearsal.server import RehearsalServer
 from ml4t.backtest.rehearsal.venue import Venue
 
@@ -82,10 +82,13 @@ def rehearse(
 def list_faults() -> None:
     """Print every fault, its options with what they are when left out, and its conditions."""
     rows = [
-        [name, ", ".join(f"{o}={v:g}" for o, v in own.items()), ", ".join(conditions), text]
+        [
+            *(name, ONLY.get(name, "both"), ", ".join(f"{o}={v:g}" for o, v in own.items())),
+            *(", ".join(conditions), text),
+        ]
         for name, (text, own, conditions) in FAULTS.items()
     ]
-    show_table(["fault", "options", "conditions", "what happens"], rows)
+    show_table(["fault", "protocol", "options", "conditions", "what happens"], rows)
     say("All take after=, every=, times= and probability= with seed=.")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml4t.backtest.live.reasons import NEVER
+from ml4t.backtest.live.reasons import NEVER, RESERVED
 from ml4t.backtest.live.tickets import TicketState
 from ml4t.backtest.live.timing import MICROSECONDS, RETRY, is_due
 from ml4t.backtest.live.words import Request, Terms
@@ -36,6 +36,7 @@ class Sender:
         self.broker = tender.broker
         self._unpaid: tuple[int, list[int]] = (0, [])  # when buying power was asked for last
         self._asked_at = 0
+        self._vacated: set[int] = set()  # assets whose units were freed for one exit just now
 
     def send(self) -> None:
         """Send what can go now: exits first, then entries that can be paid for."""
@@ -55,7 +56,10 @@ class Sender:
         if broker.halted:
             entries = []
         exits.sort(key=lambda working: working.type is not OrderType.MARKET)  # these need the units
+        self._vacated.clear()
         for working in exits:
+            if working.code in self._vacated:
+                continue  # or it would take the units, and be taken back for them again
             is_sent = broker.tickets.is_out(working.order_id)  # together with another one
             if not is_sent and not self._send_exit(working):
                 return
@@ -77,7 +81,8 @@ class Sender:
         age = (broker.now() - self.tender.decided_at(working)) / MICROSECONDS
         if age <= max(broker.max_order_age, broker.basket_wait):
             return False
-        reason = f"{NEVER} within {age:.0f} seconds"
+        is_waiting = self._lacks_units(working, self.part(working))
+        reason = f"{RESERVED if is_waiting else NEVER} within {age:.0f} seconds"
         broker.write("given_up", (working.order_id, reason))
         broker.notes.given_up(working.order_id, reason)
         return True
@@ -85,20 +90,33 @@ class Sender:
     def _send_exit(self, working: Working) -> bool:
         """Send an exit, or make room for it first; False when no request may be made now."""
         quantity = self.part(working)
-        if self.broker.gateway.splits_flips and self._room(working) < quantity * (1.0 - DUST):
+        if self._lacks_units(working, quantity):
             return self._make_room(working)
         if not self.tender.has_slot():
             return False
         self.tender.transmit(*self._exit_request(working, quantity))
         return True
 
-    def _room(self, working: Working) -> float:
-        """Units of a position that no exit at the broker has reserved."""
+    def _lacks_units(self, working: Working, quantity: float) -> bool:
+        """Whether other exits at the broker have units that this one needs."""
+        broker = self.broker
+        if not broker.gateway.splits_flips or working.sign * broker.position(working.code) >= 0.0:
+            return False
+        return self._room(working) < quantity * (1.0 - DUST)
+
+    def _room(self, working: Working, *, is_bare: bool = False) -> float:
+        """Units of a position that no exit at the broker has reserved.
+
+        Args:
+            working: Whose.
+            is_bare: As if protection had been taken back.
+        """
         broker = self.broker
         reserved = sum(
             ticket.open_quantity
             for ticket in broker.tickets.of_asset(working.code)
             if ticket.working.sign == working.sign
+            and not (is_bare and _protects(ticket, working))
             and ticket.working.order_id != working.order_id
             and not (ticket.parent is not None and ticket.request.terms.reduce_only
                      and self._shares_units(ticket))
@@ -114,19 +132,29 @@ class Sender:
         return parent.request.terms.reduce_only or ticket.name != legs[0].client_id
 
     def _make_room(self, working: Working) -> bool:
-        """Take protective orders back from the broker, so that a market exit has its units."""
-        if working.order.reduce_only and working.type is not OrderType.MARKET:
-            return self._join(working)  # protective itself: it shares units, or waits for them
-        for ticket in self.broker.tickets.of_asset(working.code):
-            is_protective = ticket.working.order.reduce_only and ticket.working.sign == working.sign
-            is_protective &= ticket.working.type is not OrderType.MARKET  # which makes room itself
+        """Take protective orders back from the broker, so that a market exit has its units.
+
+        Whatever rests at a price waits for units. If it took protection back, that would be sent
+        again at once, and taken back again, as fast as the broker takes messages.
+        """
+        if working.type is not OrderType.MARKET:
+            return self._join(working) if working.order.reduce_only else True
+        others = self.broker.tickets.of_asset(working.code)
+        protective = [ticket for ticket in others if _protects(ticket, working)]
+        if self._room(working, is_bare=True) < self.part(working) * (1.0 - DUST):
+            return True  # it would not help: others have the units, and it waits for those
+        for ticket in protective:
             is_settled = ticket.can_trade and ticket.state is not TicketState.ASKED
-            if not is_protective or ticket.is_canceling or not is_settled:
+            if ticket.is_canceling or not is_settled:
                 continue
             if not self.tender.has_slot(is_cancel=True):
                 return False
-            self.tender.cancel(ticket)
+            self._take_back(ticket)
         return True
+
+    def _take_back(self, ticket: Ticket) -> None:
+        self._vacated.add(ticket.working.code)
+        self.tender.cancel(ticket)
 
     def _join(self, working: Working) -> bool:
         """Take a lone exit back, so that it is sent again together with its counterpart."""
@@ -138,7 +166,7 @@ class Sender:
         if ticket.state is TicketState.WORKING:
             if not self.tender.has_slot(is_cancel=True):
                 return False
-            self.tender.cancel(ticket)
+            self._take_back(ticket)
         return True
 
     def _exit_request(self, working: Working, quantity: float) -> tuple[int, Request]:
@@ -175,7 +203,7 @@ class Sender:
                 other.type is wanted
                 and other.order.reduce_only
                 and other.sign == working.sign
-                and abs(other.remaining - quantity) <= DUST * quantity
+                and abs(self.part(other) - quantity) <= DUST * quantity
                 and self.broker.tickets.is_out(other.order_id) == is_out
                 and other.order_id not in self.broker.canceling
             )
@@ -292,6 +320,13 @@ class Sender:
     def _name(self, working: Working, number: int) -> str:
         """Our name for an order: of the run, of the order in the book, and of the attempt."""
         return f"{self.broker.run_name}-{working.order_id}-{number}"
+
+
+def _protects(ticket: Ticket, working: Working) -> bool:
+    """Whether an exit at the broker rests beside another one, which could take it back."""
+    other = ticket.working
+    rests = other.type is not OrderType.MARKET
+    return rests and other.order.reduce_only and other.sign == working.sign
 
 
 def levels_of(working: Working) -> tuple[float | None, float | None]:

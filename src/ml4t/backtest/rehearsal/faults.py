@@ -93,22 +93,22 @@ FAULTS: dict[str, tuple[str, dict[str, float], tuple[str, ...]]] = {
     "refuse-replace": ("a replace is refused", {}, _ORDER),
     "reject-replace": ("a replace is taken, and rejected afterwards", {}, _ORDER),
     "notice": (
-        "TWS alone: an order is taken, and a notice with the number `code` comes with it",
+        "an order is taken, and a notice with the number `code` comes with it",
         {"code": 399.0},
         _ORDER,
     ),
     "link-lost": (
-        "TWS alone: its link to the broker is lost for `bars` bars, subscriptions too with kept=0",
+        "the link of TWS to the broker is lost for `bars` bars, subscriptions too with kept=0",
         {"bars": 1.0, "kept": 1.0},
         (),
     ),
     "farm-broken": (
-        "TWS alone: the farm that sends bars cannot be reached for `bars` bars",
+        "the farm that sends bars cannot be reached for `bars` bars",
         {"bars": 1.0},
         (),
     ),
     "roll-back-ids": (
-        "TWS alone: a client that connects is given numbers for orders that were used",
+        "a client that connects is given numbers for orders that were used",
         {},
         (),
     ),
@@ -119,6 +119,14 @@ FAULTS: dict[str, tuple[str, dict[str, float], tuple[str, ...]]] = {
     ),
 }
 """Every fault: what it does, its own options, and the conditions it knows."""
+
+ALPACA, TWS = "alpaca", "ib"
+ONLY = {
+    **dict.fromkeys(("429", "401", "504-before", "504-after", "refuse-trades"), ALPACA),
+    **dict.fromkeys(("refuse-data", "late-bar", "correct-bar", "reject-replace"), ALPACA),
+    **dict.fromkeys(("notice", "link-lost", "farm-broken", "roll-back-ids"), TWS),
+}
+"""The protocol of those faults that only one has; the others are of both."""
 
 _COUNTS = ("after", "every", "times", "probability", "seed")
 
@@ -252,6 +260,7 @@ class FaultPlan:
 
     def __init__(self, faults: Iterable[str | Fault] = ()) -> None:
         self.faults: list[Fault] = []
+        self._protocol: str | None = None
         for fault in (faults,) if isinstance(faults, str | Fault) else faults:
             self.add(fault)
 
@@ -259,10 +268,31 @@ class FaultPlan:
         """One more fault.
 
         Raises:
-            ConfigError: There is no such fault.
+            ConfigError: There is no such fault, or not in this protocol.
         """
-        self.faults.append(fault if isinstance(fault, Fault) else Fault(fault))
-        return self.faults[-1]
+        made = fault if isinstance(fault, Fault) else Fault(fault)
+        self._check(made)
+        self.faults.append(made)
+        return made
+
+    def speak(self, protocol: str) -> None:
+        """From now on only faults of this protocol: another would never strike.
+
+        Raises:
+            ConfigError: There is one already that it has not.
+        """
+        self._protocol = protocol
+        for fault in self.faults:
+            self._check(fault)
+
+    def _check(self, fault: Fault) -> None:
+        only = ONLY.get(fault.name)
+        if None in (only, self._protocol) or only == self._protocol:
+            return
+        raise ConfigError(
+            f"Fault {fault.name!r} is of --protocol {only} alone, and would never strike here. "
+            f"`ml4t-backtest rehearse --fault list` says which are of which."
+        )
 
     def clear(self) -> None:
         """No faults from now on."""

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ml4t.backtest.rehearsal.faults import TWS
 from ml4t.backtest.rehearsal.ib_line import TwsLine
 from ml4t.backtest.rehearsal.ib_office import TwsOffice
 from ml4t.backtest.rehearsal.ib_orders import ACCOUNT
@@ -49,6 +50,7 @@ class TwsRehearsal(Stage):
     """
 
     thread_name = "rehearsal-tws"
+    protocol = TWS
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.rehearsal.faults import ALPACA
 from ml4t.backtest.rehearsal.loop import HOST, TICK
 from ml4t.backtest.rehearsal.stage import Stage
 
@@ -47,6 +48,7 @@ class RehearsalServer(Stage):
     """
 
     thread_name = "rehearsal"
+    protocol = ALPACA
 
     def __init__(
         self,

@@ -35,16 +35,18 @@ class Stage(LoopServer):
         port: Where it listens.
 
     Raises:
-        ConfigError: An option is out of range.
+        ConfigError: An option is out of range, or a fault is of another protocol.
     """
 
     called = "The rehearsal server"
+    protocol: str
 
     def __init__(
         self, source: Any, *, speed: float | None, port: int, longest_pause: float
     ) -> None:
         super().__init__()
         self.venue = source if isinstance(source, Venue) else Venue(source)
+        self.venue.faults.speak(self.protocol)
         self.speed = checked_speed(speed)
         self.port = port
         self.longest_pause = longest_pause

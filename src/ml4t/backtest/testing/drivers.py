@@ -9,6 +9,8 @@ from ml4t.backtest.testing.venues import ScriptedVenue
 if TYPE_CHECKING:
     from ml4t.backtest.live.gateway import Gateway
 
+_BEGIN = 1_704_205_800_000_000  # 2024-01-02 14:30 UTC
+
 
 class ScriptedDriver:
     """Drives a `ScriptedVenue`, for `GatewayContract`; an example of how to drive another.
@@ -25,6 +27,7 @@ class ScriptedDriver:
         self.venue = ScriptedVenue() if venue is None else venue
         self.asset_ids = ("A", "B")
         self.venue.prices = dict.fromkeys(self.asset_ids, 100.0)
+        self.venue.now = max(self.venue.now, _BEGIN)
 
     def make_gateway(self) -> Gateway:
         """The venue is its own gateway."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOISE = 1e-6
+_YEAR_2000, _YEAR_2200 = 946_684_800_000_000, 7_258_118_400_000_000  # microseconds
 _LOOK = 0.01  # seconds between two looks
 
 
@@ -132,7 +133,7 @@ class GatewayContract:
     # -- fills ------------------------------------------------------------------------------------
 
     def test_executions_are_told_and_listed_once(self) -> None:
-        """Each with its name, its sign and its price; asked again they are the same."""
+        """Each with its name, sign, price and time; asked again they are the same."""
         with _Bench(self) as bench:
             buy = bench.send(quantity=5)
             bench.fill(buy, 2, 50.0)
@@ -146,6 +147,9 @@ class GatewayContract:
             ids = [x.execution_id for x in found]
             assert len(set(ids)) == len(ids)
             assert [x.execution_id for x in bench.executions()] == ids
+            for x in found:
+                assert _YEAR_2000 < x.at < _YEAR_2200, f"at={x.at}: give microseconds since 1970"
+                assert x.execution_id in [y.execution_id for y in bench.executions(x.at)]
             bench.until(lambda: {x.execution_id for x in bench.told(Execution)} == set(ids))
 
     def test_a_partial_fill_is_one(self) -> None:
@@ -357,9 +361,9 @@ class _Bench:
         """Open orders."""
         return list(self.gateway.open_orders())
 
-    def executions(self) -> list[Execution]:
-        """All of the account."""
-        return list(self.gateway.executions(0))
+    def executions(self, since: int = 0) -> list[Execution]:
+        """Those of the account from a time on."""
+        return list(self.gateway.executions(since))
 
     def stands(self) -> bool:
         """Whether the account can be asked for, and is the same."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.live.ib import mapping
 from ml4t.backtest.live.ib.book import Book, Known
+from ml4t.backtest.live.ib.changes import copy_of, is_as_changed, name_now, take_refusal
 from ml4t.backtest.live.ib.vendor import ExecutionFilter, Order
 from ml4t.backtest.live.timing import MICROSECONDS, WallTime
 from ml4t.backtest.live.words import Answer
@@ -67,7 +68,8 @@ class IBDesk:
         """Send an order and its legs."""
         book = self.book
         head = book.named(request.client_id)
-        if head is not None and head.status is not None and head.word:
+        is_there = head is not None and head.status is not None and head.word
+        if is_there or book.filled_of(request.client_id):  # what has fills was taken
             return Answer(is_taken=True, reports=self._reports(request))
         contract = await self._contract(request.terms.asset_id)
         parts = (request, *request.legs)
@@ -176,14 +178,14 @@ class IBDesk:
         if known.order.clientId != self.link.client_id:
             reason = f"client_id={known.order.clientId} sent it, and only that can cancel it"
             return Answer(is_taken=False, reason=reason)
-        _take_refusal(known)
+        take_refusal(known)
         before = known.word
         self.link.client.cancelOrder(known.order.orderId)
         is_answered = await self._wait(
             lambda: known.is_over or known.refusal is not None or known.doubt
             or known.word != before or known.word == "PendingCancel"
         )  # fmt: skip
-        if (refusal := _take_refusal(known)) is not None:
+        if (refusal := take_refusal(known)) is not None:
             return Answer(is_taken=False, reason=f"{refusal[0]}: {refusal[1]}")
         return Answer(is_taken=True) if is_answered else Answer(None, "no answer")
 
@@ -197,13 +199,13 @@ class IBDesk:
             state = "not known" if known is None else str(known.status)
             return Answer(is_taken=False, reason=f"the order is {state}")
         old = known.order
-        order = _copy(old)
+        order = copy_of(old)
         order.totalQuantity = change.quantity
         if change.limit_price is not None and "LIMIT" not in old.orderType:
             order.lmtPrice = change.limit_price
         if change.stop_price is not None and "TRAIL" not in old.orderType:
             order.auxPrice = change.stop_price
-        _take_refusal(known)
+        take_refusal(known)
         seen = known.order
         self.book.quiet.add(ref)
         try:
@@ -216,7 +218,7 @@ class IBDesk:
                 await self.refresh()
         finally:
             self._let_go({ref})
-        refusal = _take_refusal(known)
+        refusal = take_refusal(known)
         if is_as_changed(known, change):
             report = known.report(change.client_id, change.new_client_id)
             return Answer(is_taken=True, reports=() if report is None else (report,))
@@ -269,13 +271,23 @@ class IBDesk:
 
     # -- questions ----------------------------------------------------------------------------
 
-    async def refresh(self) -> None:
-        """Ask for all open orders, and for those that ended today."""
+    async def refresh(self, names: Sequence[str] = ()) -> None:
+        """Ask for all open orders, and for those that ended today.
+
+        Args:
+            names: The orders that matter; empty for all. Those that ended grow many in a day, and
+                are asked for only when one of these is not open and has not ended.
+        """
         async with self._asking:
             self.book.round += 1
             ib = self.link.ib
             await self.link.answer(ib.reqAllOpenOrdersAsync())
-            await self.link.answer(ib.reqCompletedOrdersAsync(apiOnly=False))
+            if not names or not all(self._is_found(name) for name in names):
+                await self.link.answer(ib.reqCompletedOrdersAsync(apiOnly=False))
+
+    def _is_found(self, ref: str) -> bool:
+        known = self.book.named(ref)
+        return known is not None and (known.seen == self.book.round or known.is_over)
 
     def standing_of(self, ref: str, name: str, change: Change | None) -> Report | None:
         """Where an order stands after a `refresh`; None when the broker does not know it."""
@@ -288,13 +300,14 @@ class IBDesk:
         return known.report(name)
 
     def _by_fills(self, ref: str, name: str) -> Report | None:
-        """An order that is in no list, by its fills."""
-        filled = self.book.filled_of(ref)
-        known = self.book.named(ref)
-        if known is None or not filled:
+        """An order that is in no list, if its fills say that it is over.
+
+        One that had filled in part may have filled on, before the lists begin: nobody knows.
+        """
+        known, filled = self.book.named(ref), self.book.filled_of(ref)
+        if known is None or filled < known.order.totalQuantity:
             return None
-        known.filled = max(known.filled, filled)
-        known.word = "Filled" if filled >= known.order.totalQuantity else "Cancelled"
+        known.filled, known.word = filled, "Filled"
         return known.report(name)
 
     def open_orders(self, changes: Mapping[str, Change]) -> list[tuple[Report, str]]:
@@ -305,7 +318,7 @@ class IBDesk:
         """
         found = []
         for known in self.book.orders.values():
-            report = known.report(_name_now(known, changes.get(known.ref)))
+            report = known.report(name_now(known, changes.get(known.ref)))
             if report is None or known.is_over or known.seen != self.book.round:
                 continue
             found.append((report, self.contracts.asset_of(known.contract)))
@@ -318,39 +331,3 @@ class IBDesk:
         await self.link.answer(ib.reqExecutionsAsync(wanted))
         await self._wait(lambda: not self.book.is_waiting)
         return sorted(self.book.executions.values(), key=lambda one: (one.at, one.execution_id))
-
-
-def is_as_changed(known: Known, change: Change) -> bool:
-    """Whether an order is what it was asked to become."""
-    order = known.order
-    wanted = [(order.totalQuantity, change.quantity)]
-    if order.orderType in ("LMT", "STP LMT", "LOC") and change.limit_price is not None:
-        wanted.append((order.lmtPrice, change.limit_price))
-    if order.orderType in ("STP", "STP LMT") and change.stop_price is not None:
-        wanted.append((order.auxPrice, change.stop_price))
-    return all(abs(found - asked) <= 1e-9 * abs(asked) for found, asked in wanted)
-
-
-def _name_now(known: Known, change: Change | None) -> str:
-    """The name of an order after its changes; empty when it never had another one."""
-    if change is None:
-        return ""
-    return change.new_client_id if is_as_changed(known, change) else change.client_id
-
-
-def _take_refusal(known: Known) -> tuple[int, str] | None:
-    """What the broker refused of an order, once."""
-    refusal, known.refusal, known.doubt = known.refusal, None, 0
-    return refusal
-
-
-_COPIED = (
-    *("orderId", "clientId", "permId", "action", "totalQuantity", "orderType", "lmtPrice"),
-    *("auxPrice", "tif", "ocaGroup", "ocaType", "account", "orderRef", "parentId", "outsideRth"),
-    *("goodTillDate", "trailStopPrice", "trailingPercent", "lmtPriceOffset"),
-)
-
-
-def _copy(order: Any) -> Any:
-    """What we ask of an order ourselves, without what the broker has added to it."""
-    return Order(**{name: getattr(order, name) for name in _COPIED})

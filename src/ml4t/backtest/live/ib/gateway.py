@@ -249,10 +249,11 @@ class IBGateway(Gateway):
     def find(self, client_id: str) -> tuple[Report, ...]:
         """Where an order and its legs stand, as the broker lists them now."""
         desk, first = self._on_desk, self._first(client_id)
-        self._call(desk.refresh, 2)
+        legs = self._legs.get(first, ())
+        self._call(lambda: desk.refresh([first, *legs]), 2)
         change = self._changes.get(first)
         found = [desk.standing_of(first, client_id, change)]
-        found += [desk.standing_of(leg, leg, None) for leg in self._legs.get(first, ())]
+        found += [desk.standing_of(leg, leg, None) for leg in legs]
         return tuple(report for report in found if report is not None)
 
     def open_orders(self) -> Sequence[tuple[Report, str]]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LONGEST_WAIT = 60.0  # seconds; news of the time wakes whoever waits
+_LAST = 9_214_646_400_000_000  # 2262: a clock that races is stopped before arithmetic breaks
 _LOOK = 0.05  # seconds between two looks at a clock that stands
 
 
@@ -58,4 +59,4 @@ class ServedTime:
     @staticmethod
     def _now(base: tuple[int, float, float]) -> int:
         moment, speed, heard = base
-        return moment + int((time.monotonic() - heard) * speed * MICROSECONDS)
+        return min(_LAST, moment + int((time.monotonic() - heard) * speed * MICROSECONDS))

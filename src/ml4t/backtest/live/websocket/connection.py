@@ -33,6 +33,7 @@ from ml4t.backtest.live.websocket.words import (
     MOST_BYTES_SERVED,
     VERSION,
     ErrorMessage,
+    Heartbeat,
     Hello,
     HistoryRequest,
     Snapshot,
@@ -262,7 +263,8 @@ class WebSocketConnection:
 
     def _await(self, socket: ClientConnection, kind: Any) -> tuple[Any, bool]:
         """The next message, which must be of a kind; and whether it was binary."""
-        until = time.monotonic() + _HANDSHAKE_SECONDS
+        until = time.monotonic() + min(_HANDSHAKE_SECONDS, self._settings.patience)
+        name, why = kind.__name__.lower(), ""
         while (left := until - time.monotonic()) > 0:
             try:
                 frame = socket.recv(timeout=left)
@@ -271,8 +273,14 @@ class WebSocketConnection:
             message = self._reception.read(frame)
             if isinstance(message, kind):
                 return message, isinstance(frame, bytes)
-            self._see_to(message)
-        raise ConnectionLost(f"the server sent no {kind.__name__.lower()}")
+            if isinstance(message, ErrorMessage):
+                self._reception.complain(message)
+                self._see_to(message)
+            elif message is not None and not isinstance(message, Heartbeat):
+                self._reception.pass_over(message)
+            why = f": {self._settings.token.hide(self._reception.reason)}"
+            self.trouble = f"the server sent no {name}{why}"
+        raise ConnectionLost(f"the server sent no {name}{why}")
 
     def _see_to(self, message: Any) -> None:
         if not isinstance(message, ErrorMessage):
@@ -292,7 +300,8 @@ class WebSocketConnection:
         if code == _TOO_LARGE or isinstance(error, PayloadTooBig):
             self._reception.counts["oversized_messages"] += 1
             self._reception.forget()  # or it would come again
-        self.trouble = self._words(error)
+        if not self._closing.is_set():  # or it is only that we have closed the socket
+            self.trouble = self._words(error)
         for wanted in list(self._reception.wanted.values()):
             wanted.fail("the connection broke")
         if self._has_connected and not self._closing.is_set():

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import logging
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
 
 from ml4t.backtest._version import __version__
 from ml4t.backtest.errors import ConfigError, ConnectionLost, DataError
 from ml4t.backtest.live.websocket.access import checked_url, read_token, shown_url
 from ml4t.backtest.live.websocket.frames import Codec, pack, write
 from ml4t.backtest.live.websocket.words import (
+    MOST_BYTES,
     MOST_BYTES_SERVED,
     VERSION,
     ErrorMessage,
@@ -25,16 +30,16 @@ from ml4t.backtest.live.websocket.words import (
 )
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
+    import msgspec
     from websockets.sync.client import ClientConnection
 
 T = TypeVar("T")
 
 _TOGETHER = 500  # signals in a message
+_ENVELOPE = 1_000  # bytes of a message beside its signals
 _PAUSE = 0.25  # seconds between two tries to connect
 _CLOSE_SECONDS = 1.0
 _FORBIDDEN = (401, 403)
@@ -107,8 +112,8 @@ class SignalPublisher:
         """Send predictions, and wait until the server has them.
 
         Args:
-            signals: Values by name, by asset: numbers, booleans or text; None says that there is
-                none any more.
+            signals: Values by name, by asset: numbers, booleans or text, NumPy's too; None says
+                that there is none any more.
             timestamp: The end of the bar they are for, with a zone; None counts from arrival.
             meta: Of the model: its version, and so on.
 
@@ -116,20 +121,16 @@ class SignalPublisher:
             How many assets' predictions were taken.
 
         Raises:
-            DataError: The server refused some; it has the others.
+            DataError: Something is no prediction, or no time: nothing is sent then. Or the server
+                refused some; it has the others.
             ConnectionLost: It has not acknowledged all of them in time.
             ConfigError: It refuses the token, or speaks another version.
         """
-        if timestamp is not None and timestamp.tzinfo is None:
-            raise DataError(f"timestamp={timestamp!r} has no zone: say which, such as UTC.")
-        items = [
-            SignalItem(asset_id, dict(values), timestamp, meta=None if meta is None else dict(meta))
-            for asset_id, values in signals.items()
-        ]
+        items = _packed(signals, timestamp, meta)
         end = time.monotonic() + self.patience
         taken, refused = 0, []
-        for first in range(0, len(items), _TOGETHER):
-            answer = self._deliver(items[first : first + _TOGETHER], end)
+        for together in _messages(items):
+            answer = self._deliver(together, end)
             taken += answer.taken
             refused += answer.refused
         if refused:
@@ -145,11 +146,11 @@ class SignalPublisher:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _deliver(self, items: list[SignalItem], end: float) -> Published:
+    def _deliver(self, items: list[msgspec.Raw], end: float) -> Published:
         """Send a message until it is acknowledged, over a new connection if need be."""
         from websockets.exceptions import InvalidStatus, WebSocketException
 
-        message = Publish(pack(items, is_binary=False), next(self._numbers))
+        message = Publish(items, next(self._numbers))
         trouble = "no answer"
         while (left := end - time.monotonic()) > 0.0:
             try:
@@ -220,6 +221,69 @@ class SignalPublisher:
                 raise ConfigError(f"{self!r}: the server refused: {words}")
             raise ConnectionLost(words)
         return message
+
+
+def _packed(
+    signals: Mapping[str, Mapping[str, Any]],
+    timestamp: dt.datetime | None,
+    meta: Mapping[str, Any] | None,
+) -> list[msgspec.Raw]:
+    """Predictions as they are sent, each for itself.
+
+    Raises:
+        DataError: They are none; says which.
+    """
+    is_moment = isinstance(timestamp, dt.datetime) and timestamp.tzinfo is not None
+    if timestamp is not None and not is_moment:
+        raise DataError(
+            f"timestamp={timestamp!r} has no zone: give the end of the bar as a datetime with one, "
+            f"such as UTC."
+        )
+    if not isinstance(signals, Mapping):
+        raise DataError(
+            f"The signals are a {type(signals).__name__}: give values by name, by asset, such as "
+            f"{{'AAPL': {{'ml_pred': 0.7}}}}."
+        )
+    about = None if meta is None else dict(meta)
+    packed = []
+    for asset_id, values in signals.items():
+        if not isinstance(values, Mapping):
+            raise DataError(
+                f"The signals of {asset_id!r} are a {type(values).__name__}: give a dict of values "
+                f"by name."
+            )
+        plain = {name: _plain(value) for name, value in values.items()}
+        try:
+            packed += pack([SignalItem(asset_id, plain, timestamp, meta=about)], is_binary=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise DataError(f"The signals of {asset_id!r} cannot be sent: {error}.") from None
+        if memoryview(packed[-1]).nbytes > MOST_BYTES - _ENVELOPE:
+            raise DataError(
+                f"The signals of {asset_id!r} and their meta make more than the {MOST_BYTES:,} "
+                f"bytes that a message may have: send less of them."
+            )
+    return packed
+
+
+def _plain(value: Any) -> Any:
+    """A value without NumPy; what is no number is absent."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(plain, float) and plain != plain else plain  # noqa: PLR0124  NaN
+
+
+def _messages(items: list[msgspec.Raw]) -> Iterator[list[msgspec.Raw]]:
+    """Items in groups that a server takes as messages."""
+    together: list[msgspec.Raw] = []
+    size = 0
+    for item in items:
+        more = memoryview(item).nbytes + 1
+        if together and (len(together) == _TOGETHER or size + more > MOST_BYTES - _ENVELOPE):
+            yield together
+            together, size = [], 0
+        together.append(item)
+        size += more
+    if together:
+        yield together
 
 
 def _require() -> None:

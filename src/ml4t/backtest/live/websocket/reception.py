@@ -86,6 +86,7 @@ class Reception:
         session: The server's session that the numbers are of.
         wanted: Requests for the past that wait, by number.
         is_over: The server has nothing more.
+        reason: Why something was left out last.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Reception:
         self.session = ""
         self.wanted: dict[int, Wanted] = {}
         self.is_over = False
+        self.reason = ""
         self._put = put
         self._time = time
         self._monotonic = monotonic
@@ -123,7 +125,16 @@ class Reception:
     def refuse(self, count: str, why: str) -> None:
         """Something is left out."""
         self.counts[count] += 1
+        self.reason = why
         _LOG.warning("left out: %s", why)
+
+    def complain(self, message: ErrorMessage) -> None:
+        """The server says that something is wrong."""
+        self.refuse("server_errors", f"the server says {message.code}: {message.message}")
+
+    def pass_over(self, message: Any) -> None:
+        """A message that has no place where it came."""
+        self.refuse("bad_messages", f"{type(message).__name__} makes no sense here")
 
     def resume(self) -> Resume | None:
         """Where to go on after a break; None when there is nothing to go on from."""
@@ -176,12 +187,12 @@ class Reception:
                 self.follow(self._time.now(), 1.0)
                 self._put(Over())
             case ErrorMessage():
-                self.refuse("server_errors", f"the server says {message.code}: {message.message}")
+                self.complain(message)
                 return message
             case None:
                 pass
             case _:
-                self.refuse("bad_messages", f"{type(message).__name__} makes no sense here")
+                self.pass_over(message)
         self._ask_again()
         return None
 

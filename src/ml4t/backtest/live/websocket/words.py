@@ -7,6 +7,7 @@ does not know are passed over, so that a later server may say more.
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import Annotated, Any
 
 import msgspec
@@ -25,7 +26,22 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Symbols = Annotated[list[Name], Meta(min_length=1, max_length=MOST_SYMBOLS)]
 Items = Annotated[list[msgspec.Raw], Meta(max_length=MOST_ITEMS)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Speed = Annotated[float, Meta(ge=0, le=1e9)]
 Value = float | bool | str | None
+FIRST_YEAR, LAST_YEAR = 1900, 2261  # outside of these a time is a mistake, and breaks arithmetic
+
+
+def _check(*times: dt.datetime | None) -> None:
+    """Refuse times that cannot be meant.
+
+    Raises:
+        ValueError: One is outside of what is reckoned with; the reader says of which field.
+    """
+    for time in times:
+        if time is not None and not FIRST_YEAR <= time.year <= LAST_YEAR:
+            raise ValueError(
+                f"the time {time.isoformat()} is not between the years {FIRST_YEAR} and {LAST_YEAR}"
+            )
 
 
 class BarItem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,6 +65,10 @@ class BarItem(msgspec.Struct, frozen=True, omit_defaults=True):
     close: float
     volume: float | None = None
 
+    def __post_init__(self) -> None:
+        """A time that cannot be."""
+        _check(self.start)
+
 
 class SignalItem(msgspec.Struct, frozen=True, omit_defaults=True):
     """Predictions for one asset.
@@ -66,6 +86,13 @@ class SignalItem(msgspec.Struct, frozen=True, omit_defaults=True):
     timestamp: Time | None = None
     known_at: Time | None = None
     meta: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Times and values that cannot be."""
+        _check(self.timestamp, self.known_at)
+        values = self.values.values()
+        if math.inf in values or -math.inf in values:  # JSON has no word for it but null
+            raise ValueError("a value is infinite")
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
@@ -122,6 +149,10 @@ class Subscribe(Message, frozen=True, tag="subscribe"):
     resume: Resume | None = None
     since: Time | None = None
 
+    def __post_init__(self) -> None:
+        """A time that cannot be."""
+        _check(self.since)
+
 
 class HistoryRequest(Message, frozen=True, tag="history_request"):
     """Asks for the past.
@@ -137,6 +168,10 @@ class HistoryRequest(Message, frozen=True, tag="history_request"):
     symbols: Symbols
     start: Time
     end: Time
+
+    def __post_init__(self) -> None:
+        """A time that cannot be."""
+        _check(self.start, self.end)
 
 
 class Publish(Message, frozen=True, tag="publish"):
@@ -175,10 +210,14 @@ class Welcome(Message, frozen=True, tag="welcome"):
     bar_seconds: Seconds
     heartbeat_seconds: Seconds
     time: Time
-    speed: Annotated[float, Meta(ge=0)] = 1.0
+    speed: Speed = 1.0
     max_bytes: Count = MOST_BYTES
     server: Annotated[str, Meta(max_length=200)] = ""
     bar_offset_seconds: Annotated[float, Meta(ge=0, lt=86_400)] = 0.0
+
+    def __post_init__(self) -> None:
+        """A time that cannot be."""
+        _check(self.time)
 
 
 class Snapshot(Message, frozen=True, tag="snapshot"):
@@ -273,7 +312,11 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
 
     time: Time
     sequences: dict[str, Count] = {}
-    speed: Annotated[float, Meta(ge=0)] = 1.0
+    speed: Speed = 1.0
+
+    def __post_init__(self) -> None:
+        """A time that cannot be."""
+        _check(self.time)
 
 
 class Published(Message, frozen=True, tag="published"):
