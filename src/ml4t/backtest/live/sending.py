@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml4t.backtest.live.brake import Brake
 from ml4t.backtest.live.reasons import NEVER, RESERVED
 from ml4t.backtest.live.tickets import TicketState
 from ml4t.backtest.live.timing import MICROSECONDS, RETRY, is_due
@@ -34,6 +35,7 @@ class Sender:
     def __init__(self, tender: Tender) -> None:
         self.tender = tender
         self.broker = tender.broker
+        self.brake = Brake()
         self._unpaid: tuple[int, list[int]] = (0, [])  # when buying power was asked for last
         self._asked_at = 0
         self._vacated: set[int] = set()  # assets whose units were freed for one exit just now
@@ -49,7 +51,7 @@ class Sender:
                 continue
             if self.part(working) <= 0.0 or self._is_blocked(working):
                 continue
-            if self._is_too_old(working):
+            if self._is_too_old(working) or self._is_braked(working):
                 continue
             is_exit = working.sign * broker.position(working.code) < 0.0
             (exits if is_exit else entries).append(working)
@@ -86,6 +88,13 @@ class Sender:
         broker.write("given_up", (working.order_id, reason))
         broker.notes.given_up(working.order_id, reason)
         return True
+
+    def _is_braked(self, working: Working) -> bool:
+        """An order that has been sent dozens of times waits a while."""
+        until = self.brake.holds_until(working.order_id, self.broker.now())
+        if until:
+            self.tender.come_back(until)
+        return until > 0
 
     def _send_exit(self, working: Working) -> bool:
         """Send an exit, or make room for it first; False when no request may be made now."""

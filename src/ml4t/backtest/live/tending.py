@@ -159,4 +159,5 @@ class Tender:
         broker, now = self.broker, self.broker.now()
         broker.write("request", (order_id, request))
         broker.notes.request(order_id, request, now)
+        self.sender.brake.passed(order_id, broker.tickets.count(order_id), now)
         self.answered("send", request.client_id, self.gateway.send(request))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ml4t.backtest.errors import JournalError
+from ml4t.backtest.live.brake import FREE
 from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.live.killswitch import Command, KillSwitch
 from ml4t.backtest.live.status import Status, open_order, status_path
@@ -47,6 +48,7 @@ class Watch:
             self.obey(command)
             self.switch.done()
         self._watch_rejections()
+        self._watch_circles()
         self._watch_parts()
         self.tell_status()
 
@@ -56,6 +58,16 @@ class Watch:
             return
         broker.rejections = 0
         self.halt(f"the broker refused {self.session.max_rejections} orders in a row")
+
+    def _watch_circles(self) -> None:
+        """An order that is sent dozens of times is none that anybody wants."""
+        broker = self.session.broker
+        for order_id in () if broker is None else broker.tender.sender.brake.take():
+            text = f"order {order_id} has been sent {FREE} times, and is sent slowly from now on"
+            if self.stopped:
+                self.notice(text)
+            else:
+                self.halt(f"{text}; `ml4t-backtest live journal` shows what takes it back")
 
     def _watch_parts(self) -> None:
         """Entries that stay filled in part are told once: what they have filled has no exits."""
