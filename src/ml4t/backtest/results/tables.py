@@ -58,9 +58,6 @@ def fills_frame(recorder: Recorder, times: np.ndarray) -> pl.DataFrame:
         for i, kind in enumerate(kinds)
     ]
     order_id, code, t, quantity, price, commission, slippage, position, _ = columns
-    reasons: list[str] = []
-    for words, n in recorder.fill_reasons:
-        reasons.extend(words if len(words) == n else words * n)
     portfolio = recorder.portfolio
     return to_frame(
         {
@@ -73,11 +70,22 @@ def fills_frame(recorder: Recorder, times: np.ndarray) -> pl.DataFrame:
             "price": price,
             "commission": commission,
             "slippage": slippage,
-            "reason": pl.Series(reasons, dtype=pl.String),
+            "reason": _reasons(recorder.fill_reasons, len(code)),
             "position": position,
             "multiplier": portfolio.multiplier[code],
         }
     )
+
+
+def _reasons(parts: list[tuple[list[str], int]], n: int) -> pl.Series:
+    """Of single fills a word each, of a batch one for all."""
+    kinds = {word for words, _ in parts for word in words}
+    if len(kinds) == 1:  # the usual case where baskets are traded
+        return pl.repeat(kinds.pop(), n, dtype=pl.String, eager=True)
+    reasons: list[str] = []
+    for words, size in parts:
+        reasons.extend(words if len(words) == size else words * size)
+    return pl.Series(reasons, dtype=pl.String)
 
 
 def _sides(quantity: np.ndarray) -> pl.Series:
@@ -107,8 +115,10 @@ def orders_frame(
     created = times[np.maximum(steps, 0)] if len(times) else np.zeros(len(steps), dtype=np.int64)
     dates = time_series(created, axis).alias("created_at")
     # An order from before the first bar has no date.
-    frame = orders.insert_column(1, dates.set(to_series(steps < 0), None))
-    return _with_signals(frame, signals)
+    before = steps < 0
+    if before.any():
+        dates = dates.set(to_series(before), None)
+    return _with_signals(orders.insert_column(1, dates), signals)
 
 
 def _singles_frame(singles: list[Working]) -> pl.DataFrame:
