@@ -23,7 +23,7 @@ from ml4t.backtest.live.journal import Journal
 from ml4t.backtest.rehearsal.server import RehearsalServer
 from ml4t.backtest.rehearsal.venue import Venue
 from ml4t.backtest.session.session import Session
-from tests.live.world import Killed, ManualTime
+from tests.live.world import Killed, ManualTime, MortalJournal
 
 PATIENCE = 10.0
 _ROUNDS = 60
@@ -78,6 +78,7 @@ class RehearsedWorld:
         self.session: Session | None = None
         self.broker: AlpacaBroker | None = None
         self.result: BacktestResult | None = None
+        self.writes = 0  # of the latest session's journal
 
     @property
     def venue(self) -> Venue:
@@ -153,11 +154,17 @@ class RehearsedWorld:
         return RehearsedFeed(self.make, self)
 
     def run(
-        self, strategy: Strategy, *, engine: dict[str, Any] | None = None, **options: Any
+        self,
+        strategy: Strategy,
+        *,
+        die_at: int | None = None,
+        dies_after: bool = False,
+        engine: dict[str, Any] | None = None,
+        **options: Any,
     ) -> BacktestResult:
         """One session, until the bars end or something kills it."""
-        journal = Journal(self.path)
-        journal._database.execute("PRAGMA synchronous=OFF")
+        journal = MortalJournal(self.path)
+        journal.die_at, journal.dies_after = die_at, dies_after
         self.broker = AlpacaBroker("key", "secret", url=self.server.url, **self.options)
         feed = self.feed()
         made = BacktestEngine(feed, strategy=strategy, broker=self.broker, **(engine or {}))
@@ -166,6 +173,7 @@ class RehearsedWorld:
             self.result = self.session.run()
             return self.result
         finally:
+            self.writes = journal.writes
             journal.close()
 
     def kill(self) -> None:

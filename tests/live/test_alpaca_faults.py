@@ -9,6 +9,7 @@ import pytest
 
 from ml4t.backtest import Order, Strategy
 from tests.live.rehearsed import RehearsedWorld, rehearsed
+from tests.live.test_session import Busy, Threshold, Weights, told
 from tests.live.world import Killed, market
 
 STEPS = 40
@@ -195,3 +196,34 @@ def test_a_session_that_dies_goes_on_where_it_was(tmp_path: Path, at: int) -> No
         del world.before[at]
         world.run(Everything())
         world.check()
+
+
+def check_deaths(folder: Path, strategy: type[Strategy], *, first: int, stride: int) -> None:
+    """Kill a session at every `stride`-th write of its journal, go on, and compare the ends."""
+    frame = market(25, seed=3)
+    with rehearsed(folder / "calm", frame) as calm:
+        fills = told(calm.run(strategy()))
+        calm.check()
+    assert fills.height > 5
+    for dies_after in (False, True):
+        for at in range(first, calm.writes + 1, stride):
+            with rehearsed(folder / f"{at}{dies_after}", frame) as world:
+                with pytest.raises(Killed):
+                    world.run(strategy(), die_at=at, dies_after=dies_after)
+                result = world.run(strategy())
+                world.check()
+                # What all of the money buys together depends on how soon a cancel frees some.
+                assert strategy is Weights or told(result).equals(fills), (at, dies_after)
+
+
+@pytest.mark.parametrize("strategy", [Threshold, Busy])
+def test_a_death_at_a_write_changes_nothing(tmp_path: Path, strategy: type[Strategy]) -> None:
+    """Between a request and its answer, a fill and its booking: no order twice, no fill lost."""
+    check_deaths(tmp_path, strategy, first=13, stride=61)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", [Threshold, Weights, Busy])
+def test_every_fifth_death(tmp_path: Path, strategy: type[Strategy]) -> None:
+    """As above, much denser."""
+    check_deaths(tmp_path, strategy, first=2, stride=5)

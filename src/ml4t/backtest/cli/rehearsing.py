@@ -71,8 +71,8 @@ def rehearse(
     server = RehearsalServer(venue, speed=speed, port=port)
     control = Control(server)
     with server:
-        _say_addresses(server, as_json=as_json)
         try:
+            _say_addresses(server, as_json=as_json)
             _watch(server, control, exit_at_end=exit_at_end)
         except KeyboardInterrupt:
             tell("Stopping.")

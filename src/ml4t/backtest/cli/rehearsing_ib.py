@@ -40,8 +40,8 @@ def rehearse_tws(
         )
     server = TwsRehearsal(venue, speed=speed, port=port)
     with server:
-        _say_address(server, as_json=as_json)
         try:
+            _say_address(server, as_json=as_json)
             while not server.wait(_LOOK):
                 if exit_at_end and venue.is_over:
                     server.wait(_LAST_WORDS)

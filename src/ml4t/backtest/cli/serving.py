@@ -49,8 +49,8 @@ def serve(
         **description.clock_options(),
     )
     with server:
-        _say_address(server, as_json=as_json)
         try:
+            _say_address(server, as_json=as_json)
             while not server.wait(_LOOK):
                 if exit_at_end and server.run(lambda: server.is_over):
                     server.wait(_LAST_WORDS)

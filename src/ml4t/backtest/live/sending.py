@@ -36,7 +36,8 @@ class Sender:
         self.tender = tender
         self.broker = tender.broker
         self.brake = Brake()
-        self._unpaid: tuple[int, list[int]] = (0, [])  # when buying power was asked for last
+        # When buying power was asked for last.
+        self._unpaid: tuple[int, list[str], list[int]] = (0, [], [])
         self._asked_at = 0
         self._vacated: set[int] = set()  # assets whose units were freed for one exit just now
 
@@ -225,7 +226,8 @@ class Sender:
     def _send_entries(self, entries: list[Working]) -> None:
         """Send entries that can all be paid for; otherwise wait for exits, then cut them."""
         broker, now = self.broker, self.broker.now()
-        situation = (len(broker.executions), [working.order_id for working in entries])
+        at_broker = [ticket.name for ticket in broker.tickets]  # one that ends frees money, too
+        situation = (len(broker.executions), at_broker, [one.order_id for one in entries])
         if situation == self._unpaid and now < self._asked_at + RETRY:
             self.tender.come_back(self._asked_at + RETRY)  # nothing has happened that brings money
             return
