@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from ib_async import Forex
 
-from ml4t.backtest import IBBroker, Instrument, Order, SimulationBroker
+from ml4t.backtest import IBBroker, IBStreamFeed, Instrument, Order, SimulationBroker
 from ml4t.backtest.errors import ConfigError, ConnectionLost
 from ml4t.backtest.live.ib import mapping
 from ml4t.backtest.live.ib.pace import Pace
@@ -124,6 +124,11 @@ def test_nothing_is_connected_before_a_session() -> None:
         ({"contracts": {"ES": {"kind": "futur"}}}, "Did you mean 'future'"),
         ({"contracts": {"ES": {"expiri": "2024"}}}, "Did you mean 'expiry'"),
         ({"contracts": {"ES": 5}}, "must be a contract of ib_async or a dict"),
+        ({"contracts": ["ES"]}, "contracts must be a dict of asset_id"),
+        ({"account": 5}, "account must be the name of one"),
+        ({"host": ""}, "host must be a name or an address"),
+        ({"paper": "yes"}, "paper must be True, False, or None"),
+        ({"heartbeat": "30s"}, "heartbeat must be a positive number"),
     ],
 )
 def test_mistakes_are_named(options: dict[str, Any], text: str) -> None:
@@ -474,3 +479,17 @@ def test_the_room_of_a_test(tmp_path: Path) -> None:
     gateway = IBBroker().gateway
     gateway.close()
     gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"port": "x"}, "port must be a whole number"),
+        ({"contracts": ["ES"]}, "contracts must be a dict"),
+        ({"answer_seconds": -1}, "answer_seconds must be a positive number"),
+    ],
+)
+def test_mistakes_of_a_feed_are_named(options: dict[str, Any], text: str) -> None:
+    """Likewise."""
+    with pytest.raises(ConfigError, match=text):
+        IBStreamFeed(["AAPL"], **options)

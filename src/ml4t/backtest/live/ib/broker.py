@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.live.broker import LiveBroker
 from ml4t.backtest.live.ib.gateway import IBGateway
+from ml4t.backtest.live.ib.options import check_address, check_seconds, check_terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ml4t.backtest.broker.broker import Broker
     from ml4t.backtest.types.instrument import Instrument
-
-_LARGEST_PORT = 65_535
-_LARGEST_ID = 2**31 - 1
 
 
 class IBBroker(LiveBroker):
@@ -86,11 +83,9 @@ class IBBroker(LiveBroker):
             "heartbeat": heartbeat,
             "messages_a_second": messages_a_second,
         }
-        for name, value in seconds.items():
-            if not 0 < value < float("inf"):
-                raise ConfigError(f"{name} must be a positive number, not {value!r}.")
-        _check_whole("port", port, 1, _LARGEST_PORT)
-        _check_whole("client_id", client_id, 0, _LARGEST_ID)
+        check_seconds(**seconds)
+        check_address(host, port, client_id)
+        check_terms(contracts, account, paper)
         gateway = IBGateway(
             host,
             port,
@@ -112,8 +107,3 @@ class IBBroker(LiveBroker):
             cushion=cushion,
             shadow=shadow,
         )
-
-
-def _check_whole(name: str, value: Any, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")

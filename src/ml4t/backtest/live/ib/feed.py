@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.errors import ConfigError, ConnectionLost, DataError, did_you_mean
 from ml4t.backtest.live.feed import LiveDataFeed
+from ml4t.backtest.live.ib.options import check_address, check_seconds, check_terms
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -81,6 +82,9 @@ class IBStreamFeed(LiveDataFeed):
             regular_hours=regular_hours,
             backfill_seconds=backfill_seconds,
         )
+        check_address(host, port, client_id)
+        check_terms(contracts, None, None)
+        check_seconds(answer_seconds=answer_seconds, heartbeat=heartbeat)
         for name, value, known in (("source", source, _SOURCES), ("prices", prices, _PRICES)):
             if value not in known:
                 raise ConfigError(f"{name}={value!r}: {did_you_mean(value, known)}")
