@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.live.alpaca.gateway import AlpacaGateway
 from ml4t.backtest.live.broker import LiveBroker
+from ml4t.backtest.live.checks import positive
 from ml4t.backtest.live.credentials import read_credentials
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ class AlpacaBroker(LiveBroker):
             stream_url=stream_url,
             extended_hours=extended_hours,
             lot_of=self._lot_of,
-            connect_seconds=_positive("connect_seconds", connect_seconds),
-            request_seconds=_positive("request_seconds", request_seconds),
+            connect_seconds=positive("connect_seconds", connect_seconds, "number of seconds"),
+            request_seconds=positive("request_seconds", request_seconds, "number of seconds"),
             requests_per_minute=_whole("requests_per_minute", requests_per_minute),
         )
         super().__init__(
@@ -96,13 +97,6 @@ class AlpacaBroker(LiveBroker):
     def _lot_of(self, asset_id: str) -> float:
         instrument = self.instruments.get(asset_id)
         return self.default_lot if instrument is None else instrument.lot_size
-
-
-def _positive(name: str, value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0.0 < value < float("inf"):
-        raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}.")
-    return float(value)
 
 
 def _whole(name: str, value: Any) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.live.checks import positive
 
 _LARGEST_PORT = 65_535
 _LARGEST_ID = 2**31 - 1
@@ -51,9 +52,7 @@ def check_seconds(**given: Any) -> None:
         ConfigError: One is no positive number.
     """
     for name, value in given.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 < value < float("inf"):
-            raise ConfigError(f"{name} must be a positive number, not {value!r}.")
+        positive(name, value)
 
 
 def _check_whole(name: str, value: Any, least: int, most: int) -> None:
