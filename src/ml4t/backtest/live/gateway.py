@@ -81,6 +81,9 @@ class Gateway(ABC):
     def find(self, client_id: str) -> tuple[Report, ...]:
         """Where an order and its legs stand; empty when the broker has never heard of it."""
 
+    def renew(self) -> None:  # noqa: B027  most ask each time
+        """From now on `find` says how orders stand now, whatever was listed before."""
+
     @abstractmethod
     def open_orders(self) -> Sequence[tuple[Report, str]]:
         """All open orders of the account, each with its `asset_id`, whoever sent them."""

@@ -83,10 +83,12 @@ class Search:
         """
         if not self.broker.is_up:
             return
+        gateway = self.broker.gateway
+        gateway.renew()
         try:
             for ticket in self.broker.tickets:
                 is_due = ticket.working.type is OrderType.MARKET and ticket.can_trade
-                if is_due and self.broker.gateway.wait_for_slot() <= 0.0:
+                if is_due and gateway.wait_for_slot() <= 0.0:
                     self.look_up(ticket)
             if self.broker.tickets.owing():
                 self.fetch_executions()

@@ -164,6 +164,17 @@ class GatewayContract:
             assert (report.status, report.filled) == (OrderStatus.FILLED, 4)
             assert bench.open() == []
 
+    def test_what_has_filled_is_found_at_once(self) -> None:
+        """After `renew`, however many orders were asked about a moment ago."""
+        with _Bench(self) as bench:
+            names = [bench.send(quantity=1) for _ in range(5)]
+            for name in names:
+                assert bench.status(name).is_open
+            for name in names:
+                bench.fill(name, 1)
+            bench.gateway.renew()
+            assert {bench.status(name) for name in names} == {OrderStatus.FILLED}
+
     def test_the_standing_adds_up(self) -> None:
         """Positions are what was executed, and cash what that cost."""
         with _Bench(self) as bench:

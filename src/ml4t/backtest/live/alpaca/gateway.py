@@ -273,6 +273,10 @@ class AlpacaGateway(Gateway):
         """Where an order stands, what it has become, and where its legs stand."""
         return self._register.find(client_id)
 
+    def renew(self) -> None:
+        """Lists of open orders that were fetched before count no more."""
+        self._register.forget()
+
     def open_orders(self) -> Sequence[tuple[Report, str]]:
         """All open orders of the account."""
         return [
