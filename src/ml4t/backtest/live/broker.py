@@ -44,7 +44,7 @@ class LiveBroker(Broker):
         commission: What fills cost when the broker does not say; nothing when left out.
         instruments: Multiplier, lot and tick of assets that are no plain shares.
         fractional: Whether any fraction of a unit can be traded.
-        basket_wait: Seconds that entries wait for the exits that pay for them.
+        basket_wait: Seconds that entries wait for the exits and cancels that pay for them.
         silence: Seconds after which an order that nothing was heard of is looked up.
         max_order_age: Seconds after which a decision that has not reached the broker is given up.
         cushion: Share by which purchases may cost more than at the last close.

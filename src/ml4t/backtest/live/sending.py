@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ml4t.backtest.live.brake import Brake
+from ml4t.backtest.live.funding import Funding
 from ml4t.backtest.live.reasons import NEVER, RESERVED
 from ml4t.backtest.live.tickets import TicketState
-from ml4t.backtest.live.timing import MICROSECONDS, RETRY, is_due
+from ml4t.backtest.live.timing import MICROSECONDS
 from ml4t.backtest.live.words import Request, Terms
-from ml4t.backtest.types.instrument import DUST, round_to_lot
+from ml4t.backtest.types.instrument import DUST
 from ml4t.backtest.types.order import OrderType
 
 if TYPE_CHECKING:
@@ -30,34 +29,24 @@ class Sender:
 
     Args:
         tender: For whom.
+
+    Attributes:
+        brake: Slows orders that are sent again and again.
+        funding: Decides which entries can be paid for.
     """
 
     def __init__(self, tender: Tender) -> None:
         self.tender = tender
         self.broker = tender.broker
         self.brake = Brake()
-        # When buying power was asked for last.
-        self._unpaid: tuple[int, list[str], list[int]] = (0, [], [])
-        self._asked_at = 0
+        self.funding = Funding(self)
         self._vacated: set[int] = set()  # assets whose units were freed for one exit just now
 
     def send(self) -> None:
         """Send what can go now: exits first, then entries that can be paid for."""
         broker = self.broker
-        exits: list[Working] = []
-        entries: list[Working] = []
-        for working in broker.blotter.working():
-            order_id = working.order_id
-            if broker.tickets.is_out(order_id) or order_id in broker.canceling:
-                continue
-            if self.part(working) <= 0.0 or self._is_blocked(working):
-                continue
-            if self._is_too_old(working) or self._is_braked(working):
-                continue
-            is_exit = working.sign * broker.position(working.code) < 0.0
-            (exits if is_exit else entries).append(working)
-        if broker.halted:
-            entries = []
+        ready, later = self._unsent()
+        exits = [working for working in ready if self.is_exit(working)]
         exits.sort(key=lambda working: working.type is not OrderType.MARKET)  # these need the units
         self._vacated.clear()
         for working in exits:
@@ -66,8 +55,30 @@ class Sender:
             is_sent = broker.tickets.is_out(working.order_id)  # together with another one
             if not is_sent and not self._send_exit(working):
                 return
-        if entries:
-            self._send_entries(entries)
+        entries = [working for working in ready if working not in exits]
+        if entries and not broker.halted:
+            self.funding.send(entries, [*exits, *later])
+
+    def _unsent(self) -> tuple[list[Working], list[Working]]:
+        """What is to go now, and what waits for cancels."""
+        broker = self.broker
+        ready: list[Working] = []
+        later: list[Working] = []
+        for working in broker.blotter.working():
+            order_id = working.order_id
+            if broker.tickets.is_out(order_id) or order_id in broker.canceling:
+                continue
+            if self.part(working) <= 0.0:
+                continue
+            if self._is_blocked(working):
+                later.append(working)
+            elif not self._is_too_old(working) and not self._is_braked(working):
+                ready.append(working)
+        return ready, later
+
+    def is_exit(self, working: Working) -> bool:
+        """Whether an order makes a position smaller."""
+        return working.sign * self.broker.position(working.code) < 0.0
 
     def _is_blocked(self, working: Working) -> bool:
         """A cancel in the same asset is not confirmed yet."""
@@ -223,71 +234,15 @@ class Sender:
                 return other
         return None
 
-    def _send_entries(self, entries: list[Working]) -> None:
-        """Send entries that can all be paid for; otherwise wait for exits, then cut them."""
-        broker, now = self.broker, self.broker.now()
-        at_broker = [ticket.name for ticket in broker.tickets]  # one that ends frees money, too
-        situation = (len(broker.executions), at_broker, [one.order_id for one in entries])
-        if situation == self._unpaid and now < self._asked_at + RETRY:
-            self.tender.come_back(self._asked_at + RETRY)  # nothing has happened that brings money
-            return
-        if not self.tender.has_slot():
-            return
-        self._unpaid, self._asked_at = situation, now
-        free = self.broker.gateway.standing().buying_power - self._spoken_for()
-        costs = np.array([self._cost(working) for working in entries])
-        if costs.sum() <= free:
-            self._send_each(entries)
-            return
-        since = min(broker.waits_since.setdefault(w.order_id, now) for w in entries)
-        until = since + int(broker.basket_wait * MICROSECONDS)
-        if self._has_exits() and not is_due(until, now, int(broker.basket_wait * MICROSECONDS)):
-            self.tender.come_back(until)
-            return
-        factor = max(0.0, free) / costs.sum()
-        for working in entries:
-            lot = broker.blotter.lot_of(working.code)
-            quantity = round_to_lot(self._wanted(working) * factor, lot)
-            broker.write("cut", (working.order_id, quantity))
-            broker.notes.cut(working.order_id, quantity)
-        self._send_each([working for working in entries if working.status.is_open])
-
-    def _send_each(self, entries: list[Working]) -> None:
+    def send_each(self, entries: list[Working]) -> None:
+        """Send entries as they are, with the exits that the broker can hold for them."""
         for working in entries:
             if not self.tender.has_slot():
                 return
-            request = self._request(working, self._wanted(working))
+            request = self._request(working, self.wanted(working))
             self.tender.transmit(working.order_id, self._with_exits(working, request))
 
-    def _has_exits(self) -> bool:
-        """Whether exits at the broker may still bring money."""
-        broker = self.broker
-        return any(
-            ticket.working.sign * broker.position(ticket.working.code) < 0.0
-            and ticket.working.type is OrderType.MARKET
-            for ticket in broker.tickets
-        )
-
-    def _spoken_for(self) -> float:
-        """What entries that were sent, and not acknowledged, may still use."""
-        return sum(
-            self._cost(ticket.working, ticket.open_quantity)
-            for ticket in self.broker.tickets
-            if ticket.state is TicketState.ASKED and ticket.parent is None
-            and ticket.working.sign * self.broker.position(ticket.working.code) >= 0.0
-        )  # fmt: skip
-
-    def _cost(self, working: Working, quantity: float | None = None) -> float:
-        broker = self.broker
-        portfolio = broker.portfolio
-        assert portfolio is not None
-        price = working.limit or working.stop
-        if price is None:
-            price = portfolio.last_price(working.order.asset_id) * (1.0 + broker.cushion)
-        units = self._wanted(working) if quantity is None else quantity
-        return float(units * price * portfolio.instruments[working.code].multiplier)
-
-    def _wanted(self, working: Working) -> float:
+    def wanted(self, working: Working) -> float:
         """Units that an order may still work."""
         broker = self.broker
         cut = broker.cut.get(working.order_id)
@@ -298,7 +253,7 @@ class Sender:
 
     def part(self, working: Working) -> float:
         """Of what is wanted, what one order at the broker may be for: none goes through zero."""
-        wanted, held = self._wanted(working), self.broker.position(working.code)
+        wanted, held = self.wanted(working), self.broker.position(working.code)
         if self.broker.gateway.splits_flips and working.sign * held < 0.0:
             return min(wanted, abs(held))
         return wanted
