@@ -26,6 +26,27 @@ class Threshold(Strategy):
             self.close_position(asset)
 
 
+class ThresholdOnBars(Strategy):
+    """The same by columns: arrays are compared, and only what trades is looked at."""
+
+    def __init__(self, budget):
+        self.budget = budget
+
+    def on_bars(self, bars):
+        closes, predictions = bars.close, bars.signal("ml_pred")
+        is_sure = bars.signal("confidence") > w.SURE_ABOVE
+        is_held = self.get_position_array() != 0.0
+        is_down = closes < w.STOP * self.get_entry_price_array()
+        enters = ~is_held & is_sure & (predictions > w.BUY_ABOVE)
+        leaves = is_held & (is_down | (predictions < w.SELL_BELOW))
+        for row in (enters | leaves).nonzero()[0].tolist():
+            asset = bars.asset_ids[row]
+            if leaves[row]:
+                self.close_position(asset)
+            elif shares := int(self.budget / closes[row]):
+                self.buy(asset, shares)
+
+
 class RebalanceOnBars(Strategy):
     """Equal weights in the assets with the highest prediction, every bar."""
 
@@ -80,7 +101,8 @@ def make(workload, side):
     if side == "empty_on_bars":
         return Empty()
     if workload.strategy == "threshold":
-        return Threshold(workload.budget)
+        kind = ThresholdOnBars if side == "on_bars" else Threshold
+        return kind(workload.budget)
     if side == "on_bars":
         return RebalanceOnBars(workload.top_n)
     return RebalanceOnMarketData(workload.top_n, f"A{workload.assets - 1:03d}")

@@ -28,7 +28,7 @@ from ml4t.backtest import (
 )
 from ml4t.backtest.testing.markets import flat_market, steady_market, ten_bars
 from tests.markets import Market
-from tests.stories.plan import Plan, tell
+from tests.stories.plan import Plan, parse_bars, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +123,66 @@ def test_last_price_and_entry_price() -> None:
 def test_entry_price_when_flat() -> None:
     """There is none."""
     assert math.isnan(ask(3, lambda s: s.get_entry_price("A")))
+
+
+GAPS = """
+0 A 10 10 10 10
+0 C 20 20 20 20
+1 A 10 10 10 10
+1 B 30 30 30 30
+1 C 20 20 20 20
+2 B 33 33 33 33
+2 C 22 22 22 22
+"""
+
+
+class Columns(Strategy):
+    """Buys A and sells C, and notes what the arrays are on every bar."""
+
+    def on_start(self) -> None:
+        self.seen: list[tuple[list[str], list[float], list[float]]] = []
+
+    def on_bars(self, bars: Any) -> None:
+        if not self.seen:
+            self.buy("A", 3)
+            self.sell("C", 2)
+        units = self.get_position_array()
+        self.seen.append((bars.asset_ids, units.tolist(), self.get_entry_price_array().tolist()))
+        for row, asset in enumerate(bars.asset_ids):
+            assert bars.row(asset) == row
+            assert units[row] == self.get_position(asset)
+        units[:] = 99.0  # a copy is nobody else's
+        assert self.get_position("A") != 99.0
+
+
+def test_positions_as_columns() -> None:
+    """In the order of the assets that have a bar now, however many those are."""
+    strategy = Columns()
+    BacktestEngine(parse_bars(GAPS), strategy=strategy).run()
+    names, units, entries = zip(*strategy.seen, strict=True)
+    assert names == (["A", "C"], ["A", "B", "C"], ["B", "C"])
+    assert units == ([0.0, 0.0], [3.0, 0.0, -2.0], [0.0, -2.0])
+    assert np.isnan(entries[0]).all()
+    assert entries[1][0] == 10.0
+    assert math.isnan(entries[1][1])
+    assert entries[1][2] == 20.0
+
+
+def test_there_are_no_columns_before_the_first_bars() -> None:
+    """Nor is there a row of an asset that has no bar."""
+
+    class Early(Strategy):
+        def on_start(self) -> None:
+            for ask_early in (self.get_position_array, self.get_entry_price_array):
+                with pytest.raises(OrderError, match="no bars"):
+                    ask_early()
+
+        def on_bars(self, bars: Any) -> None:
+            if len(bars) == 2 and "B" not in bars:
+                with pytest.raises(KeyError, match="'B' has no bar"):
+                    bars.row("B")
+
+    BacktestEngine(parse_bars(GAPS), strategy=Early()).run()
 
 
 def test_unrealized_pnl() -> None:

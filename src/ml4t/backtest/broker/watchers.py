@@ -222,7 +222,7 @@ class Watchers:
         """Assets have had a bar; the orders that close what has lasted long enough."""
         orders = []
         codes = sorted(self._bars)
-        for code, row in zip(codes, bars.rows_of(codes), strict=True):
+        for code, row in zip(codes, bars.chunk_rows_of(codes), strict=True):
             if row < 0:
                 continue
             self._bars[code] += 1

@@ -154,7 +154,7 @@ class Holdings:
         if working.order.role in (ADOPTED, FEE):
             return price
         if working.type is OrderType.MARKET:
-            row = bars.row_of_code(working.code)
+            row = bars.chunk_row_of_code(working.code)
             return float(bars.chunk.open[row]) if row >= 0 else price
         level = working.limit if working.type.has_limit else working.stop
         if level is None or working.type.is_trailing:

@@ -254,7 +254,7 @@ class OrderDesk:
         blotter = self.market.blotter
         for ticket in self.register.open.values():
             notional = ticket.asked.notional
-            row = -1 if notional is None else bars.row(ticket.asked.symbol)
+            row = -1 if notional is None else bars.chunk_row(ticket.asked.symbol)
             working = None if row < 0 else blotter.get(ticket.number)
             if notional is None or working is None or working.filled:
                 continue

@@ -53,7 +53,7 @@ class Jumps:
             t, code = start + int(i), int(codes[column])
             if (t, code) in known or _is_intraday(chunk, t):
                 continue
-            row = chunk.bars(t).row_of_code(code)
+            row = chunk.bars(t).chunk_row_of_code(code)
             if row < 0:
                 continue
             ratio = split_of(float(before[i, column]), chunk.opens[row], chunk.closes[row])

@@ -54,7 +54,7 @@ def is_unlike(action: Action, bars: Bars, portfolio: Portfolio) -> bool:
     ordinary move.
     """
     change = -math.log(action.ratio)
-    row, last = bars.row(action.asset_id), portfolio.last_price(action.asset_id)
+    row, last = bars.chunk_row(action.asset_id), portfolio.last_price(action.asset_id)
     if action.kind is not ActionKind.SPLIT or abs(change) < _TELLING or row < 0 or not last > 0.0:
         return False
     moved = math.log(bars.chunk.opens[row] / last)

@@ -465,7 +465,7 @@ class SimulationBroker(Broker):
         if portfolio.short_count or self.leverage > 1.0:  # what is held bears on buying power
             codes += [portfolio.universe.codes[asset_id] for asset_id in portfolio.held]
         rows = [row for working, row in resting if trading.is_open(working)]
-        lanes = finer.inside(bars, [*rows, *(row for row in bars.rows_of(codes) if row >= 0)])
+        lanes = finer.inside(bars, [*rows, *(row for row in bars.chunk_rows_of(codes) if row >= 0)])
         Descent(trading, lanes, finer.moments, finer.axis).run(resting)
         assumed = [pair for pair in resting if pair[1] not in lanes and trading.is_open(pair[0])]
         finer.missing += len({row for _, row in assumed})

@@ -131,7 +131,7 @@ class BasketMatch:
 
 def ready_orders(basket: OpenBasket, bars: Bars) -> tuple[np.ndarray, np.ndarray]:
     """Which orders can trade in these bars, and the rows of their assets."""
-    rows, begins = bars.rows_of_codes(basket.codes), bars.chunk.begins
+    rows, begins = bars.chunk_rows_of_codes(basket.codes), bars.chunk.begins
     can = rows >= 0
     if begins is not None:
         can &= begins[rows] >= basket.decided_at

@@ -254,7 +254,7 @@ def bar_of(candidate: Candidate, bars: Bars) -> ExecutionBar:
 def _make_bar(candidate: Candidate, bars: Bars) -> ExecutionBar:
     reference, working = candidate.reference, candidate.working
     # A position that is closed without a decision fills at no bar, but may have one now.
-    row = candidate.row if candidate.row >= 0 else bars.row_of_code(working.code)
+    row = candidate.row if candidate.row >= 0 else bars.chunk_row_of_code(working.code)
     if row >= 0:
         return ExecutionBar(**structs.asdict(bars.chunk.event(row)), reference=reference)
     prices = (reference,) * 4

@@ -80,7 +80,7 @@ class Holdings:
         codes, portfolio = self.codes, self.portfolio
         price = portfolio.last_prices()[codes]
         if self._bars is not None and self._prices is not None:
-            rows = self._bars.rows_of_codes(codes)
+            rows = self._bars.chunk_rows_of_codes(codes)
             has_bar = rows >= 0
             price[has_bar] = self._prices[rows[has_bar]]
         values: np.ndarray = self.quantity[codes] * price * portfolio.multiplier[codes]

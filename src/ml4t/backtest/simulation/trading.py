@@ -84,7 +84,7 @@ class BarTrading:
         session = self.chunk.sessions.item(bars.index)
         orders = self.blotter.working()
         live = []
-        for working, row in zip(orders, bars.rows_of([w.code for w in orders]), strict=True):
+        for working, row in zip(orders, bars.chunk_rows_of([w.code for w in orders]), strict=True):
             if working.time_in_force is not _GTC and self._is_over(working, session):
                 continue
             if row < 0:
@@ -305,7 +305,7 @@ class BarTrading:
             if working.type is not _MARKET and working.time_in_force not in _AUCTIONS:
                 working.session = session
                 fresh.append(working)
-        rows = self.bars.rows_of([working.code for working in fresh])
+        rows = self.bars.chunk_rows_of([working.code for working in fresh])
         return [pair for pair in zip(fresh, rows, strict=True) if pair[1] >= 0]
 
     def _behind(self, entries: list[Candidate], resting: list[Live]) -> list[Candidate]:

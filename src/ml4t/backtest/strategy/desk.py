@@ -113,6 +113,23 @@ class Desk:
             self.code(asset_id)
         return self.portfolio.entry_prices.get(asset_id, math.nan)
 
+    def position_column(self) -> np.ndarray:
+        """Signed units of each asset that has a bar now."""
+        return self._current(self.portfolio.quantity)
+
+    def entry_price_column(self) -> np.ndarray:
+        """Average entry prices likewise; NaN where flat."""
+        entries, units = self._current(self.portfolio.entry_price), self.position_column()
+        entries[units == 0.0] = math.nan
+        return entries
+
+    def _current(self, column: np.ndarray) -> np.ndarray:
+        """A column of the portfolio, for the assets that have a bar now."""
+        if self.bars is None:
+            raise OrderError("There are no bars before the first timestamp.")
+        chunk = self.bars.chunk
+        return column[: chunk.width].copy() if chunk.is_dense else column[self.bars.codes]
+
     def last_price(self, asset_id: str) -> float:
         """Last known close; NaN before the asset's first bar."""
         if self._is_growing and asset_id not in self.universe:

@@ -150,6 +150,17 @@ class Strategy:
         """Signed units of every asset held, by `asset_id`, sorted."""
         return dict(sorted(self._desk.portfolio.held.items()))
 
+    def get_position_array(self) -> np.ndarray:
+        """Signed units held of each of the current `bars.asset_ids`: float64[n], a copy.
+
+        With `get_entry_price_array` and the columns of `bars`, a decision over all assets is a
+        comparison of arrays.
+
+        Raises:
+            OrderError: There are no bars yet.
+        """
+        return self._desk.position_column()
+
     def get_cash(self) -> float:
         """Money in the account, in its currency."""
         return self._desk.portfolio.cash
@@ -172,6 +183,14 @@ class Strategy:
             return self._desk.portfolio.known_entry_prices[asset_id]
         except KeyError:
             return self._desk.entry_price(asset_id)
+
+    def get_entry_price_array(self) -> np.ndarray:
+        """Entry prices of the current `bars.asset_ids`: float64[n], NaN where flat.
+
+        Raises:
+            OrderError: There are no bars yet.
+        """
+        return self._desk.entry_price_column()
 
     def get_unrealized_pnl(self, asset_id: str) -> float:
         """Money the open position has gained since entry, commission excluded; 0.0 when flat."""

@@ -416,30 +416,41 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
         return order[: max(0, min(n, present))]
 
     def row(self, asset_id: str) -> int:
+        """Where an asset stands in the columns and in `asset_ids`.
+
+        Raises:
+            KeyError: It has no bar now.
+        """
+        row = self.chunk_row(asset_id)
+        if row < 0:
+            raise KeyError(self._absence(asset_id))
+        return row - self.start
+
+    def chunk_row(self, asset_id: str) -> int:
         """The row of an asset in the chunk, or -1 when it has no bar now."""
         code = self.chunk.universe.codes.get(asset_id)
         if code is None:
             return -1
-        return self.row_of_code(code)
+        return self.chunk_row_of_code(code)
 
-    def row_of_code(self, code: int) -> int:
-        """As `row`, by the asset's code."""
+    def chunk_row_of_code(self, code: int) -> int:
+        """As `chunk_row`, by the asset's code."""
         if self.chunk.is_dense:
             return self.start + code if code < self.chunk.width else -1
         hits = np.flatnonzero(self.codes == code)
         return self.start + int(hits[0]) if len(hits) else -1
 
-    def rows_of(self, codes: list[int]) -> list[int]:
-        """As `row_of_code`, for many assets."""
+    def chunk_rows_of(self, codes: list[int]) -> list[int]:
+        """As `chunk_row_of_code`, for many assets."""
         if self.chunk.is_dense:
             start, width = self.start, self.chunk.width
             return [start + code if code < width else -1 for code in codes]
         if len(codes) <= _FEW:
-            return [self.row_of_code(code) for code in codes]
-        return self.rows_of_codes(np.array(codes)).tolist()  # type: ignore[no-any-return]
+            return [self.chunk_row_of_code(code) for code in codes]
+        return self.chunk_rows_of_codes(np.array(codes)).tolist()  # type: ignore[no-any-return]
 
-    def rows_of_codes(self, codes: np.ndarray) -> np.ndarray:
-        """As `rows_of`, for a column."""
+    def chunk_rows_of_codes(self, codes: np.ndarray) -> np.ndarray:
+        """As `chunk_rows_of`, for a column."""
         if self.chunk.is_dense:
             return np.where(codes < self.chunk.width, self.start + codes, -1)
         rows = np.full(len(self.chunk.universe), -1)
@@ -448,16 +459,17 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
         return found
 
     def __contains__(self, asset_id: object) -> bool:
-        return isinstance(asset_id, str) and self.row(asset_id) >= 0
+        return isinstance(asset_id, str) and self.chunk_row(asset_id) >= 0
 
     def __getitem__(self, asset_id: str) -> MarketEvent:
-        row = self.row(asset_id)
+        row = self.chunk_row(asset_id)
         if row < 0:
-            raise KeyError(
-                f"{asset_id!r} has no bar at {self.timestamp}. "
-                f"{did_you_mean(asset_id, self.asset_ids)}"
-            )
+            raise KeyError(self._absence(asset_id))
         return self.chunk.event(row)
+
+    def _absence(self, asset_id: str) -> str:
+        known = did_you_mean(asset_id, self.asset_ids)
+        return f"{asset_id!r} has no bar at {self.timestamp}. {known}"
 
     def __iter__(self) -> Iterator[MarketEvent]:
         return self.chunk.events_at(self.index)
