@@ -570,7 +570,7 @@ def test_an_asset_that_a_feed_names_late() -> None:
     assert "unknown asset 'A'" in result.orders["reason"][0]
     assert [bars.asset_ids for bars in kept] == [["B"]] * 3 + [["A", "B"]] * 3
     assert [len(list(bars)) for bars in kept] == [1, 1, 1, 2, 2, 2]
-    assert kept[0].row("A") == -1
+    assert kept[0].chunk_row("A") == -1
     assert "A" not in kept[0]
 
 
