@@ -18,6 +18,7 @@ import workloads as w
 
 OURS = ("on_market_data", "on_bars", "empty_on_bars")
 FLOORS = ("floor_build", "floor_engine")
+SHORT = 5_000  # rows: less is handed to Polars as lists
 
 
 class Phases:
@@ -43,7 +44,6 @@ class Phases:
 def measure_ours(path, make, phase, profile):
     """Fills and final equity of our engine; `make` gets the module of strategies, returns one."""
     with phase("import"):
-        import numpy.ma  # noqa: F401  Polars imports it when it first meets an array
         import strategies
 
         from ml4t.backtest import (
@@ -62,10 +62,7 @@ def measure_ours(path, make, phase, profile):
         equity = result.final_equity
     phase.combine("run", ["total"], minus=["load"])
     with phase("frames"):
-        frames = (result.equity, result.fills, result.orders, result.trades)
-        fills = frames[1].height
-    with phase("metrics"):
-        _ = result.metrics
+        _, fills = result.equity, result.fills.height
     return fills, equity
 
 
@@ -137,6 +134,8 @@ def main():
         path = str(data.path_of(workload.data))
     phase, fills, equity = Phases(), None, None
     if args.side in OURS:
+        if workload.events > SHORT:
+            import numpy.ma  # noqa: F401  Polars imports it when it meets a long array
         fills, equity = measure_ours(
             path, lambda strategies: strategies.make(workload, args.side), phase, args.profile
         )

@@ -26,6 +26,11 @@ def to_series(values: np.ndarray) -> pl.Series:
     return pl.Series(values.tolist(), dtype=kind)
 
 
+def repeated(value: Any, n: int, kind: Any) -> pl.Series:
+    """A column of one value; `pl.repeat` plans a query for it."""
+    return pl.Series([value], dtype=kind).new_from_index(0, n)
+
+
 def to_frame(columns: Mapping[str, np.ndarray | pl.Series]) -> pl.DataFrame:
     """Columns of the same length, by name."""
     return pl.DataFrame(

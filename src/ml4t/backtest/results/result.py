@@ -11,6 +11,7 @@ import polars as pl
 
 import ml4t.backtest.results as parts
 from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.results.columns import to_series
 from ml4t.backtest.results.record import RunRecord, normalised
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class BacktestResult:
         """
         frame = normalised(self.record, "equity").drop("session")
         drawdown = parts.metrics.drawdowns(frame["equity"].to_numpy(), self.initial_cash)
-        return frame.with_columns(pl.Series("drawdown", drawdown, dtype=pl.Float64))
+        return frame.with_columns(to_series(drawdown).alias("drawdown"))
 
     @cached_property
     def fills(self) -> pl.DataFrame:
@@ -170,7 +171,7 @@ class BacktestResult:
             .agg(pl.col("equity").last())
         )
         returns = parts.metrics.returns_of(sessions["equity"].to_numpy(), self.initial_cash)
-        return sessions.with_columns(pl.Series("return", returns, dtype=pl.Float64))
+        return sessions.with_columns(to_series(returns).alias("return"))
 
     @cached_property
     def _market(self) -> Market:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ml4t.backtest.results.columns import to_frame, to_series
+from ml4t.backtest.results.columns import repeated, to_frame, to_series
 from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _reasons(parts: list[tuple[list[str], int]], n: int) -> pl.Series:
     """Of single fills a word each, of a batch one for all."""
     kinds = {word for words, _ in parts for word in words}
     if len(kinds) == 1:  # the usual case where baskets are traded
-        return pl.repeat(kinds.pop(), n, dtype=pl.String, eager=True)
+        return repeated(kinds.pop(), n, pl.String)
     reasons: list[str] = []
     for words, size in parts:
         reasons.extend(words if len(words) == size else words * size)
@@ -156,7 +156,7 @@ def _words(values: list[Any]) -> pl.Series:
     except TypeError:  # not even hashable
         return pl.Series([str(value) for value in values], dtype=pl.String)
     if len(kinds) == 1:
-        return pl.repeat(str(values[0]), len(values), dtype=pl.String, eager=True)
+        return repeated(str(values[0]), len(values), pl.String)
     places = {value: place for place, value in enumerate(kinds)}
     codes = np.fromiter(map(places.__getitem__, values), dtype=np.int64, count=len(values))
     return _ids([str(value) for value in kinds], codes)
@@ -165,7 +165,7 @@ def _words(values: list[Any]) -> pl.Series:
 def _floats(values: list[Any]) -> pl.Series:
     """Numbers as asked for; what is none is null."""
     if values.count(None) == len(values):
-        return pl.repeat(None, len(values), dtype=pl.Float64, eager=True)
+        return repeated(None, len(values), pl.Float64)
     try:
         return pl.Series(values, dtype=pl.Float64)
     except (TypeError, OverflowError):
