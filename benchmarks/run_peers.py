@@ -30,7 +30,7 @@ from workloads import WORKLOADS
 HERE = Path(__file__).parent
 REPEATS = 3
 LONG = 10  # seconds of an engine's own run: measured once
-OURS = {"threshold": ("on_market_data",), "rebalance": ("on_bars", "on_market_data")}
+OURS = {"threshold": ("on_market_data", "on_bars"), "rebalance": ("on_bars", "on_market_data")}
 WARM_UP_BARS = 30
 
 # How often each calls Python, which is most of what separates them.

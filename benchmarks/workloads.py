@@ -67,7 +67,7 @@ class Comparison:
     workload: str
     side: str
     floor: str
-    target: float
+    target: float | None
     limit: float | None = None
 
 
@@ -80,6 +80,9 @@ COMPARISONS = (
     Comparison("W2", "empty_on_bars", "floor_build", 0.3),
     Comparison("W3", "empty_on_bars", "floor_build", 0.3),
     Comparison("W5", "empty_on_bars", "floor_build", 0.3),
+    Comparison("W2", "on_bars", "floor_build", None),
+    Comparison("W3", "on_bars", "floor_build", None),
+    Comparison("W5", "on_bars", "floor_build", None),
     Comparison("R2", "on_bars", "floor_engine", 0.5, limit=2.8),
     Comparison("R5", "on_bars", "floor_engine", 0.4),
     Comparison("R2", "on_market_data", "floor_engine", 1.0),
