@@ -126,14 +126,38 @@ def test_a_refusal_is_a_rejected_order(tmp_path: Path) -> None:
 
 
 def test_an_order_that_never_arrives_is_given_up(tmp_path: Path) -> None:
-    """After it was looked up and sent again, and not before."""
+    """After it was looked up and sent again, and not before; the operator is told."""
     world = World(tmp_path, market(10))
     world.venue.faults["send"] = ["before"] * 50
-    result = world.run(Once())
+    alerts: list[str] = []
+    result = world.run(Once(), alert=alerts.append)
+    (alert,) = [text for text in alerts if text.startswith("given up: ")]
+    assert alert.startswith("given up: order 1 (buy ")
+    assert alert.endswith(result.orders["reason"][0])
     assert result.orders["status"].to_list() == ["canceled"]
     assert "never reached the broker" in result.orders["reason"][0]
     assert len([call for call, _ in world.venue.calls if call == "send"]) == 3
     assert not world.venue.fills
+
+
+class Many(Strategy):
+    """Five purchases at once."""
+
+    def on_bars(self, bars: Any) -> None:
+        if len(self.get_open_orders()) == 0:
+            for _ in range(5):
+                self.buy("A", 1)
+
+
+def test_many_orders_that_are_given_up_are_told_in_one_line(tmp_path: Path) -> None:
+    """An outage is no reason for hundreds of messages."""
+    world = World(tmp_path, market(4))
+    world.venue.faults["send"] = ["before"] * 500
+    alerts: list[str] = []
+    world.run(Many(), alert=alerts.append)
+    told_of = [text for text in alerts if text.startswith("given up: ")]
+    assert any("; and 4 more" in text for text in told_of)
+    assert len(told_of) <= 3
 
 
 def test_a_position_nobody_explains_halts(tmp_path: Path) -> None:

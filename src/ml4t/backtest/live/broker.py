@@ -96,6 +96,7 @@ class LiveBroker(Broker):
         self.commands: list[tuple[str, Any]] = []
         self.is_up = False
         self.rejections = 0  # that the broker gave in a row
+        self.given_up: list[str] = []  # orders that were, until somebody is told
         self.halted = ""
         self._counts: dict[str, int] = {}
         self.holdings, self.booking = Holdings(self), Booking(self)
@@ -162,6 +163,16 @@ class LiveBroker(Broker):
         else:
             self.canceling.setdefault(order_id, reason)
         return True
+
+    def give_up(self, order_id: int, reason: str) -> None:
+        """An order that the broker does not have is not sent any more."""
+        working = self.blotter.get(order_id)
+        if working is not None:
+            order = working.order
+            what = f"{order.side} {order.quantity:g} {order.asset_id}"
+            self.given_up.append(f"order {order_id} ({what}): {reason}")
+        self.write("given_up", (order_id, reason))
+        self.notes.given_up(order_id, reason)
 
     def replace(self, order_id: int, **changes: float) -> bool:
         """Change an open order in the book; the broker is told after the step."""

@@ -102,9 +102,7 @@ def compare(broker: LiveBroker, standing: Standing, *, adopts: bool = False) -> 
 def _give_up(broker: LiveBroker, ticket: Ticket) -> None:
     children = [one for one in broker.tickets if one.parent is ticket]
     for one in (ticket, *children):
-        order_id = one.working.order_id
-        broker.write("given_up", (order_id, _ENDED))
-        broker.notes.given_up(order_id, _ENDED)
+        broker.give_up(one.working.order_id, _ENDED)
 
 
 def _unaccounted(broker: LiveBroker, ticket: Ticket, cash: float) -> Difference:

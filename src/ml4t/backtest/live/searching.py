@@ -158,9 +158,7 @@ class Search:
     def _give_up(self, ticket: Ticket, reason: str) -> None:
         broker = self.broker
         for one in [ticket, *(t for t in broker.tickets if t.parent is ticket)]:
-            order_id = one.working.order_id
-            broker.write("given_up", (order_id, reason))
-            broker.notes.given_up(order_id, reason)
+            broker.give_up(one.working.order_id, reason)
 
 
 def _patience(ticket: Ticket) -> int:

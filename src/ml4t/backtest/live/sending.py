@@ -97,8 +97,7 @@ class Sender:
             return False
         is_waiting = self._lacks_units(working, self.part(working))
         reason = f"{RESERVED if is_waiting else NEVER} within {age:.0f} seconds"
-        broker.write("given_up", (working.order_id, reason))
-        broker.notes.given_up(working.order_id, reason)
+        broker.give_up(working.order_id, reason)
         return True
 
     def _is_braked(self, working: Working) -> bool:

@@ -49,6 +49,7 @@ class Watch:
             self.switch.done()
         self._watch_rejections()
         self._watch_circles()
+        self._watch_given_up()
         self._watch_parts()
         self.tell_status()
 
@@ -68,6 +69,16 @@ class Watch:
                 self.notice(text)
             else:
                 self.halt(f"{text}; `ml4t-backtest live journal` shows what takes it back")
+
+    def _watch_given_up(self) -> None:
+        """What the strategy decided and the broker never had: an outage gives up many at once."""
+        broker = self.session.broker
+        if broker is None or not broker.given_up:
+            return
+        first, *others = broker.given_up
+        broker.given_up = []
+        more = f"; and {len(others)} more, see `ml4t-backtest live journal`" if others else ""
+        self.notice(f"given up: {first}{more}")
 
     def _watch_parts(self) -> None:
         """Entries that stay filled in part are told once: what they have filled has no exits."""
