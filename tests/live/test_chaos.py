@@ -24,7 +24,23 @@ from tests.live.world import MINUTE, Killed, World, market
 
 BARS = 22
 CALM = 17  # from this bar on nothing goes wrong any more
-STRATEGIES: tuple[type[Strategy], ...] = (Threshold, Weights, Busy)
+
+
+class AllIn(Strategy):
+    """All of its money in one protected position after the other."""
+
+    def on_bars(self, bars: Any) -> None:
+        (best,) = bars.top("ml_pred", 1)
+        if bars[best].signals["ml_pred"] < 0.7 or self.get_position(best):
+            return
+        self.cancel_all()
+        self.close_all()
+        price = bars[best].close
+        units = int(0.9 * self.get_equity() / price)
+        self.bracket(best, units, stop_loss=0.97 * price, take_profit=1.03 * price)
+
+
+STRATEGIES: tuple[type[Strategy], ...] = (Threshold, Weights, Busy, AllIn)
 
 
 class Trouble(NamedTuple):

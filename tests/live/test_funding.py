@@ -11,6 +11,7 @@ import pytest
 from ml4t.backtest import BacktestEngine, Strategy
 from ml4t.backtest.live.words import Answer
 from ml4t.backtest.testing.venues import ScriptedVenue
+from tests.live.test_chaos import AllIn
 from tests.live.test_session import told
 from tests.live.world import World, market
 
@@ -86,3 +87,16 @@ def test_entries_behind_a_cancel_share_the_money(tmp_path: Path, is_slow: bool) 
     backtest = BacktestEngine(frame, strategy=TwoAtOnce()).run()
     wanted = dict(backtest.fills.select("asset_id", "quantity").iter_rows())
     assert bought == pytest.approx(wanted, rel=0.03)  # what is cut live leaves a cushion
+
+
+@pytest.mark.parametrize("takes_brackets", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_rotation_through_brackets_is_its_backtest(
+    tmp_path: Path, seed: int, takes_brackets: bool
+) -> None:
+    """Entry, protection, exit and the next entry with all of the money, fill for fill."""
+    frame = market(40, seed=seed)
+    live = World(tmp_path, frame, takes_brackets=takes_brackets).run(AllIn())
+    backtest = BacktestEngine(frame, strategy=AllIn()).run()
+    assert backtest.fills.height > 10
+    assert told(live).equals(told(backtest))
