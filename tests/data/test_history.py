@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 from unittest import mock
 
@@ -106,8 +107,18 @@ def test_an_unknown_field_is_refused_with_the_nearest() -> None:
 def test_less_than_one_bar_is_refused() -> None:
     """Zero is a mistake more likely than a wish."""
     history, (only,) = story(None, [IDS])
-    with pytest.raises(DataError, match=r"n must be at least 1"):
+    with pytest.raises(DataError, match=r"n=0 bars: n must be a whole number from 1"):
         history.last(only, 3, 0, 0)
+
+
+@pytest.mark.parametrize("n", [2.0, np.float64(2.0), True, "2", None])
+def test_bars_are_counted_in_whole_numbers(n: Any) -> None:
+    """Half a window (`window / 2`) is a float: refused by name, also when it is a whole one."""
+    history, (only,) = story(None, [IDS] * 3)
+    with pytest.raises(DataError, match=rf"history of n={re.escape(repr(n))} bars: n must be"):
+        history.last(only, 3, 0, n)
+    with pytest.raises(DataError, match=r"a whole number from 1"):
+        history.matrix(only, 2, n)
 
 
 def test_more_than_is_kept_is_refused_by_name_of_the_option() -> None:

@@ -185,6 +185,54 @@ def test_there_are_no_columns_before_the_first_bars() -> None:
     BacktestEngine(parse_bars(GAPS), strategy=Early()).run()
 
 
+def test_an_asset_without_a_bar_is_no_misspelt_one() -> None:
+    """Its name is right, so no other is offered; a wrong name is not said to lack a bar."""
+    texts: dict[tuple[int, str], str] = {}
+
+    class Look(Strategy):
+        def on_bars(self, bars: Any) -> None:
+            for asset in ("B", "BB"):
+                for look in (bars.row, bars.__getitem__):
+                    if asset not in bars:
+                        with pytest.raises(KeyError) as caught:
+                            look(asset)
+                        texts[len(texts), asset] = caught.value.args[0]
+
+    BacktestEngine(parse_bars(GAPS), strategy=Look()).run()
+    absent = {text for (_, asset), text in texts.items() if asset == "B"}
+    assert absent == {
+        "'B' has no bar at 2024-01-02 00:00:00. Ask first whether it has one: 'B' in bars."
+    }
+    unknown = {text for (_, asset), text in texts.items() if asset == "BB"}
+    assert unknown == {"Unknown asset 'BB'. Did you mean 'B'?"}
+
+
+def test_positions_as_columns_are_those_of_the_assets_with_a_bar() -> None:
+    """A is held on the third day and has no bar: it is in the dict alone."""
+    seen: list[tuple[int, int]] = []
+
+    class Count(Columns):
+        def on_bars(self, bars: Any) -> None:
+            super().on_bars(bars)
+            held = self.get_position_array() != 0.0
+            seen.append((int(held.sum()), len(self.get_positions())))
+
+    BacktestEngine(parse_bars(GAPS), strategy=Count()).run()
+    assert seen == [(0, 0), (2, 2), (1, 2)]
+
+
+def test_positions_as_columns_at_a_fill_are_those_of_its_bars() -> None:
+    """`on_fill_event` comes before `on_bars`: what was kept there has another length."""
+    lengths: list[tuple[int, int]] = []
+
+    class Told(Columns):
+        def on_fill_event(self, fill: Any) -> None:
+            lengths.append((len(self.seen[-1][0]), len(self.get_position_array())))
+
+    BacktestEngine(parse_bars(GAPS), strategy=Told()).run()
+    assert lengths == [(2, 3), (2, 3)]
+
+
 def test_unrealized_pnl() -> None:
     """Ten from 102, at 104: 20 of money, 2/102; the opposite for a short; nothing when flat."""
 

@@ -11,7 +11,7 @@ Once a corporate action has taken effect, what an asset cost before it is told i
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -158,7 +158,8 @@ class History:
             float64, or object for signals that are not numbers; read-only, contiguous.
 
         Raises:
-            DataError: No such field, `n` is below 1, or more than a streaming run keeps.
+            DataError: No such field, `n` is no whole number from 1, or is more than a
+                streaming run keeps.
         """
         self._check(chunk, n, field)
         if self._lineages and code in self._lineages:
@@ -273,12 +274,12 @@ class History:
                 return i
         raise AssertionError("the chunk was never pushed, or is gone")
 
-    def _check(self, chunk: Chunk, n: int, field: str) -> None:
+    def _check(self, chunk: Chunk, n: Any, field: str) -> None:
         if field not in _PRICES and field not in chunk.signals:
             known = [*_PRICES, *chunk.signals]
             raise DataError(f"There is no history of {field!r}. {did_you_mean(field, known)}")
-        if n < 1:
-            raise DataError(f"history of n={n} bars: n must be at least 1.")
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise DataError(f"history of n={n!r} bars: n must be a whole number from 1.")
         if self._limit is not None and n > self._limit:
             raise DataError(
                 f"history of n={n} bars is more than the {self._limit} that are kept of data that "

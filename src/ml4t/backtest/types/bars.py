@@ -339,7 +339,7 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     @property
     def asset_ids(self) -> list[str]:
-        """Assets that have a bar now, sorted."""
+        """Assets that have a bar now, sorted; a new list each time, to be kept over a loop."""
         if self.chunk.is_dense:
             return self.chunk.universe.ids[: self.chunk.width]
         ids = self.chunk.universe.ids
@@ -419,7 +419,7 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
         """Where an asset stands in the columns and in `asset_ids`.
 
         Raises:
-            KeyError: It has no bar now.
+            KeyError: It has no bar now (`asset_id in bars` asks), or the data has no such asset.
         """
         row = self.chunk_row(asset_id)
         if row < 0:
@@ -468,8 +468,11 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
         return self.chunk.event(row)
 
     def _absence(self, asset_id: str) -> str:
-        known = did_you_mean(asset_id, self.asset_ids)
-        return f"{asset_id!r} has no bar at {self.timestamp}. {known}"
+        universe = self.chunk.universe
+        if asset_id not in universe:
+            return f"Unknown asset {asset_id!r}. {did_you_mean(str(asset_id), universe.ids)}"
+        ask = f"Ask first whether it has one: {asset_id!r} in bars."
+        return f"{asset_id!r} has no bar at {self.timestamp}. {ask}"
 
     def __iter__(self) -> Iterator[MarketEvent]:
         return self.chunk.events_at(self.index)
