@@ -154,7 +154,9 @@ class Strategy:
         """Signed units held of each of the current `bars.asset_ids`: float64[n], a copy.
 
         With `get_entry_price_array` and the columns of `bars`, a decision over all assets is a
-        comparison of arrays.
+        comparison of arrays. What is held and has no bar now is not among them: count positions
+        with `get_positions`. Fills and orders are told before `on_bars` gets the bars of the time:
+        in `on_fill_event` and `on_order_event`, ask for the asset by name.
 
         Raises:
             OrderError: There are no bars yet.
@@ -224,7 +226,8 @@ class Strategy:
             field: "open", "high", "low", "close", "volume", or the name of a signal.
 
         Raises:
-            DataError: An unknown field, or more bars than a streamed run keeps.
+            DataError: An unknown field, `n` that is no whole number from 1, or more bars than a
+                streamed run keeps.
         """
         return self._desk.history(asset_id, n, field)
 
