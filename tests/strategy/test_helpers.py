@@ -760,6 +760,8 @@ def test_rebalance_to_an_array(kind: Any) -> None:
         ({"A": 0.7, "B": -0.4}, "weights add up to 1.1 in absolute value"),
         ({"A": "half"}, "the weight of 'A' is 'half', not a number"),
         ({"A": None}, "the weight of 'A' is None, not a number"),
+        (np.array([True, False, False]), "weights are True and False"),
+        ([False, True, False], "weights are True and False"),
         (np.array([0.5]), r"weights have shape \(1,\), but 3 assets have a bar now"),
     ],
 )

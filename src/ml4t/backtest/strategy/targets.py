@@ -143,12 +143,18 @@ def weights_by_code(
         column[codes] = array
     else:
         try:
-            array = np.asarray(weights, dtype=np.float64)
+            given = np.asarray(weights)
+            array = given.astype(np.float64)
         except (TypeError, ValueError):
             raise OrderError(
                 f"weights must be numbers, by asset_id or one for each of bars.asset_ids; "
                 f"{weights!r} is neither."
             ) from None
+        if given.dtype == bool:
+            raise OrderError(
+                "weights are True and False, which says of what, and not how much: a mask divided "
+                "by its sum gives equal weights."
+            )
         expected = 0 if bars is None else len(bars)
         if array.shape != (expected,):
             raise OrderError(
