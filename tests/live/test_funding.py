@@ -324,3 +324,90 @@ def test_what_is_not_acknowledged_is_not_paid_for_twice(tmp_path: Path) -> None:
     live = world.run(Halves())
     assert live.orders["status"].to_list() == ["filled", "filled"]
     assert "clipped_orders" not in live.record.counts
+
+
+class Slow(Strategy):
+    """Two steps, each with an entry that its own exit pays for."""
+
+    def on_start(self) -> None:
+        self.step = 0
+
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if self.step == 2:
+            self.buy("A", 50)
+            self.buy("D", 800)
+        if self.step == 4:
+            self.close_position("A")
+            self.buy("B", 180)
+        if self.step == 5:
+            self.close_position("D")
+            self.buy("C", 800)
+
+
+class LateExits(ScriptedVenue):
+    """One asset does not trade any more when it is held, another one pauses for a bar."""
+
+    bars = 0
+
+    def trade(self, now: int, bars: Any, settle: Any = lambda: None) -> None:
+        self.bars += 1
+        out = {"A"} if self.positions.get("A") else set()
+        out |= {"D"} if self.bars == 6 else set()
+        super().trade(now, {k: bar for k, bar in bars.items() if k not in out}, settle)
+
+
+def test_an_entry_waits_for_its_own_exits_whatever_waits_for_longer(tmp_path: Path) -> None:
+    """The one of the step before is cut when its time is over; this one is not."""
+    world = World(tmp_path, market(12, assets=("A", "B", "C", "D")))
+    with_venue(world, LateExits())
+    world.options = {"basket_wait": 120.0}
+    live = world.run(Slow())
+    entries = live.orders.filter(pl.col("asset_id").is_in(["B", "C"]))
+    assert entries["status"].to_list() == ["canceled", "filled"]
+    assert 0.0 < entries["filled_quantity"][0] < 180.0
+
+
+class OneByOne(Reserving):
+    """Takes one request at a time, and does not confirm cancels."""
+
+    def cancel(self, client_id: str) -> Answer:
+        return Answer(is_taken=True)
+
+
+class ThreeTargets(Strategy):
+    """Two entries beside one that waits for a cancel."""
+
+    def on_start(self) -> None:
+        self.step = 0
+
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if self.step == 2:
+            self.buy("B", 10, limit_price=50.0)
+        if self.step == 5:
+            for asset_id in "ABC":
+                self.order_target_percent(asset_id, 0.7)
+
+
+def test_what_was_cut_is_not_cut_again_while_it_waits_for_its_turn(tmp_path: Path) -> None:
+    """The broker takes one request at a time: all have the same share."""
+    world = World(tmp_path, market(12))
+    venue = OneByOne()
+    with_venue(world, venue)
+
+    def one_after_the_other(_: ScriptedVenue) -> None:
+        assert world.session is not None
+        for _turn in range(3):
+            venue.slots = 1
+            world.session.settle()
+
+    world.before = {2: lambda _: setattr(venue, "slots", 1), 6: one_after_the_other}
+    live = world.run(ThreeTargets())
+    bought = dict(live.fills.select("asset_id", "quantity").iter_rows())
+    assert set(bought) == {"A", "C"}
+    closes = world.frame.filter(pl.col("timestamp") == START + dt.timedelta(minutes=4))
+    worth = [bought[name] * close for name, close in closes.select("asset_id", "close").iter_rows()
+             if name in bought]  # fmt: skip
+    assert worth[0] == pytest.approx(worth[1], rel=0.02)
+    assert live.record.counts["clipped_orders"] == 2

@@ -57,19 +57,31 @@ class Funding:
         if cost <= free:
             sender.send_each(entries)
             return
-        since = min(broker.waits_since.setdefault(w.order_id, now) for w in entries)
-        wait = int(broker.basket_wait * MICROSECONDS)
-        if self._is_money_coming(others) and not is_due(since + wait, now, wait):
-            sender.tender.come_back(since + wait)
-            return
+        due = self._overdue(entries) if self._is_money_coming(others) else entries
         factor = free / cost if free >= CENT and cost else 0.0  # less is noise, and no order
-        for working in entries:
+        is_within = sum(map(self._cost, due)) <= free
+        for working in due:
+            if is_within and working.order_id in broker.cut:
+                continue  # it has its share, and waited to be sent
             lot = broker.blotter.lot_of(working.code)
             # An order that went through zero has filled some already.
             quantity = working.filled + round_to_lot(sender.wanted(working) * factor, lot)
             broker.write("cut", (working.order_id, quantity))
             broker.notes.cut(working.order_id, quantity)
-        sender.send_each([working for working in entries if working.status.is_open])
+        sender.send_each([working for working in due if working.status.is_open])
+
+    def _overdue(self, entries: list[Working]) -> list[Working]:
+        """Those that have waited for long enough; one of a later step has exits of its own."""
+        broker, now = self.broker, self.broker.now()
+        wait = int(broker.basket_wait * MICROSECONDS)
+        overdue = []
+        for working in entries:
+            until = broker.waits_since.setdefault(working.order_id, now) + wait
+            if is_due(until, now, wait):
+                overdue.append(working)
+            else:
+                self.sender.tender.come_back(until)
+        return overdue
 
     def _cost_to_come(self, others: list[Working]) -> float:
         """What other orders will need: all of an entry, and of an exit what lies beyond zero."""
