@@ -125,9 +125,13 @@ def test_a_refusal_is_a_rejected_order(tmp_path: Path) -> None:
     assert result.orders["reason"].to_list() == ["refused by the venue"]
 
 
-def test_an_order_that_never_arrives_is_given_up(tmp_path: Path) -> None:
-    """After it was looked up and sent again, and not before; the operator is told."""
-    world = World(tmp_path, market(10))
+@pytest.mark.parametrize("bars", [3, 10])
+def test_an_order_that_never_arrives_is_given_up(tmp_path: Path, bars: int) -> None:
+    """After it was looked up and sent again, and not before; the operator is told.
+
+    Also when the session ends just then.
+    """
+    world = World(tmp_path, market(bars))
     world.venue.faults["send"] = ["before"] * 50
     alerts: list[str] = []
     result = world.run(Once(), alert=alerts.append)

@@ -46,7 +46,8 @@ class LiveBroker(Broker):
         fractional: Whether any fraction of a unit can be traded.
         basket_wait: Seconds that entries wait for the exits and cancels that pay for them.
         silence: Seconds after which an order that nothing was heard of is looked up.
-        max_order_age: Seconds after which a decision that has not reached the broker is given up.
+        max_order_age: Seconds after which a decision that has not reached the broker is given up;
+            one that waits for money has `basket_wait` more.
         cushion: Share by which purchases may cost more than at the last close.
         shadow: The broker that stands in for this one in shadow mode.
 

@@ -104,11 +104,12 @@ class Notes:
             self.broker.reports.refused(Refusal(name, action, answer.reason))
 
     def cut(self, order_id: int, quantity: float) -> None:
-        """Buying power pays for no more of an entry than this."""
+        """Buying power pays for no more of an entry than this, what has filled included."""
         working = self.broker.blotter.get(order_id)
         assert working is not None
-        self.broker.count_one("clipped_orders")
-        if quantity == 0.0:
+        if order_id not in self.broker.cut:
+            self.broker.count_one("clipped_orders")
+        if quantity <= working.filled:
             self.broker.blotter.end(working, OrderStatus.CANCELED, SCALED)
         else:
             self.broker.cut[order_id] = quantity

@@ -70,9 +70,11 @@ class Sender:
                 continue
             if self.part(working) <= 0.0:
                 continue
+            if self._is_too_old(working):
+                continue  # behind a cancel, too: it would share the money of others for ever
             if self._is_blocked(working):
                 later.append(working)
-            elif not self._is_too_old(working) and not self._is_braked(working):
+            elif not self._is_braked(working):
                 ready.append(working)
         return ready, later
 
@@ -93,7 +95,10 @@ class Sender:
         if working.order.reduce_only or broker.tickets.count(working.order_id):
             return False
         age = (broker.now() - self.tender.decided_at(working)) / MICROSECONDS
-        if age <= max(broker.max_order_age, broker.basket_wait):
+        limit = max(broker.max_order_age, broker.basket_wait)
+        if working.order_id in broker.waits_since:  # for money: then it is cut
+            limit = broker.max_order_age + broker.basket_wait
+        if age <= limit:
             return False
         is_waiting = self._lacks_units(working, self.part(working))
         reason = f"{RESERVED if is_waiting else NEVER} within {age:.0f} seconds"

@@ -274,6 +274,7 @@ class Session:
                 if (message := self.inbox.take(self.time.seconds_until(wait))) is not None:
                     self.handle(message)
         self.settle()
+        self.watch.tell_given_up()
         self.watch.note(f"the session ends: {self._ended_by}{self._what_stays()}")
         self.watch.tell_status("stopped")
 

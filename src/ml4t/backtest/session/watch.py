@@ -49,7 +49,7 @@ class Watch:
             self.switch.done()
         self._watch_rejections()
         self._watch_circles()
-        self._watch_given_up()
+        self.tell_given_up()
         self._watch_parts()
         self.tell_status()
 
@@ -70,7 +70,7 @@ class Watch:
             else:
                 self.halt(f"{text}; `ml4t-backtest live journal` shows what takes it back")
 
-    def _watch_given_up(self) -> None:
+    def tell_given_up(self) -> None:
         """What the strategy decided and the broker never had: an outage gives up many at once."""
         broker = self.session.broker
         if broker is None or not broker.given_up:
