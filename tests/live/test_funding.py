@@ -411,3 +411,26 @@ def test_what_was_cut_is_not_cut_again_while_it_waits_for_its_turn(tmp_path: Pat
              if name in bought]  # fmt: skip
     assert worth[0] == pytest.approx(worth[1], rel=0.02)
     assert live.record.counts["clipped_orders"] == 2
+
+
+class RestingBesideMarket(Strategy):
+    """A purchase that may never trade, and one that does at once."""
+
+    def on_start(self) -> None:
+        self.step = 0
+
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if self.step == 2:
+            self.buy("B", 900, limit_price=90.0)
+            self.order_target_percent("A", 0.9)
+
+
+def test_what_trades_at_once_is_paid_before_what_rests(tmp_path: Path) -> None:
+    """As in a backtest, where an order that rests binds no money; here it gets the rest."""
+    frame = market(12)
+    live = World(tmp_path, frame).run(RestingBesideMarket())
+    backtest = BacktestEngine(frame, strategy=RestingBesideMarket()).run()
+    assert told(live).equals(told(backtest))
+    resting = live.orders.filter(pl.col("asset_id") == "B")
+    assert resting["status"].to_list() == ["accepted"]

@@ -54,6 +54,12 @@ class Funding:
         self._unpaid, self._asked_at = situation, now
         free = broker.gateway.standing().buying_power - self._spoken_for()
         cost = sum(map(self._cost, entries)) + self._cost_to_come(others)
+        first = [working for working in entries if working.type is OrderType.MARKET]
+        if cost > free and 0 < len(first) < len(entries):
+            # They trade before anything that rests, as in a backtest; that gets what they leave.
+            cost += sum(map(self._cost, first)) - sum(map(self._cost, entries))
+            entries = first
+            sender.tender.come_back(now)
         if cost <= free:
             sender.send_each(entries)
             return

@@ -37,7 +37,8 @@ class AlpacaBroker(LiveBroker):
         fractional: Whether any fraction of a unit can be traded; crypto needs it.
         basket_wait: Seconds that entries wait for the exits that pay for them.
         silence: Seconds after which an order that nothing was heard of is looked up.
-        max_order_age: Seconds after which a decision that has not reached Alpaca is given up.
+        max_order_age: Seconds after which a decision that has not reached Alpaca is given up; one
+            that waits for money has `basket_wait` more.
         cushion: Share by which purchases may cost more than at the last close.
         connect_seconds: How long to try before a session is refused.
         request_seconds: How long to wait for an answer.
