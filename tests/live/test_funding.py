@@ -434,3 +434,38 @@ def test_what_trades_at_once_is_paid_before_what_rests(tmp_path: Path) -> None:
     assert told(live).equals(told(backtest))
     resting = live.orders.filter(pl.col("asset_id") == "B")
     assert resting["status"].to_list() == ["accepted"]
+
+
+class Reconsidering(Strategy):
+    """Goes from long to short, and thinks better of it while the long part is being sold."""
+
+    def on_start(self) -> None:
+        self.step = 0
+
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if self.step == 2:
+            self.buy("A", 100)
+        elif self.step == 6:
+            self.sell("A", 300, limit_price=150.0)
+        elif self.step == 7:
+            self.cancel_all("A")
+
+
+def test_a_flip_that_is_canceled_too_late_ends_where_it_has_come_to(tmp_path: Path) -> None:
+    """Its exit fills whole before the cancel arrives; the rest was not sent and never will be."""
+    world = World(tmp_path, market(14))
+    venue = SlowCancels()
+    venue.account = world.venue.account
+    world.venue = venue
+
+    def fill(_: ScriptedVenue) -> None:
+        (name,) = [name for name, order in venue.orders.items() if order.status.is_open]
+        venue.fill(name, 100, 150.0)
+
+    world.before = {8: fill}
+    live = world.run(Reconsidering())
+    flip = live.orders.filter(pl.col("side") == "sell").row(0, named=True)
+    assert (flip["status"], flip["filled_quantity"]) == ("canceled", 100.0)
+    assert flip["reason"] == "canceled by the strategy"
+    assert not any(venue.positions.values())

@@ -95,9 +95,8 @@ class Booking:
         change = self.broker.holdings.book(working, working.sign * quantity, execution)
         if working.status.is_open:
             self.broker.blotter.fill(working, quantity, price)
-            if ticket.is_over and working.order_id in self.broker.cut and working.status.is_open:
-                self.broker.cut.pop(working.order_id)
-                self.broker.blotter.end(working, OrderStatus.CANCELED, SCALED)
+            if ticket.is_over and working.status.is_open:
+                self._end_rest(working)
         else:  # it was canceled in the book, and filled all the same
             self.broker.count_one("fills_after_end")
             paid = 0.0 if working.filled == 0.0 else working.average_price * working.filled
@@ -107,6 +106,15 @@ class Booking:
         if working.order_id in self.broker.canceling or not working.status.is_open:
             self._absorb(working, working.sign * quantity)
         self._protect(working.code)
+
+    def _end_rest(self, working: Working) -> None:
+        """What was sent has filled, and no more is to follow: it was canceled meanwhile, or cut."""
+        broker, order_id = self.broker, working.order_id
+        if order_id in broker.canceling:
+            broker.blotter.end(working, OrderStatus.CANCELED, broker.canceling.pop(order_id))
+        elif order_id in broker.cut:
+            broker.cut.pop(order_id)
+            broker.blotter.end(working, OrderStatus.CANCELED, SCALED)
 
     def _watch(self, working: Working, change: tuple[float, float, float]) -> None:
         """Rules follow a position, once the order that changed it says what it has filled."""
