@@ -19,29 +19,50 @@ from tests.live.test_session import told
 from tests.live.world import START, World, market
 
 
-class SlowCancels(ScriptedVenue):
-    """Confirms a cancel only when it is asked what became of the order, or at the next bar."""
-
-    def cancel(self, client_id: str) -> Answer:
-        self.__dict__.setdefault("pending", []).append(client_id)
-        return Answer(is_taken=True)
-
-    def confirm(self) -> None:
-        for name in self.__dict__.pop("pending", []):
-            super().cancel(name)
-
-
-class FromOneToAnother(Strategy):
-    """All of its money in a protected position, then all of it in another asset."""
+class Steps(Strategy):
+    """Does something on some of its bars, which are counted from 1."""
 
     def on_start(self) -> None:
         self.step = 0
 
     def on_bars(self, bars: Any) -> None:
         self.step += 1
-        if self.step == 2:
+        self.act(self.step)
+
+    def act(self, step: int) -> None:
+        raise NotImplementedError
+
+
+class SlowCancels(ScriptedVenue):
+    """Takes cancels, and carries them out when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: list[str] = []
+
+    def cancel(self, client_id: str) -> Answer:
+        self.pending.append(client_id)
+        return Answer(is_taken=True)
+
+    def confirm(self) -> None:
+        pending, self.pending = self.pending, []
+        for name in pending:
+            super().cancel(name)
+
+
+def with_venue(world: World, venue: ScriptedVenue) -> None:
+    """Another venue for a world."""
+    venue.account = world.venue.account
+    world.venue = venue
+
+
+class FromOneToAnother(Steps):
+    """All of its money in a protected position, then all of it in another asset."""
+
+    def act(self, step: int) -> None:
+        if step == 2:
             self.bracket("A", 900, stop_loss=50.0, take_profit=200.0)
-        if self.step == 5:
+        if step == 5:
             self.close_position("A")
             self.order_target_percent("B", 0.9)
 
@@ -58,17 +79,13 @@ def test_what_exits_bring_is_waited_for_while_protection_is_taken_back(
     assert told(live).equals(told(backtest))
 
 
-class TwoAtOnce(Strategy):
+class TwoAtOnce(Steps):
     """A resting order gives way to a target, and another asset is wanted as well."""
 
-    def on_start(self) -> None:
-        self.step = 0
-
-    def on_bars(self, bars: Any) -> None:
-        self.step += 1
-        if self.step == 2:
+    def act(self, step: int) -> None:
+        if step == 2:
             self.buy("B", 10, limit_price=50.0)
-        if self.step == 5:
+        if step == 5:
             self.order_target_percent("B", 0.8)
             self.order_target_percent("C", 0.8)
 
@@ -80,8 +97,7 @@ def test_entries_behind_a_cancel_share_the_money(tmp_path: Path, is_slow: bool) 
     world = World(tmp_path, frame)
     if is_slow:
         venue = SlowCancels()
-        venue.account = world.venue.account
-        world.venue = venue
+        with_venue(world, venue)
         world.before = {5: lambda _: venue.confirm()}
     live = world.run(TwoAtOnce())
     bought = dict(
@@ -105,21 +121,17 @@ def test_rotation_through_brackets_is_its_backtest(
     assert told(live).equals(told(backtest))
 
 
-class Turn(Strategy):
+class Turn(Steps):
     """Long in one asset, then short in it, and perhaps long in another."""
 
     def __init__(self, first: float, then: float, other: float) -> None:
         self.weights = first, then, other
 
-    def on_start(self) -> None:
-        self.step = 0
-
-    def on_bars(self, bars: Any) -> None:
-        self.step += 1
+    def act(self, step: int) -> None:
         first, then, other = self.weights
-        if self.step == 2:
+        if step == 2:
             self.order_target_percent("A", first)
-        if self.step == 5:
+        if step == 5:
             self.order_target_percent("A", then)
             if other:
                 self.order_target_percent("B", other)
@@ -155,15 +167,11 @@ def test_what_lies_beyond_zero_shares_the_money(
     assert (last["status"], last["reason"]) == ("canceled", "scaled: buying power")
 
 
-class Unseen(Strategy):
+class Unseen(Steps):
     """Buys an asset before its first bar."""
 
-    def on_start(self) -> None:
-        self.step = 0
-
-    def on_bars(self, bars: Any) -> None:
-        self.step += 1
-        if self.step == 3:
+    def act(self, step: int) -> None:
+        if step == 3:
             self.buy("B", 10)
             self.buy("A", 10)
 
@@ -179,39 +187,22 @@ def test_an_asset_without_a_price_is_bought_with_its_first_bar(tmp_path: Path) -
     assert told(live).equals(told(backtest))
 
 
-class NeverConfirms(ScriptedVenue):
-    """Takes cancels, and does nothing about them."""
-
-    def cancel(self, client_id: str) -> Answer:
-        return Answer(is_taken=True)
-
-
-class LongAfter(Strategy):
+class LongAfter(Steps):
     """A target that waits for a cancel, and much later one in another asset."""
 
-    def on_start(self) -> None:
-        self.step = 0
-
-    def on_bars(self, bars: Any) -> None:
-        self.step += 1
-        if self.step == 2:
+    def act(self, step: int) -> None:
+        if step == 2:
             self.buy("B", 10, limit_price=50.0)
-        if self.step == 4:
+        if step == 4:
             self.order_target_percent("B", 0.8)
-        if self.step == 10:
+        if step == 10:
             self.order_target_percent("C", 0.8)
-
-
-def with_venue(world: World, venue: ScriptedVenue) -> None:
-    """Another venue for a world."""
-    venue.account = world.venue.account
-    world.venue = venue
 
 
 def test_an_entry_behind_a_cancel_that_is_never_confirmed_frees_its_share(tmp_path: Path) -> None:
     """It is given up when it is too old, and the others have all of the money."""
     world = World(tmp_path, market(16))
-    with_venue(world, NeverConfirms())
+    with_venue(world, SlowCancels())
     alerts: list[str] = []
     live = world.run(LongAfter(), alert=alerts.append)
     status = live.orders.select("asset_id", "status").rows()
@@ -241,17 +232,13 @@ def test_an_exit_that_does_not_fill_cuts_the_entry(tmp_path: Path, wait: float) 
     assert 50 < bought["filled_quantity"] < 150  # a tenth of the money is left
 
 
-class Rest(Strategy):
+class Rest(Steps):
     """All of the money, and then some more."""
 
-    def on_start(self) -> None:
-        self.step = 0
-
-    def on_bars(self, bars: Any) -> None:
-        self.step += 1
-        if self.step == 2:
+    def act(self, step: int) -> None:
+        if step == 2:
             self.buy("A", 5.0)
-        if self.step == 5:
+        if step == 5:
             self.buy("B", 5.0)
 
 
@@ -289,15 +276,11 @@ class Reserving(ScriptedVenue):
         return 0.0 if self.slots > 0 else 0.1
 
 
-class Halves(Strategy):
+class Halves(Steps):
     """Nearly all of the money in two assets."""
 
-    def on_start(self) -> None:
-        self.step = 0
-
-    def on_bars(self, bars: Any) -> None:
-        self.step += 1
-        if self.step == 2:
+    def act(self, step: int) -> None:
+        if step == 2:
             self.order_target_percent("A", 0.45)
             self.order_target_percent("B", 0.45)
 
@@ -326,21 +309,17 @@ def test_what_is_not_acknowledged_is_not_paid_for_twice(tmp_path: Path) -> None:
     assert "clipped_orders" not in live.record.counts
 
 
-class Slow(Strategy):
+class Slow(Steps):
     """Two steps, each with an entry that its own exit pays for."""
 
-    def on_start(self) -> None:
-        self.step = 0
-
-    def on_bars(self, bars: Any) -> None:
-        self.step += 1
-        if self.step == 2:
+    def act(self, step: int) -> None:
+        if step == 2:
             self.buy("A", 50)
             self.buy("D", 800)
-        if self.step == 4:
+        if step == 4:
             self.close_position("A")
             self.buy("B", 180)
-        if self.step == 5:
+        if step == 5:
             self.close_position("D")
             self.buy("C", 800)
 
@@ -375,17 +354,13 @@ class OneByOne(Reserving):
         return Answer(is_taken=True)
 
 
-class ThreeTargets(Strategy):
+class ThreeTargets(Steps):
     """Two entries beside one that waits for a cancel."""
 
-    def on_start(self) -> None:
-        self.step = 0
-
-    def on_bars(self, bars: Any) -> None:
-        self.step += 1
-        if self.step == 2:
+    def act(self, step: int) -> None:
+        if step == 2:
             self.buy("B", 10, limit_price=50.0)
-        if self.step == 5:
+        if step == 5:
             for asset_id in "ABC":
                 self.order_target_percent(asset_id, 0.7)
 
@@ -413,15 +388,11 @@ def test_what_was_cut_is_not_cut_again_while_it_waits_for_its_turn(tmp_path: Pat
     assert live.record.counts["clipped_orders"] == 2
 
 
-class RestingBesideMarket(Strategy):
+class RestingBesideMarket(Steps):
     """A purchase that may never trade, and one that does at once."""
 
-    def on_start(self) -> None:
-        self.step = 0
-
-    def on_bars(self, bars: Any) -> None:
-        self.step += 1
-        if self.step == 2:
+    def act(self, step: int) -> None:
+        if step == 2:
             self.buy("B", 900, limit_price=90.0)
             self.order_target_percent("A", 0.9)
 
@@ -436,19 +407,15 @@ def test_what_trades_at_once_is_paid_before_what_rests(tmp_path: Path) -> None:
     assert resting["status"].to_list() == ["accepted"]
 
 
-class Reconsidering(Strategy):
+class Reconsidering(Steps):
     """Goes from long to short, and thinks better of it while the long part is being sold."""
 
-    def on_start(self) -> None:
-        self.step = 0
-
-    def on_bars(self, bars: Any) -> None:
-        self.step += 1
-        if self.step == 2:
+    def act(self, step: int) -> None:
+        if step == 2:
             self.buy("A", 100)
-        elif self.step == 6:
+        elif step == 6:
             self.sell("A", 300, limit_price=150.0)
-        elif self.step == 7:
+        elif step == 7:
             self.cancel_all("A")
 
 
@@ -456,8 +423,7 @@ def test_a_flip_that_is_canceled_too_late_ends_where_it_has_come_to(tmp_path: Pa
     """Its exit fills whole before the cancel arrives; the rest was not sent and never will be."""
     world = World(tmp_path, market(14))
     venue = SlowCancels()
-    venue.account = world.venue.account
-    world.venue = venue
+    with_venue(world, venue)
 
     def fill(_: ScriptedVenue) -> None:
         (name,) = [name for name, order in venue.orders.items() if order.status.is_open]

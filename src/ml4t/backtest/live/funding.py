@@ -53,17 +53,23 @@ class Funding:
             return
         self._unpaid, self._asked_at = situation, now
         free = broker.gateway.standing().buying_power - self._spoken_for()
-        cost = sum(map(self._cost, entries)) + self._cost_to_come(others)
+        to_come = self._cost_to_come(others)
+        cost = sum(map(self._cost, entries)) + to_come
         first = [working for working in entries if working.type is OrderType.MARKET]
         if cost > free and 0 < len(first) < len(entries):
             # They trade before anything that rests, as in a backtest; that gets what they leave.
-            cost += sum(map(self._cost, first)) - sum(map(self._cost, entries))
-            entries = first
+            entries, cost = first, sum(map(self._cost, first)) + to_come
             sender.tender.come_back(now)
         if cost <= free:
             sender.send_each(entries)
             return
         due = self._overdue(entries) if self._is_money_coming(others) else entries
+        self._cut(due, free, cost)
+        sender.send_each([working for working in due if working.status.is_open])
+
+    def _cut(self, due: list[Working], free: float, cost: float) -> None:
+        """Cut entries to their share of what is free, beside all that wants some of it."""
+        broker = self.broker
         factor = free / cost if free >= CENT and cost else 0.0  # less is noise, and no order
         is_within = sum(map(self._cost, due)) <= free
         for working in due:
@@ -71,10 +77,9 @@ class Funding:
                 continue  # it has its share, and waited to be sent
             lot = broker.blotter.lot_of(working.code)
             # An order that went through zero has filled some already.
-            quantity = working.filled + round_to_lot(sender.wanted(working) * factor, lot)
+            quantity = working.filled + round_to_lot(self.sender.wanted(working) * factor, lot)
             broker.write("cut", (working.order_id, quantity))
             broker.notes.cut(working.order_id, quantity)
-        sender.send_each([working for working in due if working.status.is_open])
 
     def _overdue(self, entries: list[Working]) -> list[Working]:
         """Those that have waited for long enough; one of a later step has exits of its own."""
