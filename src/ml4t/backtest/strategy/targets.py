@@ -144,7 +144,7 @@ def weights_by_code(
     else:
         try:
             given = np.asarray(weights)
-            array = given.astype(np.float64)
+            array = given.astype(np.float64, copy=False)
         except (TypeError, ValueError):
             raise OrderError(
                 f"weights must be numbers, by asset_id or one for each of bars.asset_ids; "
