@@ -9,6 +9,7 @@ PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # One place for the version of uv: the build group of pyproject.toml.
 UV_PIN = $(shell sed -n 's/.*"\(uv==[^"]*\)".*/\1/p' pyproject.toml)
 LOCK = requirements.lock
+KERNELS = $(wildcard src/ml4t/backtest/kernels/*.[ch])
 COMPILE = .venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--all-extras --group dev --generate-hashes --no-header --no-annotate --no-emit-index-url
 
@@ -22,7 +23,7 @@ help: ## list the targets
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$(UV_PIN)"
 
-.venv/.stamp: requirements.lock pyproject.toml | .venv/bin/uv
+.venv/.stamp: requirements.lock pyproject.toml hatch_build.py $(KERNELS) | .venv/bin/uv
 	.venv/bin/uv pip sync --quiet --require-hashes requirements.lock
 	.venv/bin/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
@@ -76,4 +77,4 @@ four-ways: .venv ## play a day as backtest, in shadow and with two brokers, and 
 	.venv/bin/python -m tests.live.four_ways_page --write
 
 clean: ## remove the environment, builds and caches
-	rm -rf .venv build dist htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist src/ml4t/backtest/kernels/_compiled.*.so htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -19,6 +19,7 @@ import pytest
 
 import ml4t.backtest
 from ml4t.backtest import errors
+from ml4t.backtest.kernels import is_compiled
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.putenv"}
 SEEDED = {"BitGenerator", "Generator", "PCG64", "Philox", "SeedSequence", "default_rng"}
 # Who may: a path of the package, or the folder it is in.
 MAY_READ_CLOCK = ("live", "cli.py")
-MAY_READ_ENVIRONMENT = ("live/credentials.py", "cli.py")
+MAY_READ_ENVIRONMENT = ("kernels/__init__.py", "live/credentials.py", "cli.py")
 MAY_PRINT = ("demo", "cli.py")
 
 
@@ -561,6 +562,9 @@ def test_wheel_shares_the_namespace(tmp_path: Path) -> None:
     assets = {f"ml4t/backtest/results/report/assets/{name}" for name in ("page.js", "style.css")}
     assert {"ml4t/backtest/py.typed", "ml4t/backtest/demo/prices.parquet", *assets} <= set(names)
     assert "ml4t/__init__.py" not in names
+    kernels = [n.split(".")[0] for n in names if n.endswith((".so", ".pyd"))]
+    assert kernels == ["ml4t/backtest/kernels/_compiled"] * is_compiled
+    assert not [n for n in names if n.endswith((".c", ".h"))]
     assert {n for n in names if n.endswith(".py")} == {
         str(p.relative_to(SOURCE)) for p in _modules()
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.errors import ConfigError, did_you_mean
+from ml4t.backtest.kernels import is_absent
 from ml4t.backtest.simulation.checks import fraction as checked_fraction
 from ml4t.backtest.simulation.checks import not_negative
 from ml4t.backtest.simulation.slippage import BarSlippage, ColumnSlippage
-from ml4t.backtest.types.bars import is_absent
 
 if TYPE_CHECKING:
     from ml4t.backtest.types.bars import ExecutionBar

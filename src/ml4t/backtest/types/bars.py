@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
-from itertools import chain, repeat
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from ml4t.backtest.errors import DataError, did_you_mean
+from ml4t.backtest.kernels import events, has_all, is_absent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import polars as pl
 
@@ -203,38 +204,43 @@ class Chunk:
         return ids[self.codes].tolist()  # type: ignore[no-any-return]
 
     def events(self) -> Iterator[MarketEvent]:
-        """Every row as an event, built when the iterator reaches it.
-
-        Columns are read value by value: lists of all values would leave the processor's caches
-        and take twice the time.
-        """
-        counts = np.diff(self.offsets).tolist()
-        stamps = chain.from_iterable(map(repeat, self.stamps, counts))
-        return self._events(stamps, self.asset_ids(), slice(None))
+        """Every row as an event, built when the iterator reaches it."""
+        return self._events(0, len(self))
 
     def events_at(self, index: int) -> Iterator[MarketEvent]:
         """The rows of one timestamp as events."""
-        rows = slice(self.rows[index], self.rows[index + 1])
-        ids = map(self.universe.ids.__getitem__, self.codes[rows].tolist())
-        return self._events(repeat(self.stamps[index]), ids, rows)
+        return self._events(index, index + 1)
 
-    def _events(
-        self, stamps: Iterable[datetime], asset_ids: Iterable[str], rows: slice
-    ) -> Iterator[MarketEvent]:
-        prices = (self.open, self.high, self.low, self.close, self.volume)
-        return map(
+    def _events(self, start: int, stop: int) -> Iterator[MarketEvent]:
+        columns = self._signal_columns
+        return events(
             MarketEvent,
-            stamps,
-            asset_ids,
-            *(column[rows].data for column in prices),
-            self._signal_dicts(rows),
+            stamps=self.stamps,
+            ids=self.universe.ids,
+            offsets=self.offsets,
+            codes=self.codes,
+            prices=(self.open, self.high, self.low, self.close, self.volume),
+            names=tuple(columns),
+            columns=tuple(columns.values()),
+            is_complete=self._has_all_signals,
+            start=start,
+            stop=stop,
         )
+
+    @cached_property
+    def _signal_columns(self) -> dict[str, np.ndarray]:
+        """What an event's `signals` are read from."""
+        columns = self.signals if self.meta is None else {**self.signals, "_meta": self.meta}
+        return {name: np.ascontiguousarray(column) for name, column in columns.items()}
+
+    @cached_property
+    def _has_all_signals(self) -> bool:
+        return all(map(has_all, self._signal_columns.values()))
 
     def event(self, row: int) -> MarketEvent:
         """One row as an event."""
         i = int(np.searchsorted(self.offsets, row, side="right")) - 1
-        columns = self.signals if self.meta is None else {**self.signals, "_meta": self.meta}
-        signals = {name: column.item(row) for name, column in columns.items()}
+        signals = {name: column.item(row) for name, column in self._signal_columns.items()}
         return MarketEvent(
             self.stamps[i],
             self.universe.ids[self.codes[row]],
@@ -245,57 +251,6 @@ class Chunk:
             self.volume.item(row),
             {name: value for name, value in signals.items() if not is_absent(value)},
         )
-
-    def _signal_dicts(self, rows: slice) -> Iterator[dict[str, Any]]:
-        names = tuple(self.signals)
-        columns = [self.signals[name][rows] for name in names]
-        if self.meta is not None:
-            names, columns = (*names, "_meta"), [*columns, self.meta[rows]]
-        if not names:
-            return (dict() for _ in repeat(None, len(self.codes[rows])))  # noqa: C408
-        complete = all(_is_complete(column) for column in columns)
-        return _dicts(names, [_values(column) for column in columns], complete=complete)
-
-
-def is_absent(value: Any) -> bool:
-    """Whether a signal has no value: None or NaN."""
-    return value is None or value != value  # noqa: PLR0124  NaN
-
-
-def _is_complete(column: np.ndarray) -> bool:
-    if column.dtype == object:
-        return not any(value is None for value in column.tolist())
-    return not bool(np.isnan(column).any())
-
-
-def _values(column: np.ndarray) -> Iterable[Any]:
-    """A column as plain values, one by one."""
-    return column.tolist() if column.dtype == object else column.data
-
-
-def _dicts(
-    names: tuple[str, ...], columns: list[Iterable[Any]], *, complete: bool
-) -> Iterator[dict[str, Any]]:
-    """One dict a row, without the absent values.
-
-    Displays with few names are written out: building a dict from a display takes a third of the
-    time of `dict(zip(...))`, and this is the hottest line of a run with per-asset events.
-    """
-    if not complete:
-        return (
-            {k: v for k, v in zip(names, row, strict=True) if v is not None and v == v}  # noqa: PLR0124  as is_absent
-            for row in zip(*columns, strict=True)
-        )
-    if len(names) == 1:
-        (a,) = names
-        return ({a: x} for x in columns[0])
-    if len(names) == 2:  # noqa: PLR2004
-        a, b = names
-        return ({a: x, b: y} for x, y in zip(*columns, strict=True))
-    if len(names) == 3:  # noqa: PLR2004
-        a, b, c = names
-        return ({a: x, b: y, c: z} for x, y, z in zip(*columns, strict=True))
-    return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
 
 
 def as_numbers(column: np.ndarray) -> np.ndarray:
