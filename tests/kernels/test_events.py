@@ -74,7 +74,7 @@ def test_both_forms_give_the_same_events(what, data):
     start = data.draw(st.integers(0, last))
     part: dict[str, Any] = {"start": start, "stop": data.draw(st.integers(start, last))}
     plain = [shown(event) for event in plain_events(MarketEvent, **what, **part)]
-    assert [shown(event) for event in compiled.Events(MarketEvent, **what, **part)] == plain
+    assert [shown(event) for event in compiled.events(MarketEvent, **what, **part)] == plain
 
 
 def test_more_signals_than_an_event_has_bits_for():
@@ -82,7 +82,7 @@ def test_more_signals_than_an_event_has_bits_for():
     what = table(np.random.default_rng(7), [3, 4, 2], ["gaps", "objects"] * 35)
     part: dict[str, Any] = {"start": 0, "stop": 3}
     plain = [shown(event) for event in plain_events(MarketEvent, **what, **part)]
-    assert [shown(event) for event in compiled.Events(MarketEvent, **what, **part)] == plain
+    assert [shown(event) for event in compiled.events(MarketEvent, **what, **part)] == plain
 
 
 def keep_event(event, kept):
@@ -164,7 +164,7 @@ def test_what_a_strategy_keeps_never_changes(what, habits):
     kept: list[Any] = []
     seen: list[str] = []
     said: list[str] = []
-    for i, event in enumerate(compiled.Events(MarketEvent, **what, **part)):
+    for i, event in enumerate(compiled.events(MarketEvent, **what, **part)):
         seen.append(shown(event))
         before = len(kept)
         habits[i % len(habits)](event, kept)
@@ -179,7 +179,7 @@ def test_columns_are_never_written_to():
     numbers = np.array([float(i) for i in range(120)], dtype=object)  # floats of the column
     what |= {"columns": (numbers, what["columns"][1]), "is_complete": True}
     before = [column.tolist() for column in (*what["columns"], *what["prices"])]
-    for event in compiled.Events(MarketEvent, **what, start=0, stop=30):
+    for event in compiled.events(MarketEvent, **what, start=0, stop=30):
         event.signals["s0"]
     after = [column.tolist() for column in (*what["columns"], *what["prices"])]
     assert repr(after) == repr(before)
@@ -191,7 +191,7 @@ def test_nothing_leaks():
     watched = [what["stamps"][5], what["ids"][1], what["names"][0], *what["columns"], None, True]
 
     def run(steps):
-        events = compiled.Events(MarketEvent, **what, start=0, stop=40)
+        events = compiled.events(MarketEvent, **what, start=0, stop=40)
         for event, _ in zip(events, range(steps), strict=False):
             keep_values(event, [])
 
@@ -229,7 +229,7 @@ def test_what_does_not_go_together_is_refused(change):
     what = table(np.random.default_rng(3), [2, 2], ["full"]) | {"start": 0, "stop": 2}
     what |= {"codes": np.array([0, 1, 0, 1], dtype=np.int32)}
     with pytest.raises((TypeError, ValueError)):
-        compiled.Events(MarketEvent, **(what | change))
+        compiled.events(MarketEvent, **(what | change))
 
 
 def test_a_class_without_slots_is_refused():
@@ -240,7 +240,7 @@ def test_a_class_without_slots_is_refused():
 
     what = table(np.random.default_rng(3), [2, 2], ["full"])
     with pytest.raises((TypeError, AttributeError)):
-        compiled.Events(Plain, **what, start=0, stop=2)
+        compiled.events(Plain, **what, start=0, stop=2)
 
 
 def test_a_class_that_makes_something_else_is_refused():
@@ -255,4 +255,4 @@ def test_a_class_that_makes_something_else_is_refused():
 
     what = table(np.random.default_rng(3), [2, 2], ["full"])
     with pytest.raises(TypeError, match="another class"):
-        next(compiled.Events(Odd, **what, start=0, stop=2))
+        next(compiled.events(Odd, **what, start=0, stop=2))

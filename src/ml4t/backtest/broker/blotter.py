@@ -12,7 +12,7 @@ import numpy as np
 from ml4t.backtest.broker.basket import OpenBasket
 from ml4t.backtest.broker.links import Links
 from ml4t.backtest.broker.order_checks import is_usual, refusal, unknown_asset
-from ml4t.backtest.types.instrument import DUST
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.types.order import (
     Order,
     OrderEvent,
@@ -211,7 +211,7 @@ class Blotter:
         first = self._next_id
         self._next_id += n
         self.codes.frombytes(basket.codes.astype(np.int64, copy=False).tobytes())
-        self.steps.frombytes(np.full(n, self.step, dtype=np.int64).tobytes())
+        self.steps.extend(array("q", (self.step,)) * n)
         self.baskets.append(OpenBasket(basket, first, self.now_us, self.step))
         if self.is_watched:
             self.unpack()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from ml4t.backtest.broker.trailing import start_trail
-from ml4t.backtest.types.instrument import DUST, round_to_lot
+from ml4t.backtest.kernels.noise import DUST
+from ml4t.backtest.types.instrument import round_to_lot
 from ml4t.backtest.types.order import OrderStatus
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
 """The hottest loops: plain Python and NumPy, and the same compiled where a compiler was at hand.
 
-The Python forms are the reference: they say what each kernel means, run wherever nothing could be
-compiled, and are run when the environment has `ML4T_BACKTEST_PURE` set. The compiled forms give
-the same values, bit by bit; a test compares the two.
+The Python forms, in `events.py`, `baskets.py` and `sums.py`, are the reference: they say what each
+kernel means, run wherever nothing could be compiled, and are run when the environment has
+`ML4T_BACKTEST_PURE` set. The compiled forms give the same values, bit by bit; a test compares the
+two.
 
 Attributes:
     is_compiled: Whether the compiled forms are used.
@@ -11,27 +12,60 @@ Attributes:
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
 
-from ml4t.backtest.kernels import events as _events
 from ml4t.backtest.kernels.events import has_all, is_absent
 
-if TYPE_CHECKING:
-    from types import ModuleType
+is_compiled = (
+    not os.environ.get("ML4T_BACKTEST_PURE")
+    and find_spec("ml4t.backtest.kernels._compiled") is not None
+)
 
-__all__ = ["events", "has_all", "is_absent", "is_compiled"]
+if is_compiled:
+    from ml4t.backtest.kernels._compiled import (
+        are_positive,
+        book,
+        changes_to_weights,
+        events,
+        held_value,
+        match,
+        needs,
+        pay_exits,
+        slippages,
+        top,
+        total,
+        weights_by_code,
+    )
+else:
+    from ml4t.backtest.kernels.baskets import (
+        are_positive,
+        book,
+        changes_to_weights,
+        held_value,
+        match,
+        needs,
+        pay_exits,
+        slippages,
+        top,
+        weights_by_code,
+    )
+    from ml4t.backtest.kernels.events import events
+    from ml4t.backtest.kernels.sums import total
 
-
-def _find() -> ModuleType | None:
-    if os.environ.get("ML4T_BACKTEST_PURE"):
-        return None
-    try:
-        from ml4t.backtest.kernels import _compiled
-    except ImportError:  # nothing was compiled when this was installed
-        return None
-    return _compiled
-
-
-_found: Any = _find()
-is_compiled = _found is not None
-events = _events.events if _found is None else _found.Events
+__all__ = [
+    "are_positive",
+    "book",
+    "changes_to_weights",
+    "events",
+    "has_all",
+    "held_value",
+    "is_absent",
+    "is_compiled",
+    "match",
+    "needs",
+    "pay_exits",
+    "slippages",
+    "top",
+    "total",
+    "weights_by_code",
+]

@@ -11,7 +11,7 @@ is_column(PyObject *object, int kind, npy_intp length)
         return 0;
     }
     PyArrayObject *array = (PyArrayObject *)object;
-    if (PyArray_NDIM(array) != 1 || PyArray_TYPE(array) != kind || !PyArray_ISCARRAY_RO(array)) {
+    if (PyArray_NDIM(array) != 1 || !PyArray_EquivTypenums(PyArray_TYPE(array), kind) || !PyArray_ISCARRAY_RO(array)) {
         PyErr_SetString(PyExc_TypeError, "a column of another kind, or not contiguous");
         return 0;
     }
@@ -30,7 +30,7 @@ execute(PyObject *module)
     if (events == NULL) {
         return -1;
     }
-    int failed = PyModule_AddType(module, (PyTypeObject *)events);
+    int failed = PyModule_AddObjectRef(module, "events", events);
     Py_DECREF(events);
     return failed;
 }
@@ -44,6 +44,7 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "ml4t.backtest.kernels._compiled",
     .m_doc = "The compiled forms of the kernels.",
+    .m_methods = basket_functions,
     .m_slots = slots,
 };
 

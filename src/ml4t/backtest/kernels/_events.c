@@ -449,7 +449,7 @@ static PyType_Slot Events_slots[] = {
 };
 
 PyType_Spec Events_spec = {
-    .name = "ml4t.backtest.kernels._compiled.Events",
+    .name = "ml4t.backtest.kernels._compiled.events",
     .basicsize = sizeof(Events),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = Events_slots,

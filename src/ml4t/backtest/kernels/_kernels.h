@@ -24,6 +24,7 @@
 #endif
 
 extern PyType_Spec Events_spec;
+extern PyMethodDef basket_functions[];
 
 /* Whether an object is a plain column of this kind, and of this length unless that is -1; sets an
  * error when not. */

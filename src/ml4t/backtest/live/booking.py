@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.live.reasons import SCALED
 from ml4t.backtest.live.tickets import TicketState
-from ml4t.backtest.types.instrument import DUST
 from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType
 
 if TYPE_CHECKING:

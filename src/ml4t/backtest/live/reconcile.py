@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ml4t.backtest.types.instrument import DUST
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.types.time import TimeAxis
 
 if TYPE_CHECKING:

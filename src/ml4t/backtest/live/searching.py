@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from ml4t.backtest.errors import ConnectionLost
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.live.reasons import NEVER
 from ml4t.backtest.live.tickets import TicketState
 from ml4t.backtest.live.timing import LATE, MICROSECONDS, RETRY, is_due
 from ml4t.backtest.live.words import correction_id
-from ml4t.backtest.types.instrument import DUST
 from ml4t.backtest.types.order import OrderStatus, OrderType
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.live.brake import Brake
 from ml4t.backtest.live.funding import Funding
 from ml4t.backtest.live.reasons import NEVER, RESERVED
 from ml4t.backtest.live.tickets import TicketState
 from ml4t.backtest.live.timing import MICROSECONDS
 from ml4t.backtest.live.words import Request, Terms
-from ml4t.backtest.types.instrument import DUST
 from ml4t.backtest.types.order import OrderType
 
 if TYPE_CHECKING:

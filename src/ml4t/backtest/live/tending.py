@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ml4t.backtest.errors import ConnectionLost
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.live.searching import Search
 from ml4t.backtest.live.sending import Sender, levels_of
 from ml4t.backtest.live.tickets import TicketState
 from ml4t.backtest.live.timing import LATE, MICROSECONDS, RETRY, is_due
 from ml4t.backtest.live.words import Change
-from ml4t.backtest.types.instrument import DUST
 
 if TYPE_CHECKING:
     from ml4t.backtest.broker.blotter import Working

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ml4t.backtest.broker.blotter import Working
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.live.words import Change, Request
-from ml4t.backtest.types.instrument import DUST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

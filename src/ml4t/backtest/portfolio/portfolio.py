@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml4t.backtest.portfolio.valuation import running_cash, total
+from ml4t.backtest.kernels import book, held_value, total
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.types.events import AdjustmentEvent, FillBatch, FillEvent
-from ml4t.backtest.types.instrument import DUST, Instrument
+from ml4t.backtest.types.instrument import Instrument
 from ml4t.backtest.types.order import OrderSide
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ class Portfolio:
         self.fill_count = 0
         self._given = dict(instruments or {})
         self._default_lot = float(default_lot)
-        self.lot: float | None = self._default_lot  # of every asset; None where they differ
         self.instruments: list[Instrument] = []
         self._allocate(len(universe))
         self.grow()
@@ -100,8 +100,6 @@ class Portfolio:
             )
             self.multiplier[len(self.instruments)] = instrument.multiplier
             self.lots[len(self.instruments)] = instrument.lot_size
-            if instrument.lot_size != self._default_lot:
-                self.lot = None
             self.instruments.append(instrument)
             self._quantities[asset_id] = 0.0
             self._entry_prices[asset_id] = math.nan
@@ -209,23 +207,24 @@ class Portfolio:
         return after
 
     def _book_batch(self, batch: FillBatch) -> np.ndarray:
-        codes, signed, price = batch.codes, batch.quantities, batch.prices
-        before = self.quantity[codes]
-        after = before + signed
-        after[np.abs(after) <= DUST * (np.abs(before) + np.abs(signed))] = 0.0
-        entry = entry_prices_after(before, self.entry_price[codes], signed, after, price)
-        self.entry_price[codes] = entry
-        self.quantity[codes] = after
-        self.short_count += int(np.count_nonzero(after < 0.0) - np.count_nonzero(before < 0.0))
-        flows = signed * price * self.multiplier[codes] + batch.commissions
-        self.cash = running_cash(self.cash, flows)
+        codes = batch.codes
+        after, self.cash, shorts = book(
+            codes,
+            batch.quantities,
+            batch.prices,
+            batch.commissions,
+            self.quantity,
+            self.entry_price,
+            self.multiplier,
+            self.cash,
+        )
+        self.short_count += shorts
         self._behind.append(codes)
         if len(self._behind) == _MANY:
             self._behind = [np.unique(np.concatenate(self._behind))]
         self.known_quantities = self.known_entry_prices = _UNKNOWN
         self.fill_count += len(batch)
-        result: np.ndarray = after
-        return result
+        return after
 
     # -- worth ------------------------------------------------------------------------------
 
@@ -275,13 +274,9 @@ class Portfolio:
         """Cash plus the market value of all positions."""
         if self._equity is None:
             has_any = self._held or self._behind
-            self._equity = self.cash + self._value_held() if has_any else self.cash
+            value = held_value(self.quantity, self.last_prices(), self.multiplier) if has_any else 0
+            self._equity = self.cash + value
         return self._equity
-
-    def _value_held(self) -> float:
-        """The sum of `values`, without the assets that are flat: they would add nothing."""
-        codes = (self.quantity != 0.0).nonzero()[0]
-        return total(self.quantity[codes] * self.last_prices()[codes] * self.multiplier[codes])
 
     def short_value(self, quantity: np.ndarray, prices: np.ndarray) -> float:
         """Market value of the short side of some holdings, positive."""
@@ -320,15 +315,3 @@ def entry_price_after(
     if abs(after) < abs(before):
         return entry
     return (entry * abs(before) + price * abs(signed)) / (abs(before) + abs(signed))
-
-
-def entry_prices_after(
-    before: np.ndarray, entry: np.ndarray, signed: np.ndarray, after: np.ndarray, price: np.ndarray
-) -> np.ndarray:
-    """As `entry_price_after`, for columns."""
-    size = np.abs(before) + np.abs(signed)
-    averaged = (entry * np.abs(before) + price * np.abs(signed)) / size
-    kept = np.where(np.abs(after) < np.abs(before), entry, averaged)
-    opened = np.where((before == 0.0) | (before * after < 0.0), price, kept)
-    result: np.ndarray = np.where(after == 0.0, 0.0, opened)
-    return result

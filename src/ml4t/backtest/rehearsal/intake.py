@@ -9,8 +9,8 @@ import math
 from typing import TYPE_CHECKING
 
 from ml4t.backtest.errors import did_you_mean
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.rehearsal.tickets import OrderClass, RefusedError
-from ml4t.backtest.types.instrument import DUST
 
 if TYPE_CHECKING:
     from ml4t.backtest.rehearsal.accounts import Accounts

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.rehearsal.tickets import Asked, TicketStatus
 from ml4t.backtest.types.events import CashEvent, FillBatch, FillEvent
-from ml4t.backtest.types.instrument import DUST
 from ml4t.backtest.types.order import OrderSide, OrderStatus
 
 if TYPE_CHECKING:

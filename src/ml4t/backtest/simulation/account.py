@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml4t.backtest.errors import ConfigError
-from ml4t.backtest.portfolio.valuation import total
+from ml4t.backtest.kernels import total
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.kernels import total
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.portfolio.portfolio import entry_price_after, position_after
-from ml4t.backtest.portfolio.valuation import total
 from ml4t.backtest.simulation.costs import bar_of
 from ml4t.backtest.simulation.covers import payable
 from ml4t.backtest.simulation.fitting import NOISE, largest_fit
 from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.types.events import CashEvent, FillEvent
-from ml4t.backtest.types.instrument import DUST, round_to_lot
+from ml4t.backtest.types.instrument import round_to_lot
 from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ml4t.backtest.simulation import options
 from ml4t.backtest.simulation.actions import effect_of, is_unlike
 from ml4t.backtest.simulation.batch import BatchSettlement, is_market
 from ml4t.backtest.simulation.clearing import Clearing
-from ml4t.backtest.simulation.columns import BasketMatch, ready_orders
+from ml4t.backtest.simulation.columns import BasketMatch
 from ml4t.backtest.simulation.commission import NoCommission
 from ml4t.backtest.simulation.costs import Candidate, Costs
 from ml4t.backtest.simulation.descent import Descent
@@ -481,15 +481,13 @@ class SimulationBroker(Broker):
         for item in due:
             assert isinstance(item, CashEvent)
             cash += item.amount
-        ready, rows = ready_orders(basket, bars)
-        if len(ready) == 0:
+        match = BasketMatch(basket, bars, portfolio, self._costs)
+        if len(match) == 0:
             return []
-        match = BasketMatch(basket, ready, rows, bars, portfolio, self._costs)
         if not match.affords(self._clearing.account, cash):
             return None
-        order = match.order()
-        order_ids = self.blotter.fill_basket(basket, ready[order], match.price[order])
-        return [match.fills(order_ids, order)]
+        order_ids = self.blotter.fill_basket(basket, match.ready, match.price)
+        return [match.fills(order_ids)]
 
     @property
     def _takes_baskets(self) -> bool:

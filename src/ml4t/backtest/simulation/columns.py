@@ -7,11 +7,11 @@ must be cut), it goes the order-wise way.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml4t.backtest.portfolio.valuation import running_cash, total
+from ml4t.backtest.kernels import are_positive, match, needs, pay_exits, slippages, total
 from ml4t.backtest.simulation.fitting import NOISE
 from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.types.events import FillBatch
@@ -25,43 +25,50 @@ if TYPE_CHECKING:
 
 
 class BasketMatch:
-    """The orders of one basket that can trade at this open, one column each.
+    """The orders of one basket that can trade at this open, one column each, exits first.
 
     Args:
-        basket: Market orders, each asset at most once; at least one is `ready`.
-        ready: Positions of the orders whose asset has a bar that can fill them.
-        rows: The chunk's rows of those bars.
+        basket: Market orders, each asset at most once.
         bars: The timestamp's bars.
         portfolio: Read only.
         costs: What fills cost, with columns.
     """
 
-    def __init__(
-        self,
-        basket: OpenBasket,
-        ready: np.ndarray,
-        rows: np.ndarray,
-        bars: Bars,
-        portfolio: Portfolio,
-        costs: Costs,
-    ) -> None:
+    def __init__(self, basket: OpenBasket, bars: Bars, portfolio: Portfolio, costs: Costs) -> None:
+        chunk = bars.chunk
         self.bars = bars
         self.portfolio = portfolio
         self.charge = costs.charge
-        self.codes = basket.codes[ready]
-        self.quantity = basket.quantities[ready]
-        self.sign = np.sign(self.quantity)
-        self.size = np.abs(self.quantity)
-        self.multiplier = portfolio.multiplier[self.codes]
-        self.reference = bars.chunk.open[rows]
-        self.price = costs.worsen(self.sign, self.reference)
-        self.commission = self.charge(self.sign, self.size, self.price, self.multiplier)
-        held = portfolio.quantity[self.codes]
-        is_opposite = held * self.sign < 0.0
-        self.exits = np.where(is_opposite, np.minimum(self.size, np.abs(held)), 0.0)
-        is_exit = self.exits == self.size
-        self._closing = is_exit.nonzero()[0]  # positions of the orders that only close
-        self._opening = (~is_exit).nonzero()[0]
+        (
+            self.ready,
+            self.codes,
+            self.quantity,
+            self.sign,
+            self.size,
+            self.reference,
+            self.multiplier,
+            self.exits,
+            self.left,
+            self.closing,
+            self.opens_short,
+            self.has_flips,
+        ) = match(
+            basket.codes,
+            basket.quantities,
+            None if chunk.is_dense else bars.chunk_rows_of_codes(basket.codes),
+            bars.start,
+            chunk.width,
+            chunk.begins,
+            basket.decided_at,
+            chunk.open,
+            portfolio.quantity,
+            portfolio.multiplier,
+        )
+        self.price = _column(costs.worsen(self.sign, self.reference))
+        self.commission = _column(self.charge(self.sign, self.size, self.price, self.multiplier))
+
+    def __len__(self) -> int:
+        return len(self.ready)
 
     def affords(self, account: Account, cash: float) -> bool:
         """Whether every price is one, and all entries can be paid after the exits.
@@ -70,70 +77,58 @@ class BasketMatch:
             account: Whose terms count.
             cash: Before the exits.
         """
-        if not (self.price > 0.0).all():
+        if not are_positive(self.price):
             return False  # order by order it will be said which is not
-        closing, opening = self._closing, self._opening
-        if len(opening) == 0:
+        closing = self.closing
+        if closing == len(self):
             return True
-        sign = self.sign[opening]
-        is_long = bool((sign > 0.0).all())
-        if not (is_long or account.can_short):
+        if self.opens_short and not account.can_short:
             return False
-        flows = (self.sign * self.size * self.price * self.multiplier + self.commission)[closing]
-        cash = running_cash(cash, flows)
-        sales = -total(flows[self.sign[closing] < 0.0])
-        price, multiplier = self.price[opening], self.multiplier[opening]
-        exits, commission = self.exits[opening], self.commission[opening]
-        if exits.any():  # orders that go through zero: what they close pays in first
+        price, multiplier = self.price, self.multiplier
+        cash, sales = pay_exits(
+            cash, self.sign, self.size, price, multiplier, self.commission, closing
+        )
+        opening = slice(closing, None)
+        sign, price, multiplier = self.sign[opening], price[opening], multiplier[opening]
+        commission, entry = self.commission[opening], self.size[opening]
+        if self.has_flips:  # what they close pays in first
+            exits = self.exits[opening]
             charged = self.charge(sign, exits, price, multiplier)
             charged = np.where(exits > 0.0, charged, 0.0)
             flips = sign * exits * price * multiplier + charged
             cash -= total(flips[exits > 0.0])
-            commission = commission - charged
+            commission, entry = commission - charged, entry - exits
+        initial = account.initial(self.codes[opening], sign)
         reference = self.reference[opening]
-        borrowed = (1.0 - account.initial(self.codes[opening], sign)) * reference
-        paid = price if is_long else np.where(sign > 0.0, price, 2.0 * reference - price)
-        entry = self.size[opening] - exits
-        needs = total(entry * ((paid - borrowed) * multiplier) + commission)
+        needed = needs(sign, entry, price, reference, multiplier, commission, initial)
         free = account.free(self._holdings(cash, sales))
-        return bool(needs <= free + NOISE * abs(needs))
+        return bool(needed <= free + NOISE * abs(needed))
 
     def _holdings(self, cash: float, proceeds: float) -> Holdings:
-        units = self.portfolio.quantity[self.codes] + self.sign * self.exits
         return Holdings(
             self.portfolio,
             cash,
-            moved=(self.codes, units),
+            moved=(self.codes, self.left),
             bars=self.bars,
             prices=self.bars.chunk.open,
             proceeds=proceeds,
         )
 
-    def order(self) -> np.ndarray:
-        """Positions of the orders as they fill: exits first."""
-        return np.concatenate([self._closing, self._opening])
-
-    def fills(self, order_ids: np.ndarray, order: np.ndarray) -> FillBatch:
-        """All of them filled whole, in this order."""
-        slippage = self.sign * (self.price - self.reference) * self.size * self.multiplier
+    def fills(self, order_ids: np.ndarray) -> FillBatch:
+        """All of them filled whole."""
         return FillBatch(
             self.portfolio.universe,
             self.bars.timestamp,
             order_ids=order_ids,
-            codes=self.codes[order],
-            quantities=self.quantity[order],
-            prices=self.price[order],
-            commissions=self.commission[order],
-            slippages=slippage[order],
+            codes=self.codes,
+            quantities=self.quantity,
+            prices=self.price,
+            commissions=self.commission,
+            slippages=slippages(self.sign, self.price, self.reference, self.size, self.multiplier),
             reason="open",
         )
 
 
-def ready_orders(basket: OpenBasket, bars: Bars) -> tuple[np.ndarray, np.ndarray]:
-    """Which orders can trade in these bars, and the rows of their assets."""
-    rows, begins = bars.chunk_rows_of_codes(basket.codes), bars.chunk.begins
-    can = rows >= 0
-    if begins is not None:
-        can &= begins[rows] >= basket.decided_at
-    ready = can.nonzero()[0]
-    return ready, rows[ready]
+def _column(values: Any) -> np.ndarray:
+    """What a commission or slippage has made of columns, as plain numbers."""
+    return np.ascontiguousarray(values, dtype=np.float64)

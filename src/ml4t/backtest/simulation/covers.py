@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.simulation.fitting import NOISE, largest_fit
-from ml4t.backtest.types.instrument import DUST
 
 if TYPE_CHECKING:
     from ml4t.backtest.simulation.batch import BatchSettlement

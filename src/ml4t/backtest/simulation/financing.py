@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ml4t.backtest.errors import ConfigError
-from ml4t.backtest.portfolio.valuation import total
+from ml4t.backtest.kernels import total
 from ml4t.backtest.simulation.checks import not_negative
 from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.simulation.rates import AssetRates, DailyRates, RunRates

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ml4t.backtest.portfolio.valuation import total
+from ml4t.backtest.kernels import total
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

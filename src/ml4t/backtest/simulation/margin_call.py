@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml4t.backtest.portfolio.valuation import total
+from ml4t.backtest.kernels import total
 from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.types.order import Order, OrderSide, OrderStatus, OrderType
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml4t.backtest.portfolio.valuation import total
+from ml4t.backtest.kernels import total
 from ml4t.backtest.types.order import OrderStatus
 
 if TYPE_CHECKING:

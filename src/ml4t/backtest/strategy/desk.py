@@ -11,14 +11,13 @@ import numpy as np
 from ml4t.backtest.broker.basket import Basket
 from ml4t.backtest.broker.order_checks import unknown_asset
 from ml4t.backtest.errors import ConfigError, DataError, OrderError
+from ml4t.backtest.kernels import changes_to_weights
 from ml4t.backtest.strategy.targets import (
-    changes_to,
     check_bracket,
     check_tolerance,
     is_amount,
     is_noise,
-    round_to_lots,
-    weights_by_code,
+    weight_column,
 )
 from ml4t.backtest.types.bars import as_numbers
 from ml4t.backtest.types.instrument import round_to_lot
@@ -296,40 +295,31 @@ class Desk:
     ) -> int:
         """Bring the whole portfolio to target weights; the number of orders."""
         portfolio, broker = self.portfolio, self.broker
-        column = weights_by_code(weights, self.universe, self.bars, broker.leverage)
+        column = weight_column(weights, self.universe, self.bars, broker.leverage)
         tolerance = check_tolerance(tolerance)
         self.supersede(None)
-        n, prices = len(column), portfolio.last_prices()
-        # Only what is wanted or held can trade.
-        codes = ((column != 0.0) | (portfolio.quantity[:n] != 0.0)).nonzero()[0]
-        column, price = column[codes], prices[codes]
-        lots = portfolio.lots[codes] if portfolio.lot is None else portfolio.lot
-        unpriced = ((column != 0.0) & np.isnan(price)).nonzero()[0]
-        for row in unpriced.tolist():
-            side = OrderSide.BUY if column[row] > 0 else OrderSide.SELL
-            self.reject(self.universe.ids[codes[row]], side, NO_PRICE, tag)
-        column[unpriced] = 0.0
-        value = price * portfolio.multiplier[codes]
-        unit = np.where(column == 0.0, 1.0, value)
-        units = round_to_lots(column * portfolio.equity / unit, lots)
-        change = changes_to(units, portfolio.quantity[codes], lots)
-        if tolerance:
-            worth = np.abs(change) * np.nan_to_num(value)
-            change[worth < tolerance * portfolio.equity] = 0.0
-        trades = change.nonzero()[0]
+        n, equity = len(column), portfolio.equity
         # Exits come first, for brokers that ask for cash order by order.
-        codes, change = codes[trades], change[trades]
-        held = portfolio.quantity[codes]
-        is_exit = (change * held < 0.0) & (np.abs(change) <= np.abs(held))
-        turn = np.concatenate([is_exit.nonzero()[0], (~is_exit).nonzero()[0]])
-        basket = Basket(self.universe, codes[turn], change[turn], tag)
+        codes, change, unpriced = changes_to_weights(
+            column,
+            portfolio.quantity[:n],
+            portfolio.last_prices()[:n],
+            portfolio.multiplier[:n],
+            portfolio.lots[:n],
+            equity,
+            tolerance * equity,
+        )
+        for code in unpriced.tolist():
+            side = OrderSide.BUY if column[code] > 0 else OrderSide.SELL
+            self.reject(self.universe.ids[code], side, NO_PRICE, tag)
+        basket = Basket(self.universe, codes, change, tag)
         if self._guard is not None:
             basket = self._guard.screen(basket)
         if len(basket):
             news = broker.submit(basket)
             if news:
                 self._book(news)
-        return len(trades) + len(unpriced)
+        return len(codes) + len(unpriced)
 
     def watch(self, asset_id: str | None, rule: Rule) -> None:
         """Set a rule that watches over positions; one without a distance removes it."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from ml4t.backtest.broker.watchers import Rule
 from ml4t.backtest.errors import OrderError, did_you_mean
-from ml4t.backtest.types.instrument import WHOLE
+from ml4t.backtest.kernels import baskets, total, weights_by_code
+from ml4t.backtest.kernels.noise import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,33 +79,12 @@ def is_amount(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and math.isfinite(value)
 
 
-def round_to_lots(quantity: np.ndarray, lots: np.ndarray | float) -> np.ndarray:
-    """Quantities rounded toward zero to whole lots; a lot of 0 leaves them as they are."""
-    if isinstance(lots, float):
-        if lots <= 0.0:
-            return quantity
-        rounded: np.ndarray = np.trunc(quantity / lots * (1.0 + WHOLE)) * lots
-        return rounded
-    safe = np.where(lots > 0.0, lots, 1.0)
-    whole = np.trunc(quantity / safe * (1.0 + WHOLE)) * safe
-    result: np.ndarray = np.where(lots > 0.0, whole, quantity)
-    return result
-
-
 def is_noise(change: float, units: float, held: float) -> bool:
     """Whether a position of `held` is `units` already, but for the last bits of a float."""
     return abs(change) <= WHOLE * (abs(units) + abs(held))
 
 
-def changes_to(units: np.ndarray, held: np.ndarray, lots: np.ndarray | float) -> np.ndarray:
-    """What to trade, in whole lots, to bring `held` to `units`; what is to be flat goes whole."""
-    change = units - held
-    change[np.abs(change) <= WHOLE * (np.abs(units) + np.abs(held))] = 0.0  # as `is_noise`
-    result: np.ndarray = np.where(units == 0.0, -held, round_to_lots(change, lots))
-    return result
-
-
-def weights_by_code(
+def weight_column(
     weights: Mapping[str, float] | np.ndarray | Any,
     universe: Universe,
     bars: Bars | None,
@@ -122,25 +102,19 @@ def weights_by_code(
         OrderError: An unknown asset, a weight that is not finite, a wrong length, or more than
             the account's leverage in sum.
     """
-    column = np.zeros(len(universe))
     if hasattr(weights, "items"):  # a pandas Series is one too: its index says the asset
         weights = weights if type(weights) is dict else dict(weights.items())
         try:
-            codes = list(map(universe.codes.__getitem__, weights))
+            column, gross = _by_code(weights, universe)
         except KeyError as error:
             asset_id = error.args[0]
             raise OrderError(
                 f"weights name an unknown asset {asset_id!r}. "
                 f"{did_you_mean(str(asset_id), universe.ids)}"
             ) from None
-        try:
-            array = np.fromiter(weights.values(), np.float64, len(codes))
-        except (TypeError, ValueError):
-            array = np.array([_number(weight, asset_id) for asset_id, weight in weights.items()])
-        if not math.isfinite(array.sum()):
+        if not math.isfinite(gross):
             for asset_id, weight in weights.items():  # NumPy reads None as NaN
                 _number(weight, asset_id)
-        column[codes] = array
     else:
         try:
             given = np.asarray(weights)
@@ -161,10 +135,21 @@ def weights_by_code(
                 f"weights have shape {array.shape}, but {expected} assets have a bar now: give "
                 "one weight for each of bars.asset_ids, or a mapping by asset_id."
             )
+        column = np.zeros(len(universe))
         if bars is not None:
             column[bars.codes] = array
-    _check_sum(array, column, universe, leverage)
+        gross = total(np.abs(array))
+    _check_sum(gross, column, universe, leverage)
     return column
+
+
+def _by_code(weights: dict[str, Any], universe: Universe) -> tuple[np.ndarray, float]:
+    """Weights as a column, and the sum of their sizes; what is no number has to become one."""
+    try:
+        return weights_by_code(weights, universe.codes, len(universe))
+    except (TypeError, ValueError):
+        numbers = {asset_id: _number(weight, asset_id) for asset_id, weight in weights.items()}
+        return baskets.weights_by_code(numbers, universe.codes, len(universe))
 
 
 def _number(weight: Any, asset_id: str) -> float:
@@ -174,10 +159,7 @@ def _number(weight: Any, asset_id: str) -> float:
         raise OrderError(f"the weight of {asset_id!r} is {weight!r}, not a number.") from None
 
 
-def _check_sum(
-    weights: np.ndarray, column: np.ndarray, universe: Universe, leverage: float
-) -> None:
-    gross = float(np.abs(weights).sum())
+def _check_sum(gross: float, column: np.ndarray, universe: Universe, leverage: float) -> None:
     bad: Any = () if math.isfinite(gross) else np.flatnonzero(~np.isfinite(column))
     if len(bad):
         raise OrderError(

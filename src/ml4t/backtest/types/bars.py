@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from ml4t.backtest.errors import DataError, did_you_mean
-from ml4t.backtest.kernels import events, has_all, is_absent
+from ml4t.backtest.kernels import events, has_all, is_absent, top
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -359,16 +359,7 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
         values = self.signal(name)
         if values.dtype == object:
             raise DataError(f"Signal {name!r} is not numeric; bars.top needs numbers.")
-        worst_first = -values
-        if 0 < n < len(values):
-            level = np.partition(worst_first, n - 1)[n - 1]
-            if level == level:  # noqa: PLR0124  NaN: fewer than n have a value
-                rows = (worst_first <= level).nonzero()[0]
-                best: np.ndarray = rows[np.argsort(worst_first[rows], kind="stable")][:n]
-                return best
-        order = np.argsort(worst_first, kind="stable")  # NaN sorts last
-        present = len(values) - int(np.isnan(values).sum())
-        return order[: max(0, min(n, present))]
+        return top(np.ascontiguousarray(values), max(n, 0))
 
     def row(self, asset_id: str) -> int:
         """Where an asset stands in the columns and in `asset_ids`.

@@ -8,12 +8,8 @@ from typing import Literal
 import msgspec
 
 from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.kernels.noise import WHOLE
 
-# A quotient that should be whole may miss it by a few units in the last place; without this
-# allowance 100 shares asked for as a value could become 99.
-WHOLE = 1e-11
-# What float noise may leave of a quantity that was filled, or closed, in parts, relative to it.
-DUST = 1e-12
 # Above this an annual rate is surely meant in per cent.
 _LARGEST_RATE = 10.0
 
