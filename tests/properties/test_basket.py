@@ -77,7 +77,7 @@ def without_columns(part: Any) -> Any:
 
 def same_bits(one: BacktestResult, other: BacktestResult) -> None:
     """Fills, orders and the account are equal, bit for bit."""
-    for name in ("fills", "orders", "equity", "marks"):
+    for name in ("fills", "orders", "equity", "marks", "records"):
         left, right = getattr(one.record, name), getattr(other.record, name)
         assert left.equals(right, null_equal=True), f"{name}: {first_difference(left, right)}"
     assert one.record.counts == other.record.counts

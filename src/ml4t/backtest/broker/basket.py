@@ -1,7 +1,8 @@
-"""Many market orders of one decision, as columns."""
+"""Many market orders of one timestamp, as columns."""
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ml4t.backtest.types.bars import Universe
+
+_BUY = OrderSide.BUY
 
 
 class Basket:
@@ -42,8 +45,7 @@ class Basket:
     def __iter__(self) -> Iterator[Order]:
         ids = self.universe.ids
         for code, quantity in zip(self.codes.tolist(), self.quantities.tolist(), strict=True):
-            side = OrderSide.BUY if quantity > 0 else OrderSide.SELL
-            yield Order(ids[code], side, abs(quantity), tag=self.tag)
+            yield Order(ids[code], side_of(quantity), abs(quantity), tag=self.tag)
 
 
 class OpenBasket:
@@ -53,15 +55,110 @@ class OpenBasket:
 
     def __init__(self, basket: Basket, first_id: int, decided_at: int, step: int) -> None:
         self.basket = basket
-        self.codes = basket.codes
-        self.quantities = basket.quantities
+        self.codes = np.ascontiguousarray(basket.codes, dtype=np.int64)
+        self.quantities = np.ascontiguousarray(basket.quantities, dtype=np.float64)
         self.tag = basket.tag
         self.order_ids = np.arange(first_id, first_id + len(basket), dtype=np.int64)
         self.decided_at = decided_at
         self.step = step
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def has(self, code: int) -> bool:
+        """Whether one of the orders is for this asset."""
+        return bool((self.codes == code).any())
+
+    def only_reduces(self, rows: np.ndarray) -> bool:
+        """Whether one of the orders at these positions must not open anything."""
+        del rows
+        return False
+
+    def orders(self) -> list[tuple[int, int, Order]]:
+        """Id, code and order of each."""
+        ids = self.basket.universe.ids
+        return [
+            (order_id, code, Order(ids[code], side_of(units), abs(units), tag=self.tag))
+            for order_id, code, units in zip(
+                self.order_ids.tolist(), self.codes.tolist(), self.quantities.tolist(), strict=True
+            )
+        ]
 
     def keep(self, rows: np.ndarray) -> None:
         """Keep only the orders at these positions."""
         self.codes = self.codes[rows]
         self.quantities = self.quantities[rows]
         self.order_ids = self.order_ids[rows]
+
+
+class Gathering:
+    """Plain market orders that came one by one at the same timestamp, on their way to columns.
+
+    Args:
+        decided_at: When, in microseconds.
+        step: The number of the run's timestamp.
+        tag: The word all of them carry.
+    """
+
+    __slots__ = ("_has_reducing", "_ids", "_orders", "_units", "decided_at", "step", "tag")
+
+    def __init__(self, decided_at: int, step: int, tag: str) -> None:
+        self.decided_at = decided_at
+        self.step = step
+        self.tag = tag
+        self._orders: dict[int, Order] = {}  # by code
+        self._ids = array("q")
+        self._units = array("d")
+        self._has_reducing = False
+
+    def add(self, order_id: int, code: int, order: Order) -> None:
+        """One more; its asset must not be among them."""
+        self._orders[code] = order
+        self._has_reducing |= order.reduce_only
+        self._ids.append(order_id)
+        self._units.append(order.quantity if order.side is _BUY else -order.quantity)
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def has(self, code: int) -> bool:
+        """Whether one of the orders is for this asset."""
+        return code in self._orders
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Assets of the orders, int64[n]."""
+        return np.fromiter(self._orders, np.int64, len(self._orders))
+
+    @property
+    def quantities(self) -> np.ndarray:
+        """Signed units, float64[n]."""
+        return np.array(self._units)
+
+    @property
+    def order_ids(self) -> np.ndarray:
+        """The orders' ids, int64[n]."""
+        return np.array(self._ids)
+
+    def only_reduces(self, rows: np.ndarray) -> bool:
+        """Whether one of the orders at these positions must not open anything."""
+        if not self._has_reducing:
+            return False
+        orders = list(self._orders.values())
+        return any(orders[row].reduce_only for row in rows.tolist())
+
+    def orders(self) -> list[tuple[int, int, Order]]:
+        """Id, code and order of each."""
+        return list(zip(self._ids, self._orders, self._orders.values(), strict=True))
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Keep only the orders at these positions."""
+        kept = [self.orders()[row] for row in rows.tolist()]
+        self._orders, self._ids, self._units = {}, array("q"), array("d")
+        for order_id, code, order in kept:
+            self.add(order_id, code, order)
+
+
+def side_of(units: float) -> OrderSide:
+    """The side of an order for signed units."""
+    return OrderSide.BUY if units > 0 else OrderSide.SELL

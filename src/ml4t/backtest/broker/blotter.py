@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from ml4t.backtest.broker.basket import OpenBasket
+from ml4t.backtest.broker.basket import Gathering, OpenBasket, side_of
 from ml4t.backtest.broker.links import Links
 from ml4t.backtest.broker.order_checks import is_usual, refusal, unknown_asset
 from ml4t.backtest.kernels.noise import DUST
@@ -90,7 +90,8 @@ class Blotter:
         self.links = Links(self)
         self.lot_of: Callable[[int], float] = lambda _code: 1.0
         self.singles: list[Working] = []  # all that came one by one, open or over
-        self.baskets: list[OpenBasket] = []
+        self.baskets: list[OpenBasket | Gathering] = []
+        self.gathers = False
         self.is_watched = False
         self.bars: Bars | None = None
         self.step = -1
@@ -159,6 +160,38 @@ class Blotter:
         self.codes.append(code)
         self.steps.append(step)
         return self._enter(order_id, plain_order(order), code, quantity, self.now_us, step)
+
+    def gather(self, order: Order, code: int) -> int:
+        """Take a plain market order that one day may be matched as one of many.
+
+        It works all of its quantity, at the market and until canceled, and waits for nobody. While
+        `gathers` is set, such orders of a timestamp stay together, until somebody looks at one.
+
+        Returns:
+            Its id.
+        """
+        gathering = self._gathering(order, code)
+        if gathering is None:
+            return self.accept(order, code, order.quantity).order_id
+        order_id = self._next_id
+        self._next_id = order_id + 1
+        self.codes.append(code)
+        self.steps.append(self.step)
+        gathering.add(order_id, code, order)
+        return order_id
+
+    def _gathering(self, order: Order, code: int) -> Gathering | None:
+        """The orders that this one can join; None when it has to stand alone."""
+        if not self.gathers or self.open or self.is_watched or self.bars is None:
+            return None
+        if not self.baskets:
+            gathering = Gathering(self.now_us, self.step, order.tag)
+            self.baskets.append(gathering)
+            return gathering
+        last = self.baskets[-1]
+        if len(self.baskets) > 1 or not isinstance(last, Gathering) or last.has(code):
+            return None
+        return last if last.step == self.step and last.tag == order.tag else None
 
     def accept_with(self, cause: Working, order: Order, code: int, quantity: float) -> Working:
         """As `accept`, for an order that was decided together with another one."""
@@ -337,7 +370,9 @@ class Blotter:
         if self.links.is_used:
             self.links.ended(working)
 
-    def fill_basket(self, basket: OpenBasket, rows: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    def fill_basket(
+        self, basket: OpenBasket | Gathering, rows: np.ndarray, prices: np.ndarray
+    ) -> np.ndarray:
         """The orders at `rows` of an open basket were filled whole, at `prices`.
 
         Returns:
@@ -345,28 +380,24 @@ class Blotter:
         """
         order_ids: np.ndarray = basket.order_ids[rows]
         self.ended_baskets.append((basket.tag, order_ids, basket.quantities[rows], prices))
-        if len(rows) == len(basket.order_ids):
+        if len(rows) == len(basket):
             self.baskets.remove(basket)
         else:
-            left = np.ones(len(basket.order_ids), dtype=bool)
+            left = np.ones(len(basket), dtype=bool)
             left[rows] = False
             basket.keep(left.nonzero()[0])
         return order_ids
 
     def unpack(self) -> None:
         """Turn open baskets into single orders: somebody wants to look at or touch one."""
-        for basket in self.baskets:
-            ids = self.universe.ids
-            for order_id, code, quantity in zip(
-                basket.order_ids.tolist(),
-                basket.codes.tolist(),
-                basket.quantities.tolist(),
-                strict=True,
-            ):
-                side = OrderSide.BUY if quantity > 0 else OrderSide.SELL
-                order = Order(ids[code], side, abs(quantity), tag=basket.tag)
-                self._enter(order_id, order, code, abs(quantity), basket.decided_at, basket.step)
-        self.baskets.clear()
+        baskets, self.baskets = self.baskets, []
+        for basket in baskets:
+            orders, start = basket.orders(), len(self.singles)
+            while start and self.singles[start - 1].order_id > orders[0][0]:
+                start -= 1  # refused since, each on its own
+            for order_id, code, order in orders:
+                self._enter(order_id, order, code, order.quantity, basket.decided_at, basket.step)
+            self.singles[start:] = sorted(self.singles[start:], key=_by_id)
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -382,7 +413,7 @@ class Blotter:
         """Whether any order of this asset is open."""
         if self._of_asset.get(code):
             return True
-        return any(bool((basket.codes == code).any()) for basket in self.baskets)
+        return any(basket.has(code) for basket in self.baskets)
 
     def listed(self, code: int | None = None) -> list[Working]:
         """As `working`, and those that wait for another order."""
@@ -400,7 +431,31 @@ class Blotter:
         found = self.get(order_id)
         if found is None:
             found = next((w for w in reversed(self.singles) if w.order_id == order_id), None)
-        return found
+        return found or self._filled_in_basket(order_id)
+
+    def _filled_in_basket(self, order_id: int) -> Working | None:
+        """An order that was filled as one of many, as it stands now."""
+        for tag, order_ids, quantities, prices in reversed(self.ended_baskets):
+            for row in (order_ids == order_id).nonzero()[0].tolist():
+                code, step = self.codes[order_id - 1], self.steps[order_id - 1]
+                units, price = float(quantities[row]), float(prices[row])
+                order = Order(self.universe.ids[code], side_of(units), abs(units), tag=tag)
+                return Working(
+                    order_id,
+                    order,
+                    code,
+                    math.copysign(1.0, units),
+                    _MARKET,
+                    TimeInForce.GTC,
+                    0.0,
+                    -(2**62),
+                    step,
+                    _FILLED,
+                    filled=order.quantity,
+                    average_price=price,
+                    whole=order.quantity,
+                )
+        return None
 
     def event(self, working: Working) -> OrderEvent:
         """An order as users see it."""
@@ -423,3 +478,7 @@ class Blotter:
         """Changes since the last call; collected only while `is_watched`."""
         changes, self._changes = self._changes, []
         return changes
+
+
+def _by_id(working: Working) -> int:
+    return working.order_id

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ml4t.backtest.broker.ticks import on_grid
 from ml4t.backtest.broker.trailing import start_trail
 from ml4t.backtest.types.instrument import round_to_lot
-from ml4t.backtest.types.order import OrderStatus, OrderType, TimeInForce
+from ml4t.backtest.types.order import OrderSide, OrderStatus, OrderType, TimeInForce
 
 if TYPE_CHECKING:
     from ml4t.backtest.broker.blotter import Blotter
@@ -50,12 +50,14 @@ class Counter:
         order, code, reason = blotter.check(order)
         if reason or self.closed:
             return blotter.reject(order, reason or self.closed, code)
-        quantity = order.quantity
-        if quantity != abs(portfolio.quantities[order.asset_id]):  # a whole position can be closed
+        quantity, held = order.quantity, portfolio.units[code]
+        if quantity != abs(held):  # a whole position can be closed
             quantity = round_to_lot(quantity, portfolio.instruments[code].lot_size)
         if quantity == 0.0:
             return blotter.reject(order, f"below one lot: {order.quantity:g} units", code)
         if order.type is _MARKET and order.time_in_force is _GTC and not order.after:
+            if quantity == order.quantity and _is_plain(order, held):
+                return blotter.gather(order, code)
             return blotter.accept(order, code, quantity).order_id
         reason = self._obstacle(order)
         if reason:
@@ -87,3 +89,16 @@ class Counter:
             except ValueError as error:
                 return f"expires_at: {error}"
         return ""
+
+
+def _is_plain(order: Order, held: float) -> bool:
+    """Whether a market order can be worked as one of many: it only has an asset and a quantity.
+
+    One that may only reduce is the same as any other while all of it does.
+    """
+    if order.oco or order.role:
+        return False
+    if not order.reduce_only:
+        return True
+    signed = order.quantity if order.side is OrderSide.BUY else -order.quantity
+    return held * signed < 0.0 and order.quantity <= abs(held)

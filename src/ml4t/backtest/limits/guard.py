@@ -51,6 +51,7 @@ class Guard:
         self.broker = broker
         self.blotter: Blotter = broker.blotter
         self.portfolio = portfolio
+        self.blotter.gathers = False  # what each order would do is asked one by one
         self._exposure = Exposure(portfolio, broker.blotter)
         self._losses = LossWatch(limits, portfolio.equity)
         self._sent: deque[tuple[int, int]] = deque()  # when, and how many

@@ -9,6 +9,7 @@ from ml4t.backtest.broker.broker import Broker
 from ml4t.backtest.broker.counter import Counter
 from ml4t.backtest.broker.trailing import start_trail
 from ml4t.backtest.data.frames import as_feed
+from ml4t.backtest.kernels import is_compiled
 from ml4t.backtest.simulation import options
 from ml4t.backtest.simulation.actions import effect_of, is_unlike
 from ml4t.backtest.simulation.batch import BatchSettlement, is_market
@@ -32,7 +33,7 @@ from ml4t.backtest.types.order import Order, OrderSide, OrderStatus, OrderType, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ml4t.backtest.broker.basket import OpenBasket
+    from ml4t.backtest.broker.basket import Gathering, OpenBasket
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.admission import CashAtSubmission
@@ -57,6 +58,8 @@ _INTRABAR = ("worst", "best", "ohlc", "olhc")
 # What a bankrupt account's last orders and fills say.
 RUIN = "bankrupt"
 _MARKET, _GTC = OrderType.MARKET, TimeInForce.GTC
+# From so many orders on, columns are quicker than one order after the other.
+_MANY = 4 if is_compiled else 12
 _TRAILS = frozenset({"trail_amount", "trail_percent", "limit_offset"})
 _AUCTIONS = frozenset({TimeInForce.OPG, TimeInForce.CLS})
 
@@ -225,6 +228,7 @@ class SimulationBroker(Broker):
         )
         self._hours = Hours(self.calendar)
         self._counter = Counter(portfolio, self.blotter, self.calendar)
+        self.blotter.gathers = self._takes_baskets and self.admission is None
         self.submit(self._staged)
 
     def is_idle(self, bars: Bars) -> bool:
@@ -305,8 +309,9 @@ class SimulationBroker(Broker):
         if blotter.is_empty:
             return news
         is_calm = len(news) == len(due)
-        if not blotter.open and len(blotter.baskets) == 1 and is_calm and self._takes_baskets:
-            batches = self._match_basket(bars, blotter.baskets[0], due)
+        basket = blotter.baskets[0] if len(blotter.baskets) == 1 and not blotter.open else None
+        if basket is not None and len(basket) >= _MANY and is_calm and self._takes_baskets:
+            batches = self._match_basket(bars, basket, due)
             if batches is not None:
                 return due + batches
         trading = self._trading(bars, news)
@@ -473,7 +478,7 @@ class SimulationBroker(Broker):
         trading.inside(assumed)
         resting += assumed[known:]
 
-    def _match_basket(self, bars: Bars, basket: OpenBasket, due: News) -> News | None:
+    def _match_basket(self, bars: Bars, basket: OpenBasket | Gathering, due: News) -> News | None:
         """Fill a whole basket as columns; None when it has to go order by order."""
         portfolio = self.portfolio
         assert portfolio is not None

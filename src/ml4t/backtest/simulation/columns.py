@@ -17,7 +17,7 @@ from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.types.events import FillBatch
 
 if TYPE_CHECKING:
-    from ml4t.backtest.broker.basket import OpenBasket
+    from ml4t.backtest.broker.basket import Gathering, OpenBasket
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.costs import Costs
@@ -34,8 +34,11 @@ class BasketMatch:
         costs: What fills cost, with columns.
     """
 
-    def __init__(self, basket: OpenBasket, bars: Bars, portfolio: Portfolio, costs: Costs) -> None:
+    def __init__(
+        self, basket: OpenBasket | Gathering, bars: Bars, portfolio: Portfolio, costs: Costs
+    ) -> None:
         chunk = bars.chunk
+        self.basket = basket
         self.bars = bars
         self.portfolio = portfolio
         self.charge = costs.charge
@@ -80,6 +83,10 @@ class BasketMatch:
         if not are_positive(self.price):
             return False  # order by order it will be said which is not
         closing = self.closing
+        if self.basket.only_reduces(self.ready[closing:]):
+            return False  # what it was to close has changed
+        if self._asks_more(account):
+            return False
         if closing == len(self):
             return True
         if self.opens_short and not account.can_short:
@@ -90,11 +97,13 @@ class BasketMatch:
         )
         opening = slice(closing, None)
         sign, price, multiplier = self.sign[opening], price[opening], multiplier[opening]
-        commission, entry = self.commission[opening], self.size[opening]
+        counts = account.commission_counts
+        entry = self.size[opening]
+        commission = self.commission[opening] if counts else np.zeros(len(entry))
         if self.has_flips:  # what they close pays in first
             exits = self.exits[opening]
             charged = self.charge(sign, exits, price, multiplier)
-            charged = np.where(exits > 0.0, charged, 0.0)
+            charged = np.where((exits > 0.0) & counts, charged, 0.0)
             flips = sign * exits * price * multiplier + charged
             cash -= total(flips[exits > 0.0])
             commission, entry = commission - charged, entry - exits
@@ -103,6 +112,13 @@ class BasketMatch:
         needed = needs(sign, entry, price, reference, multiplier, commission, initial)
         free = account.free(self._holdings(cash, sales))
         return bool(needed <= free + NOISE * abs(needed))
+
+    def _asks_more(self, account: Account) -> bool:
+        """Whether these orders are ones of which the account wants to know one by one."""
+        closing = self.closing
+        if account.covers_are_paid and bool((self.sign[:closing] > 0.0).any() or self.has_flips):
+            return True
+        return account.asks_entries and bool(self.opens_short or self.portfolio.short_count)
 
     def _holdings(self, cash: float, proceeds: float) -> Holdings:
         return Holdings(

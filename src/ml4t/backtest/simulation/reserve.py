@@ -11,7 +11,7 @@ from ml4t.backtest.kernels import total
 from ml4t.backtest.types.order import OrderStatus
 
 if TYPE_CHECKING:
-    from ml4t.backtest.broker.basket import OpenBasket
+    from ml4t.backtest.broker.basket import Gathering, OpenBasket
     from ml4t.backtest.broker.blotter import Blotter, Working
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.simulation.account import Account
@@ -56,7 +56,7 @@ class Reserve:
         rate = float(self.account.initial(code, sign))
         return entry * price * self.portfolio.instruments[code].multiplier * rate
 
-    def _basket(self, basket: OpenBasket) -> float:
+    def _basket(self, basket: OpenBasket | Gathering) -> float:
         """As for single orders; a basket is open only where no single order came after it."""
         portfolio, codes, quantity = self.portfolio, basket.codes, basket.quantities
         held = portfolio.quantity[codes]

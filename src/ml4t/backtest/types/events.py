@@ -6,13 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from ml4t.backtest.types.order import OrderSide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import numpy as np
 
     from ml4t.backtest.types.bars import Universe
 
@@ -124,12 +123,12 @@ class FillBatch:
     ) -> None:
         self.universe = universe
         self.timestamp = timestamp
-        self.order_ids = order_ids
-        self.codes = codes
-        self.quantities = quantities
-        self.prices = prices
-        self.commissions = commissions
-        self.slippages = slippages
+        self.order_ids = np.ascontiguousarray(order_ids, dtype=np.int64)
+        self.codes = np.ascontiguousarray(codes, dtype=np.int64)
+        self.quantities = np.ascontiguousarray(quantities, dtype=np.float64)
+        self.prices = np.ascontiguousarray(prices, dtype=np.float64)
+        self.commissions = np.ascontiguousarray(commissions, dtype=np.float64)
+        self.slippages = np.ascontiguousarray(slippages, dtype=np.float64)
         self.reason = reason
 
     def __len__(self) -> int:

@@ -1,0 +1,246 @@
+"""Single orders of one timestamp that are matched as columns, and one by one: the same run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml4t.backtest import (
+    BacktestEngine,
+    BacktestResult,
+    CashAccount,
+    CollateralAccount,
+    Instrument,
+    MarginAccount,
+    Order,
+    OverdraftAccount,
+    SimulationBroker,
+    Strategy,
+    UnleveragedAccount,
+)
+from tests.examples import examples
+from tests.markets import Market
+from tests.properties.test_basket import (
+    COMMISSIONS,
+    LOTS,
+    SLIPPAGES,
+    Watched,
+    run,
+    same_bits,
+    without_columns,
+)
+from tests.replay import action_table, random_actions, random_plan
+
+ACCOUNTS: dict[str, Any] = {
+    "unleveraged": UnleveragedAccount(),
+    "margin": MarginAccount(),
+    "cash": CashAccount(),
+    "overdraft": OverdraftAccount(50_000.0),
+    "covered": OverdraftAccount(covers_are_paid=True),
+    "collateral": CollateralAccount(),
+}
+
+
+class Busy(Strategy):
+    """Many market orders a timestamp, and now and then something that disturbs them."""
+
+    def __init__(self, seed: int, disturbs: float) -> None:
+        self.seed = seed
+        self.disturbs = disturbs
+
+    def on_start(self) -> None:
+        """The same dice in every run."""
+        self.dice = np.random.default_rng(self.seed)
+        self.ids: list[int] = []
+
+    def on_bars(self, bars: Any) -> None:
+        """Trade about half of the assets."""
+        assets = [str(a) for a in self.dice.permutation(self.everything)]
+        for asset in assets[: int(self.dice.integers(0, len(assets) + 1))]:
+            held, units = self.get_position(asset), int(self.dice.integers(1, 400))
+            roll = self.dice.random()
+            if held and roll < 0.5:
+                self.ids.append(self.close_position(asset) or 1)
+            elif held and roll < 0.6:
+                self.ids.append(self.sell(asset, units, reduce_only=True))
+            elif held and roll < 0.7:
+                self.ids.append(self.buy(asset, units, reduce_only=True))
+            elif roll < 0.85:
+                self.ids.append(self.buy(asset, units))
+            else:
+                self.ids.append(self.sell(asset, units))
+            if self.dice.random() < self.disturbs:
+                self.disturb(asset)
+        self.record(power=self.get_buying_power(), equity=self.get_equity())
+
+    def disturb(self, asset: str) -> None:
+        """One of many things."""
+        price = self.get_last_price(asset)
+        known = int(self.dice.choice(self.ids))
+        things = (
+            lambda: self.buy(asset, 3, tag="again"),
+            lambda: self.buy(asset, float("nan")),
+            lambda: self.sell(asset, 0.3),
+            lambda: self.buy("NOBODY", 1),
+            lambda: self.cancel_order(known),
+            lambda: self.cancel_all(asset),
+            lambda: self.replace_order(known, quantity=500.0),
+            lambda: self.buy(asset, 5, limit_price=price * 0.99) if price > 0 else None,
+            lambda: self.submit_order(Order(asset, "sell", 4, "market", after=known)),
+            lambda: self.order_target(asset, 10),
+            lambda: self.rebalance_to_weights({asset: 0.1}),
+            lambda: self.record(open=len(self.get_open_orders(asset))),
+            lambda: self.set_stop_loss(percent=0.2) if self.dice.random() < 0.1 else None,
+        )
+        things[int(self.dice.integers(len(things)))]()
+
+    everything: tuple[str, ...] = ()
+
+
+class WatchedBusy(Busy):
+    """Watches its orders, which needs each as an object from the start."""
+
+    def on_order_event(self, order: Any) -> None:
+        """Look at it."""
+        assert order.order_id > 0
+
+
+def busy(
+    market: Market, kind: type[Busy], seed: int, disturbs: float, **options: Any
+) -> BacktestResult:
+    """One run."""
+    strategy = kind(seed, disturbs)
+    strategy.everything = tuple(market.assets)
+    actions = options.pop("actions", None)
+    broker = SimulationBroker(**options)
+    return BacktestEngine(market.frame(), strategy=strategy, broker=broker, actions=actions).run()
+
+
+@examples(60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    assets=st.integers(1, 24),
+    missing=st.sampled_from([0.0, 0.0, 0.15]),
+    disturbs=st.sampled_from([0.0, 0.01, 0.2]),
+    account=st.sampled_from(sorted(ACCOUNTS)),
+    commission=st.sampled_from(sorted(COMMISSIONS)),
+    slippage=st.sampled_from(sorted(SLIPPAGES)),
+    lot=st.sampled_from(LOTS),
+    cash=st.sampled_from([20_000.0, 1_000_000.0]),
+    funding=st.sampled_from(["scale", "reject"]),
+    has_actions=st.booleans(),
+)
+def test_orders_of_a_timestamp_are_their_orders(
+    seed: int,
+    assets: int,
+    missing: float,
+    disturbs: float,
+    account: str,
+    commission: str,
+    slippage: str,
+    lot: float,
+    cash: float,
+    funding: str,
+    has_actions: bool,
+) -> None:
+    """Any account, cost and lot; short of money and not; looked at, canceled and added to."""
+    market = Market(seed, assets=assets, steps=30, missing=missing, gap=0.02)
+    options: dict[str, Any] = {
+        "initial_cash": cash,
+        "account": ACCOUNTS[account],
+        "commission": COMMISSIONS[commission],
+        "slippage": SLIPPAGES[slippage],
+        "funding": funding,
+        "instruments": [Instrument(asset_id=a, lot_size=lot) for a in market.assets],
+    }
+    if has_actions:
+        options["actions"] = action_table(random_actions(market.rng, market), market)
+    whole = busy(market, Busy, seed, disturbs, **options)
+    same_bits(whole, busy(market, WatchedBusy, seed, disturbs, **options))
+    plain = {**options, "commission": without_columns(COMMISSIONS[commission])}
+    same_bits(whole, busy(market, Busy, seed, disturbs, **plain))
+
+
+@examples(40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    assets=st.integers(4, 16),
+    account=st.sampled_from(sorted(ACCOUNTS)),
+    kinds=st.sampled_from([("add",), ("add", "close"), ("weights", "add", "close", "target")]),
+)
+def test_plans_with_every_account(
+    seed: int, assets: int, account: str, kinds: tuple[str, ...]
+) -> None:
+    """Plans near the limit of the money, baskets among them, with fractions of units."""
+    market = Market(seed, assets=assets, steps=30, gap=0.02)
+    plan = random_plan(market.rng, market, kinds=kinds, activity=0.9)
+    plan = [[*one, *two] for one, two in zip(plan, reversed(plan), strict=True)]
+    options: dict[str, Any] = {"account": ACCOUNTS[account], "fractional": True}
+    whole = run(market, plan, **options)
+    same_bits(whole, run(market, plan, strategy=Watched, **options))
+
+
+def test_the_comparison_has_something_to_compare() -> None:
+    """In a run like those above many single orders fill as columns, and some end otherwise."""
+    market = Market(3, assets=20, steps=40, gap=0.02)
+    columns = 0
+
+    class Counting(SimulationBroker):
+        def advance(self, bars: Any) -> Any:
+            """Count what is filled as columns."""
+            nonlocal columns
+            news = super().advance(bars)
+            columns += sum(hasattr(item, "codes") for item in news)
+            return news
+
+    strategy = Busy(3, 0.0)
+    strategy.everything = tuple(market.assets)
+    broker = Counting(150_000.0)
+    result = BacktestEngine(market.frame(), strategy=strategy, broker=broker).run()
+    assert columns > 10
+    assert result.record.counts["clipped_orders"] > 3
+    assert (result.positions["quantity"] < 0.0).any(), "shorts"
+
+
+@pytest.mark.parametrize("looks", ["before", "between", "after"])
+def test_a_refused_order_among_them_keeps_its_place(looks: str) -> None:
+    """Orders are listed by id, whoever was refused in between and whenever somebody looked."""
+
+    class Refused(Strategy):
+        def on_bars(self, bars: Any) -> None:
+            if bars.index == 0:
+                for i, asset in enumerate(bars.asset_ids):
+                    self.buy(asset, 1)
+                    if looks == "between" and i == 2:
+                        assert len(self.get_open_orders()) == 3
+                    self.buy(asset, float("nan"))
+            if looks == "before" and bars.index == 0:
+                assert len(self.get_open_orders()) == 6
+
+    market = Market(1, assets=6, steps=3, missing=0.0)
+    market.present[1, 2:4] = False  # two wait for a later bar
+    result = BacktestEngine(market.frame(), strategy=Refused(), broker=SimulationBroker()).run()
+    assert result.orders["order_id"].to_list() == list(range(1, 13))
+    assert result.orders["status"].to_list() == ["filled", "rejected"] * 6
+
+
+def test_an_exit_waits_for_an_order_that_was_filled_as_one_of_many() -> None:
+    """`after=` finds a parent that ended in a basket: it works at once, as many units."""
+
+    class Later(Strategy):
+        def on_bars(self, bars: Any) -> None:
+            if bars.index == 0:
+                self.ids = [self.buy(asset, 10) for asset in bars.asset_ids]
+            if bars.index == 2:
+                first = bars.asset_ids[0]
+                assert self.get_open_orders() == []
+                self.submit_order(Order(first, "sell", 10, reduce_only=True, after=self.ids[0]))
+
+    market = Market(1, assets=16, steps=6)
+    result = BacktestEngine(market.frame(), strategy=Later(), broker=SimulationBroker()).run()
+    last = result.orders.row(-1, named=True)
+    assert (last["status"], last["filled_quantity"]) == ("filled", 10.0)
