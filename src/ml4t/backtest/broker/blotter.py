@@ -101,7 +101,8 @@ class Blotter:
         # One entry an order, by id.
         self.codes = array("q")
         self.steps = array("q")
-        self.ended_baskets: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
+        # Orders that filled as some of many, by tag: ids, signed units, prices.
+        self.filled: dict[str, tuple[array[int], array[float], array[float]]] = {}
 
     @property
     def count(self) -> int:
@@ -379,7 +380,12 @@ class Blotter:
             Their ids.
         """
         order_ids: np.ndarray = basket.order_ids[rows]
-        self.ended_baskets.append((basket.tag, order_ids, basket.quantities[rows], prices))
+        filled = self.filled.get(basket.tag)
+        if filled is None:
+            filled = self.filled[basket.tag] = array("q"), array("d"), array("d")
+        filled[0].frombytes(order_ids.tobytes())
+        filled[1].frombytes(basket.quantities[rows].tobytes())
+        filled[2].frombytes(prices.tobytes())
         if len(rows) == len(basket):
             self.baskets.remove(basket)
         else:
@@ -435,10 +441,11 @@ class Blotter:
 
     def _filled_in_basket(self, order_id: int) -> Working | None:
         """An order that was filled as one of many, as it stands now."""
-        for tag, order_ids, quantities, prices in reversed(self.ended_baskets):
-            for row in (order_ids == order_id).nonzero()[0].tolist():
+        for tag, (order_ids, quantities, prices) in self.filled.items():
+            if order_id in order_ids:
+                row = order_ids.index(order_id)
                 code, step = self.codes[order_id - 1], self.steps[order_id - 1]
-                units, price = float(quantities[row]), float(prices[row])
+                units, price = quantities[row], prices[row]
                 order = Order(self.universe.ids[code], side_of(units), abs(units), tag=tag)
                 return Working(
                     order_id,

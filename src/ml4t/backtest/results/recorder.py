@@ -7,7 +7,6 @@ all its bars are at hand.
 
 from __future__ import annotations
 
-from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import polars as pl
 
 from ml4t.backtest.kernels.sums import row_totals
 from ml4t.backtest.results.columns import to_frame, to_series
+from ml4t.backtest.results.fill_columns import FillColumns
 from ml4t.backtest.results.grid import HeldGrid, ffill_rows
 from ml4t.backtest.results.jumps import Jumps
 from ml4t.backtest.results.stretches import Adjusted, Stretches
@@ -28,7 +28,6 @@ from ml4t.backtest.results.tables import (
     time_series,
 )
 from ml4t.backtest.types.events import CashEvent, FillBatch, FillEvent
-from ml4t.backtest.types.order import OrderSide
 
 if TYPE_CHECKING:
     from ml4t.backtest.broker.blotter import Blotter
@@ -37,18 +36,6 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.events import AdjustmentEvent, News
     from ml4t.backtest.types.time import TimeAxis
 
-# The columns in which fills are kept: one tuple of arrays per block.
-FILL_COLUMNS = (
-    "order_id",
-    "code",
-    "time_index",
-    "quantity",
-    "price",
-    "commission",
-    "slippage",
-    "position",
-    "is_at_close",
-)
 # Cells of a (timestamps, assets) matrix worked on at once, so that sparse data stays small.
 _BLOCK_CELLS = 4_000_000
 # So many small chunks in a row are made one, if they are that small together.
@@ -56,19 +43,6 @@ _BUNDLE = 64
 _SMALL_STEPS = 64 * _BUNDLE
 # The signal that keeps what `_meta` says about the model.
 VERSION = "model_version"
-_BUY = OrderSide.BUY
-_AT_CLOSE = frozenset({"close", "end", "bankrupt"})
-
-
-def _is_at_close(reason: str) -> bool:
-    return reason in _AT_CLOSE or reason.endswith(" at close")
-
-
-def _same(n: int, value: Any, kind: type[np.generic]) -> np.ndarray:
-    """A column of one value; `np.full` takes three times as long for a short one."""
-    column = np.empty(n, dtype=kind)
-    column.fill(value)
-    return column
 
 
 class Recorder:
@@ -86,7 +60,7 @@ class Recorder:
         self.axis = axis
         self.steps = 0
         self.fill_blocks: list[tuple[np.ndarray, ...]] = []
-        self.fill_reasons: list[tuple[list[str], int]] = []
+        self.fills = FillColumns()  # of the chunk that is open
         self.times: list[np.ndarray] = []
         self.sessions: list[np.ndarray] = []
         self.equity_columns: list[tuple[np.ndarray, ...]] = []
@@ -96,10 +70,7 @@ class Recorder:
         self.cashflows: list[tuple[int, str | None, str, float]] = []
         self.adjustments: list[tuple[int, int, str, str, float, str, float, float]] = []
         self._chunk: Chunk | None = None
-        self._rows = array("d")  # single fills, one after the other
-        self._row_reasons: list[str] = []
         self._cash: list[tuple[int, float]] = []
-        self._chunk_blocks = 0
         self._bundled = [0] * 5  # parts of times, sessions and `_blocks` that are bundled already
         self._fill_count = 0
         self._order_count = 0
@@ -125,24 +96,9 @@ class Recorder:
         codes, t = self.portfolio.universe.codes, bars.index
         for item, position in zip(news, positions, strict=True):
             if isinstance(item, FillEvent):
-                reason = item.reason
-                self._rows.extend(
-                    (
-                        item.order_id,
-                        codes[item.asset_id],
-                        t,
-                        item.quantity if item.side == _BUY else -item.quantity,
-                        item.price,
-                        item.commission,
-                        item.slippage,
-                        float(position),
-                        _is_at_close(reason),
-                    )
-                )
-                self._row_reasons.append(reason)
+                self.fills.add(item, codes[item.asset_id], t, float(position))
             elif isinstance(item, FillBatch):
-                self._close_rows()
-                self._add_batch(item, np.asarray(position), t)
+                self.fills.add_batch(item, np.asarray(position, dtype=np.float64), t)
             elif isinstance(item, CashEvent):
                 now = bars.chunk.microseconds[t]
                 self.cashflows.append((now, item.asset_id, item.kind, item.amount))
@@ -150,26 +106,8 @@ class Recorder:
                 self._add_adjustment(item, bars)
         self._cash.append((t, self.portfolio.cash))
 
-    def _add_batch(self, batch: FillBatch, position: np.ndarray, t: int) -> None:
-        n = len(batch)
-        self.fill_blocks.append(
-            (
-                batch.order_ids,
-                batch.codes.astype(np.int64, copy=False),
-                _same(n, t, np.int64),
-                batch.quantities,
-                batch.prices,
-                batch.commissions,
-                batch.slippages,
-                position,
-                _same(n, _is_at_close(batch.reason), np.bool_),
-            )
-        )
-        self.fill_reasons.append(([batch.reason], n))
-
     def _add_adjustment(self, item: AdjustmentEvent, bars: Bars) -> None:
-        self._close_rows()
-        fills = sum(len(block[0]) for block in self.fill_blocks[self._chunk_blocks :])
+        fills = len(self.fills)
         self.adjustments.append(
             (
                 bars.chunk.microseconds[bars.index],
@@ -188,17 +126,6 @@ class Recorder:
             change = (bars.index, item.ratio, item.quantity, fills)
             self._adjusted.append(Adjusted(code, new, *change))
 
-    def _close_rows(self) -> None:
-        if not self._rows:
-            return
-        columns = np.frombuffer(self._rows).reshape(-1, len(FILL_COLUMNS)).T
-        kinds = (np.int64,) * 3 + (np.float64,) * 5 + (np.bool_,)
-        self.fill_blocks.append(
-            tuple(column.astype(kind) for column, kind in zip(columns, kinds, strict=True))
-        )
-        self.fill_reasons.append((self._row_reasons, len(self._row_reasons)))
-        self._rows, self._row_reasons = array("d"), []
-
     # -- at the end of a chunk ----------------------------------------------------------------
 
     def flush(self, steps: int | None = None) -> None:
@@ -206,24 +133,21 @@ class Recorder:
         chunk = self._chunk
         if chunk is None:
             return
-        self._close_rows()
         steps = len(chunk) if steps is None else steps
-        blocks = self.fill_blocks[self._chunk_blocks :]
-        fills = tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
-        if fills:  # from here on one block, numbered by the run's times
-            numbered = (*fills[:2], fills[2] + self.steps, *fills[3:])
-            self.fill_blocks[self._chunk_blocks :] = [numbered]
+        fills = self.fills.take()
+        count = len(fills[0])
+        if count:  # kept by the run's times
+            self.fill_blocks.append((*fills[:2], fills[2] + self.steps, *fills[3:]))
         self._record_decisions(chunk, steps)
         if steps:
             self._record_equity(chunk, steps, fills)
             self._record_excursions(chunk, steps, fills)
         self.times.append(chunk.times[:steps])
         self.sessions.append(chunk.sessions[:steps])
-        self._fill_count += len(fills[0]) if fills else 0
+        self._fill_count += count
         self.steps += steps
         self._chunk = None
         self._bundle()
-        self._chunk_blocks = len(self.fill_blocks)
 
     def _bundle(self) -> None:
         """Make one part of many small ones: live, every timestamp is a chunk of its own."""
@@ -288,8 +212,7 @@ class Recorder:
 
         At one time adjustments come before fills.
         """
-        nothing = np.zeros(0, dtype=np.int64)
-        code, t, position = (fills[1], fills[2], fills[7]) if fills else (nothing,) * 3
+        code, t, position = fills[1], fills[2], fills[7]
         if not self._adjusted:
             return code, t, position
         rows = [

@@ -70,22 +70,21 @@ def fills_frame(recorder: Recorder, times: np.ndarray) -> pl.DataFrame:
             "price": price,
             "commission": commission,
             "slippage": slippage,
-            "reason": _reasons(recorder.fill_reasons, len(code)),
+            "reason": _reasons(recorder.fills.reasons),
             "position": position,
             "multiplier": portfolio.multiplier[code],
         }
     )
 
 
-def _reasons(parts: list[tuple[list[str], int]], n: int) -> pl.Series:
-    """Of single fills a word each, of a batch one for all."""
-    kinds = {word for words, _ in parts for word in words}
-    if len(kinds) == 1:  # the usual case where baskets are traded
-        return repeated(kinds.pop(), n, pl.String)
-    reasons: list[str] = []
-    for words, size in parts:
-        reasons.extend(words if len(words) == size else words * size)
-    return pl.Series(reasons, dtype=pl.String)
+def _reasons(runs: list[list[Any]]) -> pl.Series:
+    """A word for each fill, from words and how often each stands in a row."""
+    kinds = list(dict.fromkeys(word for word, _ in runs))
+    counts = [n for _, n in runs]
+    if len(kinds) == 1:  # the usual case where market orders are traded
+        return repeated(kinds[0], sum(counts), pl.String)
+    places = {word: place for place, word in enumerate(kinds)}
+    return _ids(kinds, np.repeat([places[word] for word, _ in runs], counts).astype(np.int64))
 
 
 def _sides(quantity: np.ndarray) -> pl.Series:
@@ -103,7 +102,7 @@ def orders_frame(
     single = _singles_frame(blotter.singles)
     baskets = [
         _basket_frame(blotter, ids, quantities, prices, tag)
-        for tag, ids, quantities, prices in _joined_baskets(blotter)
+        for tag, ids, quantities, prices in _filled_baskets(blotter)
     ]
     waiting = [
         _basket_frame(blotter, b.order_ids, b.quantities, None, b.tag) for b in blotter.baskets
@@ -179,19 +178,16 @@ def _float(value: Any) -> float | None:
         return None  # a quantity that is no number at all; the order's reason quotes it
 
 
-def _joined_baskets(
+def _filled_baskets(
     blotter: Blotter,
 ) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Filled baskets with the same tag as one, by id; it saves building a frame for each."""
-    by_tag: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-    for tag, ids, quantities, prices in blotter.ended_baskets:
-        by_tag.setdefault(tag, []).append((ids, quantities, prices))
-    joined = []
-    for tag, blocks in by_tag.items():
-        ids, quantities, prices = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    """Orders that filled as some of many: tag, ids, signed units and prices, by id."""
+    found = []
+    for tag, columns in blotter.filled.items():
+        ids, quantities, prices = map(np.array, columns)
         order = ids.argsort(kind="stable")  # they ended exits first
-        joined.append((tag, ids[order], quantities[order], prices[order]))
-    return joined
+        found.append((tag, ids[order], quantities[order], prices[order]))
+    return found
 
 
 def _basket_frame(

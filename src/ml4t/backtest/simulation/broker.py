@@ -59,7 +59,7 @@ _INTRABAR = ("worst", "best", "ohlc", "olhc")
 RUIN = "bankrupt"
 _MARKET, _GTC = OrderType.MARKET, TimeInForce.GTC
 # From so many orders on, columns are quicker than one order after the other.
-_MANY = 4 if is_compiled else 12
+_MANY = 1 if is_compiled else 12
 _TRAILS = frozenset({"trail_amount", "trail_percent", "limit_offset"})
 _AUCTIONS = frozenset({TimeInForce.OPG, TimeInForce.CLS})
 
