@@ -1,7 +1,7 @@
 # Thin on purpose: every target is one command of the environment in .venv.
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format-check lint types arrows docs fix lock bench bench-peers bench-guard parity four-ways clean
+.PHONY: help demo test test-slow test-pure check format-check lint types arrows docs fix lock bench bench-peers bench-guard parity four-ways clean
 
 # The first interpreter on the path that runs and is new enough. Override: make PYTHON=/path/to/python
 PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -9,6 +9,7 @@ PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # One place for the version of uv: the build group of pyproject.toml.
 UV_PIN = $(shell sed -n 's/.*"\(uv==[^"]*\)".*/\1/p' pyproject.toml)
 LOCK = requirements.lock
+KERNEL_TESTS = $(addprefix tests/,data kernels properties results simulation stories strategy test_engine.py)
 KERNELS = $(wildcard src/ml4t/backtest/kernels/*.[ch])
 COMPILE = .venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--all-extras --group dev --generate-hashes --no-header --no-annotate --no-emit-index-url
@@ -37,6 +38,9 @@ test: .venv ## default test suite
 test-slow: .venv ## the suites that take minutes
 	.venv/bin/pytest -n 2 --ignore=tests/docs -m "slow and not peers and not alone"
 	.venv/bin/pytest -n 0 --ignore=tests/docs -m "slow and alone"
+
+test-pure: .venv ## what the compiled kernels are used for, without them
+	ML4T_BACKTEST_PURE=1 .venv/bin/pytest -n 2 $(KERNEL_TESTS)
 
 check: format-check lint types arrows test docs ## everything a change must pass
 

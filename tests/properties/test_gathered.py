@@ -22,6 +22,7 @@ from ml4t.backtest import (
     Strategy,
     UnleveragedAccount,
 )
+from ml4t.backtest.kernels import is_compiled
 from tests.examples import examples
 from tests.markets import Market
 from tests.properties.test_basket import (
@@ -184,6 +185,7 @@ def test_plans_with_every_account(
     same_bits(whole, run(market, plan, strategy=Watched, **options))
 
 
+@pytest.mark.skipif(not is_compiled, reason="without compiled kernels, orders go one by one")
 def test_the_comparison_has_something_to_compare() -> None:
     """In a run like those above many single orders fill as columns, and some end otherwise."""
     market = Market(3, assets=20, steps=40, gap=0.02)

@@ -129,18 +129,19 @@ class Portfolio:
 
     def _name(self) -> None:
         """Bring the numbers by `asset_id` up to date with the columns."""
-        codes = np.concatenate(self._behind)
+        ids, units, entry = self.universe.ids, self.units, self._entry
+        quantities, entry_prices, held = self._quantities, self._entry_prices, self._held
+        for codes in self._behind:
+            for code in codes.tolist():
+                asset_id, quantity = ids[code], units[code]
+                quantities[asset_id] = quantity
+                if quantity:
+                    entry_prices[asset_id] = entry[code]
+                    held[asset_id] = quantity
+                else:
+                    entry_prices[asset_id] = math.nan
+                    held.pop(asset_id, None)
         self._behind = []
-        ids, held = self.universe.ids, self._held
-        names = [ids[code] for code in codes.tolist()]
-        now = dict(zip(names, self.quantity[codes].tolist(), strict=True))
-        self._quantities.update(now)
-        self._entry_prices.update(zip(names, self.entry_price[codes].tolist(), strict=True))
-        held.update(now)
-        for asset_id, quantity in now.items():
-            if not quantity:
-                del held[asset_id]
-                self._entry_prices[asset_id] = math.nan
         self.known_quantities, self.known_entry_prices = self._quantities, self._entry_prices
 
     # -- the news ---------------------------------------------------------------------------

@@ -58,8 +58,6 @@ _INTRABAR = ("worst", "best", "ohlc", "olhc")
 # What a bankrupt account's last orders and fills say.
 RUIN = "bankrupt"
 _MARKET, _GTC = OrderType.MARKET, TimeInForce.GTC
-# From so many orders on, columns are quicker than one order after the other.
-_MANY = 1 if is_compiled else 12
 _TRAILS = frozenset({"trail_amount", "trail_percent", "limit_offset"})
 _AUCTIONS = frozenset({TimeInForce.OPG, TimeInForce.CLS})
 
@@ -228,7 +226,8 @@ class SimulationBroker(Broker):
         )
         self._hours = Hours(self.calendar)
         self._counter = Counter(portfolio, self.blotter, self.calendar)
-        self.blotter.gathers = self._takes_baskets and self.admission is None
+        # In plain NumPy a few orders are quicker one by one.
+        self.blotter.gathers = is_compiled and self._takes_baskets and self.admission is None
         self.submit(self._staged)
 
     def is_idle(self, bars: Bars) -> bool:
@@ -310,7 +309,7 @@ class SimulationBroker(Broker):
             return news
         is_calm = len(news) == len(due)
         basket = blotter.baskets[0] if len(blotter.baskets) == 1 and not blotter.open else None
-        if basket is not None and len(basket) >= _MANY and is_calm and self._takes_baskets:
+        if basket is not None and is_calm and self._takes_baskets:
             batches = self._match_basket(bars, basket, due)
             if batches is not None:
                 return due + batches
