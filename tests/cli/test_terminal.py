@@ -78,10 +78,12 @@ def test_help_shows_examples_and_exit_codes(invoke: Invoke) -> None:
 
 
 def test_the_version_is_printed(invoke: Invoke) -> None:
-    """And nothing else."""
+    """And which form of the kernels runs, and nothing else."""
     from ml4t.backtest import __version__
+    from ml4t.backtest.kernels import is_compiled
 
-    assert invoke("--version").stdout == f"ml4t-backtest {__version__}\n"
+    kernels = "compiled kernels" if is_compiled else "plain Python"
+    assert invoke("--version").stdout == f"ml4t-backtest {__version__} ({kernels})\n"
 
 
 def test_help_does_not_wait_for_the_engine(folder: Path) -> None:

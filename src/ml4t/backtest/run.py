@@ -22,6 +22,7 @@ from ml4t.backtest.errors import (
     StrategyError,
     did_you_mean,
 )
+from ml4t.backtest.kernels import is_compiled
 from ml4t.backtest.limits.guard import Guard
 from ml4t.backtest.portfolio.portfolio import Portfolio
 from ml4t.backtest.progress import progress_for
@@ -429,4 +430,5 @@ def _versions() -> dict[str, str]:
         "polars": pl.__version__,
         "numpy": np.__version__,
         "msgspec": msgspec.__version__,
+        "kernels": "compiled" if is_compiled else "plain",
     }

@@ -50,7 +50,10 @@ app.add_typer(live.app, name="live")
 
 def _version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
     if wanted:
-        say(f"ml4t-backtest {__version__}")
+        from ml4t.backtest.kernels import is_compiled
+
+        kernels = "compiled kernels" if is_compiled else "plain Python"
+        say(f"ml4t-backtest {__version__} ({kernels})")
         raise typer.Exit
 
 
