@@ -10,7 +10,7 @@ import numpy as np
 
 from ml4t.backtest.broker.watchers import Rule
 from ml4t.backtest.errors import OrderError, did_you_mean
-from ml4t.backtest.kernels import baskets, total, weights_by_code
+from ml4t.backtest.kernels import total, weights_by_code
 from ml4t.backtest.kernels.noise import WHOLE
 
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ def _by_code(weights: dict[str, Any], universe: Universe) -> tuple[np.ndarray, f
     try:
         return weights_by_code(weights, universe.codes, len(universe))
     except (TypeError, ValueError):
+        from ml4t.backtest.kernels import baskets  # the Python form asks whatever it is given
+
         numbers = {asset_id: _number(weight, asset_id) for asset_id, weight in weights.items()}
         return baskets.weights_by_code(numbers, universe.codes, len(universe))
 
