@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ml4t.backtest import MarketEvent, kernels
 from ml4t.backtest.kernels.events import events as plain_events
+from ml4t.backtest.kernels.events import take as plain_take
 from tests.kernels.forms import compiled, needs_compiled
 
 pytestmark = needs_compiled
@@ -75,6 +76,21 @@ def test_both_forms_give_the_same_events(what, data):
     part: dict[str, Any] = {"start": start, "stop": data.draw(st.integers(start, last))}
     plain = [shown(event) for event in plain_events(MarketEvent, **what, **part)]
     assert [shown(event) for event in compiled.events(MarketEvent, **what, **part)] == plain
+
+
+def test_events_are_taken_in_parts():
+    """So many at a time, also none and more than there are; an unfinished part goes on."""
+    what = table(np.random.default_rng(4), [3] * 6, ["gaps"])
+    for take, make in ((compiled.take, compiled.events), (plain_take, plain_events)):
+        events = make(MarketEvent, **what, start=1, stop=6)
+        parts = [[event.asset_id for event in take(events, n)] for n in (3, 0, 2)]
+        assert next(iter(take(events, 2))).timestamp == what["stamps"][2]
+        parts += [[event.asset_id for event in take(events, n)] for n in (1, 99, 5)]
+        assert [len(part) for part in parts] == [3, 0, 2, 1, 8, 0]
+    with pytest.raises(TypeError):
+        compiled.take([1, 2], 1)
+    with pytest.raises(TypeError):
+        compiled.take(compiled.events(MarketEvent, **what, start=0, stop=1), "x")
 
 
 def test_more_signals_than_an_event_has_bits_for():

@@ -22,7 +22,7 @@ from ml4t.backtest.errors import (
     StrategyError,
     did_you_mean,
 )
-from ml4t.backtest.kernels import is_compiled
+from ml4t.backtest.kernels import is_compiled, take
 from ml4t.backtest.limits.guard import Guard
 from ml4t.backtest.portfolio.portfolio import Portfolio
 from ml4t.backtest.progress import progress_for
@@ -231,7 +231,7 @@ class Run:
         if hooks.wants_context and bars.chunk.context_at is not None:
             context = bars.chunk.context_at(bars.index)
         if events is not None:
-            self._run_market_data(islice(events, bars.stop - bars.start), context)
+            self._run_market_data(take(events, bars.stop - bars.start), context)
         if hooks.on_bars is not None:
             self._call("on_bars", hooks.on_bars, bars, context)
         if self.schedules:

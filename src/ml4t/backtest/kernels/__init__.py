@@ -32,6 +32,7 @@ if is_compiled:
         needs,
         pay_exits,
         slippages,
+        take,
         top,
         total,
         weights_by_code,
@@ -49,7 +50,7 @@ else:
         top,
         weights_by_code,
     )
-    from ml4t.backtest.kernels.events import events
+    from ml4t.backtest.kernels.events import events, take
     from ml4t.backtest.kernels.sums import total
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "needs",
     "pay_exits",
     "slippages",
+    "take",
     "top",
     "total",
     "weights_by_code",

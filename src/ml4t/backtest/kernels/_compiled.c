@@ -30,9 +30,12 @@ execute(PyObject *module)
     if (events == NULL) {
         return -1;
     }
-    int failed = PyModule_AddObjectRef(module, "events", events);
+    PyObject *take = PyObject_GetAttrString(events, "take");
+    int failed = take == NULL || PyModule_AddObjectRef(module, "events", events) < 0 ||
+                 PyModule_AddObjectRef(module, "take", take) < 0;
     Py_DECREF(events);
-    return failed;
+    Py_XDECREF(take);
+    return failed ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {

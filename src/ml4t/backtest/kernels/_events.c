@@ -42,7 +42,8 @@ typedef struct {
     Signal *signals;
     Py_ssize_t signal_count;
     int is_complete; /* no signal of any row is absent */
-    Py_ssize_t first, index, row, stop; /* timestamps, then rows */
+    Py_ssize_t first, index;    /* timestamps */
+    Py_ssize_t row, pause, stop; /* rows: the next, where to pause, and the end */
     int turn;
     Turn turns[TURNS];
 } Events;
@@ -282,7 +283,7 @@ static PyObject *
 Events_next(Events *self)
 {
     const int64_t *offsets = PyArray_DATA(self->offsets);
-    if (self->row >= self->stop) {
+    if (self->row >= self->pause) {
         return NULL;
     }
     while (self->row >= offsets[self->index + 1]) {
@@ -330,7 +331,7 @@ Events_traverse(Events *self, visitproc visit, void *arg)
 static int
 Events_clear(Events *self)
 {
-    self->stop = 0; /* there is nothing to read any more */
+    self->stop = self->pause = 0; /* there is nothing to read any more */
     Py_CLEAR(self->type);
     Py_CLEAR(self->stamps);
     Py_CLEAR(self->ids);
@@ -433,9 +434,27 @@ Events_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     const int64_t *first = PyArray_DATA(self->offsets);
     self->first = self->index = start;
     self->row = first[start];
-    self->stop = first[stop];
+    self->stop = self->pause = first[stop];
     return (PyObject *)self;
 }
+
+static PyObject *
+Events_take(Events *self, PyObject *rows)
+{
+    Py_ssize_t n = PyNumber_AsSsize_t(rows, PyExc_OverflowError);
+    if (n == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    Py_ssize_t left = self->stop - self->row;
+    self->pause = self->row + (n < 0 ? 0 : n < left ? n : left);
+    return Py_NewRef((PyObject *)self);
+}
+
+static PyMethodDef Events_methods[] = {
+    {"take", (PyCFunction)Events_take, METH_O,
+     "The next rows, so many of them; the iterator goes on behind them when it is asked again."},
+    {NULL, NULL, 0, NULL},
+};
 
 static PyType_Slot Events_slots[] = {
     {Py_tp_doc, "Rows of columns as events, each made when the iterator reaches it."},
@@ -445,6 +464,7 @@ static PyType_Slot Events_slots[] = {
     {Py_tp_clear, Events_clear},
     {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, Events_next},
+    {Py_tp_methods, Events_methods},
     {0, NULL},
 };
 

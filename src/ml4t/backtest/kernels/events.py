@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -55,6 +55,11 @@ def events(
         *(column[rows].data for column in prices),
         _dicts(names, [_values(column[rows]) for column in columns], rows, is_complete=is_complete),
     )
+
+
+def take(events: Iterator[_Event], n: int) -> Iterator[_Event]:
+    """The next `n` of `events`; whoever wants more asks for more, always by this function."""
+    return islice(events, n)
 
 
 def is_absent(value: Any) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.errors import LiveError
+from ml4t.backtest.kernels import take
 from ml4t.backtest.live.feed import LiveDataFeed
 from ml4t.backtest.run import Run
 from ml4t.backtest.session.asking import NotedDesk, asked
@@ -84,7 +84,7 @@ class LiveRun(Run):
         self._fills.clear()
         self.blotter.take_changes()
         if events is not None:
-            list(islice(events, bars.stop - bars.start))
+            list(take(events, bars.stop - bars.start))
         now, day = int(bars.chunk.times[bars.index]), int(bars.chunk.sessions[bars.index])
         for schedule, _ in self.schedules:
             schedule.is_due(now, day)
