@@ -67,7 +67,7 @@ def _compile(room: Path, target: Path) -> Path:
     sources = [str(path) for path in sorted(room.glob("*.c"))]
     module = Extension(MODULE, sources, include_dirs=[np.get_include()])
     if os.name == "posix":
-        module.extra_compile_args = [_NO_JOINING]
+        module.extra_compile_args = [_NO_JOINING, "-g0"]
     command = build_ext(Distribution({"name": "kernels", "ext_modules": [module]}))
     command.build_lib, command.build_temp = str(target / "lib"), str(target / "temp")
     command.ensure_finalized()

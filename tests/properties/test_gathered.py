@@ -246,3 +246,21 @@ def test_an_exit_waits_for_an_order_that_was_filled_as_one_of_many() -> None:
     result = BacktestEngine(market.frame(), strategy=Later(), broker=SimulationBroker()).run()
     last = result.orders.row(-1, named=True)
     assert (last["status"], last["filled_quantity"]) == ("filled", 10.0)
+
+
+@pytest.mark.parametrize("after", ["first", 99, -1, 1.5])
+def test_an_order_after_none_that_exists_is_refused(after: Any) -> None:
+    """Whatever is named; the text says it."""
+
+    class Lost(Strategy):
+        def on_bars(self, bars: Any) -> None:
+            if bars.index < 2:
+                self.buy(bars.asset_ids[bars.index], 1)
+                self.submit_order(Order(bars.asset_ids[0], "sell", 1, after=after))
+
+    result = BacktestEngine(
+        Market(1, assets=3, steps=4).frame(), strategy=Lost(), broker=SimulationBroker()
+    ).run()
+    refused = result.orders.filter(status="rejected")
+    assert refused.height == 2
+    assert all(f"after={after}" in reason for reason in refused["reason"])

@@ -157,7 +157,7 @@ class BlotterMachine(RuleBasedStateMachine):
         blotter = self.blotter
         single = blotter.singles
         waiting = [n for basket in blotter.baskets for n in basket.order_ids.tolist()]
-        filled = [n for numbers, _, _ in blotter.filled.values() for n in numbers]
+        filled = [n for _, (numbers, _, _) in blotter.filled.by_tag() for n in numbers.tolist()]
         everywhere = sorted([order.order_id for order in single] + waiting + filled)
         assert everywhere == list(self.model)
         assert blotter.count == len(self.model)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from ml4t.backtest.broker.basket import Gathering, OpenBasket, side_of
+from ml4t.backtest.broker.basket import Gathering, OpenBasket
+from ml4t.backtest.broker.filled import FilledOrders
 from ml4t.backtest.broker.links import Links
 from ml4t.backtest.broker.order_checks import is_usual, refusal, unknown_asset
 from ml4t.backtest.kernels.noise import DUST
@@ -101,8 +102,7 @@ class Blotter:
         # One entry an order, by id.
         self.codes = array("q")
         self.steps = array("q")
-        # Orders that filled as some of many, by tag: ids, signed units, prices.
-        self.filled: dict[str, tuple[array[int], array[float], array[float]]] = {}
+        self.filled = FilledOrders()
 
     @property
     def count(self) -> int:
@@ -380,12 +380,7 @@ class Blotter:
             Their ids.
         """
         order_ids: np.ndarray = basket.order_ids[rows]
-        filled = self.filled.get(basket.tag)
-        if filled is None:
-            filled = self.filled[basket.tag] = array("q"), array("d"), array("d")
-        filled[0].frombytes(order_ids.tobytes())
-        filled[1].frombytes(basket.quantities[rows].tobytes())
-        filled[2].frombytes(prices.tobytes())
+        self.filled.add(basket.tag, order_ids, basket.quantities[rows], prices)
         if len(rows) == len(basket):
             self.baskets.remove(basket)
         else:
@@ -439,30 +434,30 @@ class Blotter:
             found = next((w for w in reversed(self.singles) if w.order_id == order_id), None)
         return found or self._filled_in_basket(order_id)
 
-    def _filled_in_basket(self, order_id: int) -> Working | None:
+    def _filled_in_basket(self, order_id: object) -> Working | None:
         """An order that was filled as one of many, as it stands now."""
-        for tag, (order_ids, quantities, prices) in self.filled.items():
-            if order_id in order_ids:
-                row = order_ids.index(order_id)
-                code, step = self.codes[order_id - 1], self.steps[order_id - 1]
-                units, price = quantities[row], prices[row]
-                order = Order(self.universe.ids[code], side_of(units), abs(units), tag=tag)
-                return Working(
-                    order_id,
-                    order,
-                    code,
-                    math.copysign(1.0, units),
-                    _MARKET,
-                    TimeInForce.GTC,
-                    0.0,
-                    -(2**62),
-                    step,
-                    _FILLED,
-                    filled=order.quantity,
-                    average_price=price,
-                    whole=order.quantity,
-                )
-        return None
+        if not (isinstance(order_id, int) and 0 < order_id < self._next_id):
+            return None
+        code, step = self.codes[order_id - 1], self.steps[order_id - 1]
+        found = self.filled.find(order_id, code, self.universe)
+        if found is None:
+            return None
+        order, price = found
+        working = Working(
+            order_id,
+            order,
+            code,
+            1.0 if order.side == _BUY else -1.0,
+            _MARKET,
+            TimeInForce.GTC,
+            0.0,
+            -(2**62),  # it trades no more, so nobody asks
+            step,
+            _FILLED,
+        )
+        working.filled = working.whole = order.quantity
+        working.average_price = price
+        return working
 
     def event(self, working: Working) -> OrderEvent:
         """An order as users see it."""

@@ -101,8 +101,8 @@ def orders_frame(
     """Every order as it stood at the end, by id, with the signals of its decision."""
     single = _singles_frame(blotter.singles)
     baskets = [
-        _basket_frame(blotter, ids, quantities, prices, tag)
-        for tag, ids, quantities, prices in _filled_baskets(blotter)
+        _basket_frame(blotter, ids, units, prices, tag)
+        for tag, (ids, units, prices) in blotter.filled.by_tag()
     ]
     waiting = [
         _basket_frame(blotter, b.order_ids, b.quantities, None, b.tag) for b in blotter.baskets
@@ -176,18 +176,6 @@ def _float(value: Any) -> float | None:
         return None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
         return None  # a quantity that is no number at all; the order's reason quotes it
-
-
-def _filled_baskets(
-    blotter: Blotter,
-) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Orders that filled as some of many: tag, ids, signed units and prices, by id."""
-    found = []
-    for tag, columns in blotter.filled.items():
-        ids, quantities, prices = map(np.array, columns)
-        order = ids.argsort(kind="stable")  # they ended exits first
-        found.append((tag, ids[order], quantities[order], prices[order]))
-    return found
 
 
 def _basket_frame(

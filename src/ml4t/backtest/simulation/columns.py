@@ -108,6 +108,8 @@ class BasketMatch:
             cash -= total(flips[exits > 0.0])
             commission, entry = commission - charged, entry - exits
         initial = account.initial(self.codes[opening], sign)
+        if isinstance(initial, np.ndarray):
+            initial = _column(np.broadcast_to(initial, sign.shape))
         reference = self.reference[opening]
         needed = needs(sign, entry, price, reference, multiplier, commission, initial)
         free = account.free(self._holdings(cash, sales))
