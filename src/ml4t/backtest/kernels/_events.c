@@ -33,7 +33,7 @@ typedef struct {
     PyObject_HEAD
     PyTypeObject *type;
     Py_ssize_t places[FIELDS]; /* of the fields in the object */
-    PyObject *stamps;          /* list of our own, by timestamp from the first one asked for */
+    PyObject *stamps;          /* tuple, by timestamp from the first one asked for */
     PyObject *ids;             /* tuple, by code */
     PyObject *names;           /* tuple, of the signals */
     PyArrayObject *offsets;    /* int64: rows of each timestamp */
@@ -165,20 +165,19 @@ new_signals(const Events *self, Py_ssize_t row)
     return dict;
 }
 
-/* Give a dict of the same names the values of another row: 1 when done, 0 when it cannot be. */
+/* Give a dict the values of another row: 1 when done, 0 when it has not just the same names in
+ * the same order. Names are compared as objects: no code of theirs is run. */
 static int
 refill_signals(const Events *self, PyObject *dict, Py_ssize_t row, uint64_t present)
 {
-    Py_ssize_t count = 0;
+    Py_ssize_t at = 0;
+    PyObject *name, *held;
     for (Py_ssize_t i = 0; i < self->signal_count; i++) {
         if (!(present >> i & 1)) {
             continue;
         }
-        count++;
-        PyObject *name = PyTuple_GET_ITEM(self->names, i);
-        PyObject *held = PyDict_GetItemWithError(dict, name);
-        if (held == NULL) {
-            return PyErr_Occurred() ? -1 : 0;
+        if (!PyDict_Next(dict, &at, &name, &held) || name != PyTuple_GET_ITEM(self->names, i)) {
+            return 0;
         }
         const double *numbers = self->signals[i].numbers;
         if (numbers != NULL && PyFloat_CheckExact(held) && IS_ALONE(held)) {
@@ -188,7 +187,7 @@ refill_signals(const Events *self, PyObject *dict, Py_ssize_t row, uint64_t pres
             return -1;
         }
     }
-    return PyDict_GET_SIZE(dict) == count;
+    return !PyDict_Next(dict, &at, &name, &held);
 }
 
 static inline PyObject **
@@ -211,17 +210,19 @@ price_at(const Events *self, int price, Py_ssize_t row)
     return ((const double *)PyArray_DATA(self->prices[price]))[row];
 }
 
+/* Fill an event that only the caller holds. What it held may run code as it goes, and that may ask
+ * for further events. */
 static int
-refill(Events *self, Turn *turn, PyObject *asset_id, PyObject *stamp, uint64_t present)
+refill(const Events *self, PyObject *event, Py_ssize_t row, PyObject *asset_id, PyObject *stamp,
+       uint64_t before, uint64_t present)
 {
-    PyObject *event = turn->event;
     PyObject **field = field_of(self, event, TIMESTAMP);
     if (*field != stamp) {
         put(field, Py_NewRef(stamp));
     }
     put(field_of(self, event, ASSET_ID), Py_NewRef(asset_id));
     for (int i = 0; i < PRICES; i++) {
-        double value = price_at(self, i, self->row);
+        double value = price_at(self, i, row);
         field = field_of(self, event, OPEN + i);
         PyObject *held = *field;
         if (held != NULL && PyFloat_CheckExact(held) && IS_ALONE(held)) {
@@ -237,33 +238,32 @@ refill(Events *self, Turn *turn, PyObject *asset_id, PyObject *stamp, uint64_t p
     field = field_of(self, event, SIGNALS);
     PyObject *dict = *field;
     int done = 0;
-    if (dict != NULL && PyDict_CheckExact(dict) && IS_ALONE(dict) && turn->present == present &&
+    if (dict != NULL && PyDict_CheckExact(dict) && IS_ALONE(dict) && before == present &&
         self->signal_count <= MOST_BITS) {
-        done = refill_signals(self, dict, self->row, present);
+        done = refill_signals(self, dict, row, present);
     }
     if (done == 0) {
-        dict = new_signals(self, self->row);
+        dict = new_signals(self, row);
         if (dict == NULL) {
             return -1;
         }
         put(field, dict);
     }
-    turn->present = present;
     return done < 0 ? -1 : 0;
 }
 
 static PyObject *
-new_event(Events *self, PyObject *asset_id, PyObject *stamp)
+new_event(const Events *self, Py_ssize_t row, PyObject *asset_id, PyObject *stamp)
 {
     PyObject *values[FIELDS] = {stamp, asset_id};
     PyObject *event = NULL;
     for (int i = 0; i < PRICES; i++) {
-        values[OPEN + i] = PyFloat_FromDouble(price_at(self, i, self->row));
+        values[OPEN + i] = PyFloat_FromDouble(price_at(self, i, row));
         if (values[OPEN + i] == NULL) {
             goto done;
         }
     }
-    values[SIGNALS] = new_signals(self, self->row);
+    values[SIGNALS] = new_signals(self, row);
     if (values[SIGNALS] != NULL) {
         event = PyObject_Vectorcall((PyObject *)self->type, values, FIELDS, NULL);
     }
@@ -285,30 +285,37 @@ Events_next(Events *self)
     if (self->row >= self->stop) {
         return NULL;
     }
-    while (self->row >= offsets[self->index + 1]) {
+    Py_ssize_t row = self->row++;
+    Py_ssize_t last = self->first + PyTuple_GET_SIZE(self->stamps) - 1;
+    while (self->index < last && row >= offsets[self->index + 1]) {
         self->index++;
     }
-    PyObject *stamp = PyList_GET_ITEM(self->stamps, self->index - self->first);
-    int32_t code = ((const int32_t *)PyArray_DATA(self->codes))[self->row];
+    PyObject *stamp = PyTuple_GET_ITEM(self->stamps, self->index - self->first);
+    int32_t code = ((const int32_t *)PyArray_DATA(self->codes))[row];
+    if (code < 0 || code >= PyTuple_GET_SIZE(self->ids)) { /* written over since the check */
+        PyErr_SetString(PyExc_IndexError, "a code without a name");
+        return NULL;
+    }
     PyObject *asset_id = PyTuple_GET_ITEM(self->ids, code);
-    uint64_t present = present_at(self, self->row);
+    uint64_t present = present_at(self, row);
     self->turn = (self->turn + 1) % TURNS;
     Turn *turn = &self->turns[self->turn];
-    if (turn->event != NULL && IS_ALONE(turn->event)) {
-        if (refill(self, turn, asset_id, stamp, present) < 0) {
-            return NULL;
+    PyObject *event = turn->event;
+    turn->event = NULL; /* nobody else is to fill it meanwhile */
+    if (event != NULL && IS_ALONE(event)) {
+        if (refill(self, event, row, asset_id, stamp, turn->present, present) < 0) {
+            Py_CLEAR(event);
         }
     }
     else {
-        PyObject *event = new_event(self, asset_id, stamp);
-        if (event == NULL) {
-            return NULL;
-        }
-        Py_XSETREF(turn->event, event);
-        turn->present = present;
+        Py_XDECREF(event);
+        event = new_event(self, row, asset_id, stamp);
     }
-    self->row++;
-    return Py_NewRef(turn->event);
+    if (event != NULL) {
+        turn->present = present;
+        Py_XSETREF(turn->event, Py_NewRef(event));
+    }
+    return event;
 }
 
 static int
@@ -415,7 +422,9 @@ Events_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self->type = (PyTypeObject *)Py_NewRef(kind);
-    self->stamps = PyList_GetSlice(stamps, start, stop);
+    PyObject *part = PyList_GetSlice(stamps, start, stop);
+    self->stamps = part == NULL ? NULL : PyList_AsTuple(part);
+    Py_XDECREF(part);
     self->ids = PyList_AsTuple(ids);
     self->names = Py_NewRef(names);
     self->offsets = (PyArrayObject *)Py_NewRef(offsets);
