@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -282,6 +283,17 @@ def test_columns_that_are_written_over_on_the_way():
             next(events)
     what["offsets"][:] = 0
     assert sum(event.timestamp == what["stamps"][-1] for event in events) == 37
+
+
+@given(st.permutations([1.5, np.float32("nan"), Decimal("nan"), np.float64("nan"), Decimal(2)]))
+def test_any_kind_of_nan_is_absent(values):
+    """A value that is not itself is none, whatever it is made of."""
+    what = table(np.random.default_rng(6), [5], ["objects"])
+    what["columns"][0][:] = values
+    part: dict[str, Any] = {"start": 0, "stop": 1}
+    what["is_complete"] = False
+    plain = [shown(event) for event in plain_events(MarketEvent, **what, **part)]
+    assert [shown(event) for event in compiled.events(MarketEvent, **what, **part)] == plain
 
 
 BAD = {

@@ -101,6 +101,7 @@ take_signals(Events *self, PyObject *columns, npy_intp rows)
     return 0;
 }
 
+/* As `is_absent` says, negated; -1 with an error where an object cannot be compared. */
 static int
 is_present(const Signal *signal, Py_ssize_t row)
 {
@@ -108,22 +109,36 @@ is_present(const Signal *signal, Py_ssize_t row)
         return !isnan(signal->numbers[row]);
     }
     PyObject *value = signal->objects[row];
-    return value != NULL && value != Py_None &&
-           !(PyFloat_Check(value) && isnan(PyFloat_AS_DOUBLE(value)));
+    if (value == NULL || value == Py_None) {
+        return 0;
+    }
+    if (PyFloat_Check(value)) {
+        return !isnan(PyFloat_AS_DOUBLE(value));
+    }
+    if (PyUnicode_CheckExact(value) || PyBool_Check(value) || PyDict_CheckExact(value)) {
+        return 1;
+    }
+    Py_INCREF(value); /* other kinds have NaN, too; comparing may run code */
+    PyObject *same = PyObject_RichCompare(value, value, Py_EQ);
+    Py_DECREF(value);
+    int is_same = same == NULL ? -1 : PyObject_IsTrue(same);
+    Py_XDECREF(same);
+    return is_same;
 }
 
 /* The signals that a row has, as bits; without meaning where there are more than bits. */
-static uint64_t
-present_at(const Events *self, Py_ssize_t row)
+static int
+find_present(const Events *self, Py_ssize_t row, uint64_t *present)
 {
-    uint64_t present = 0;
-    if (self->is_complete) {
-        return ~present;
+    *present = self->is_complete ? ~(uint64_t)0 : 0;
+    for (Py_ssize_t i = 0; !self->is_complete && i < self->signal_count && i < MOST_BITS; i++) {
+        int is_there = is_present(&self->signals[i], row);
+        if (is_there < 0) {
+            return -1;
+        }
+        *present |= (uint64_t)is_there << i;
     }
-    for (Py_ssize_t i = 0; i < self->signal_count && i < MOST_BITS; i++) {
-        present |= (uint64_t)is_present(&self->signals[i], row) << i;
-    }
-    return present;
+    return 0;
 }
 
 static PyObject *
@@ -156,8 +171,8 @@ new_signals(const Events *self, Py_ssize_t row)
         return NULL;
     }
     for (Py_ssize_t i = 0; i < self->signal_count; i++) {
-        int is_wanted = self->is_complete || is_present(&self->signals[i], row);
-        if (is_wanted && put_signal(self, dict, i, row) < 0) {
+        int is_wanted = self->is_complete ? 1 : is_present(&self->signals[i], row);
+        if (is_wanted < 0 || (is_wanted && put_signal(self, dict, i, row) < 0)) {
             Py_DECREF(dict);
             return NULL;
         }
@@ -297,7 +312,10 @@ Events_next(Events *self)
         return NULL;
     }
     PyObject *asset_id = PyTuple_GET_ITEM(self->ids, code);
-    uint64_t present = present_at(self, row);
+    uint64_t present;
+    if (find_present(self, row, &present) < 0) {
+        return NULL;
+    }
     self->turn = (self->turn + 1) % TURNS;
     Turn *turn = &self->turns[self->turn];
     PyObject *event = turn->event;
