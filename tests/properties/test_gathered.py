@@ -295,3 +295,40 @@ def test_parts_of_your_own_need_not_make_plain_columns(options: dict[str, Any]) 
     market = Market(3, assets=16, steps=12, gap=0.02)
     whole = busy(market, Busy, 3, 0.0, **options)
     same_bits(whole, busy(market, WatchedBusy, 3, 0.0, **options))
+
+
+class Turning(Strategy):
+    """Buys and sells everything in turn, and notes what it may spend."""
+
+    def on_bars(self, bars: Any) -> None:
+        """One order an asset."""
+        for asset in bars.asset_ids:
+            if bars.index % 2:
+                self.close_position(asset)
+            else:
+                self.buy(asset, 7)
+        self.record(power=self.get_buying_power())
+
+
+class WatchedTurning(Turning):
+    """Sees its orders one by one."""
+
+    def on_order_event(self, order: Any) -> None:
+        """Look at it."""
+        assert order.order_id > 0
+
+
+@pytest.mark.parametrize("account", [CashAccount(settlement_days=2), CashAccount()], ids=repr)
+def test_proceeds_of_many_sales_are_those_of_each(account: Any) -> None:
+    """What has not settled is one sum, from left to right, to the bit."""
+    for seed in range(8):
+        market = Market(seed, assets=60, steps=6, gap=0.02)
+        results = [
+            BacktestEngine(
+                market.frame(),
+                strategy=kind(),
+                broker=SimulationBroker(account=account, commission=PercentCommission(0.0013)),
+            ).run()
+            for kind in (Turning, WatchedTurning)
+        ]
+        same_bits(*results)
