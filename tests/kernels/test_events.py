@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,28 @@ def swap_signals(event, kept):
         event.signals["other"] = 1.0
 
 
+def put_back(event, kept):
+    """Take one out and put it back: it stands last now."""
+    for name in list(event.signals)[:1]:
+        event.signals[name] = event.signals.pop(name)
+
+
+def rename(event, kept):
+    """Put a name of another kind in the place of one that is equal."""
+    names = list(event.signals)
+    event.signals.clear()
+    event.signals.update((Name(name), 1.0) for name in names)
+
+
+class Name(str):
+    """A word that says when it is one of these."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return "Name"
+
+
 def only_look(event, kept):
     """Keep nothing."""
     assert event.low <= event.close or event.low > event.close
@@ -168,6 +191,8 @@ HABITS = (
     drop_signal,
     overwrite_signal,
     swap_signals,
+    put_back,
+    rename,
     only_look,
 )
 
@@ -219,6 +244,72 @@ def test_nothing_leaks():
     gc.collect()
     after = [sys.getrefcount(item) for item in watched]
     assert all(abs(x - y) < 10 for x, y in zip(before, after, strict=True)), (before, after)
+
+
+def test_a_name_that_cannot_be_compared():
+    """What a strategy puts into a dict is asked nothing when the next one is made."""
+
+    class Odd:
+        def __hash__(self):
+            return hash("s0")
+
+        def __eq__(self, other):
+            raise ZeroDivisionError
+
+    what = table(np.random.default_rng(4), [4] * 5, ["full", "full"])
+    for event in compiled.events(MarketEvent, **what, start=0, stop=5):
+        assert list(event.signals) == ["s0", "s1"]
+        event.signals.clear()
+        event.signals[Odd()] = 1.0
+
+
+@pytest.mark.parametrize("place", ["field", "signal"])
+def test_asking_for_more_while_an_event_is_filled(place):
+    """What an event held goes, and asks for further ones as it does: none is given twice."""
+
+    class Last:
+        def __del__(self):
+            kept.extend(zip(range(5), events, strict=False))
+            said.extend(shown(event) for _, event in kept)
+
+    kept: list[Any] = []
+    said: list[str] = []
+    what = table(np.random.default_rng(5), [2] * 20, ["full"])
+    what["prices"] = (np.arange(40.0), *what["prices"][1:])
+    events = compiled.events(MarketEvent, **what, start=0, stop=20)
+    seen = []
+    for event in events:
+        seen.append(event.open)
+        if event.open == 3.0 and place == "field":
+            MarketEvent.high.__set__(event, Last())  # type: ignore[attr-defined]
+        elif event.open == 3.0:
+            event.signals["s0"] = Last()
+    assert [shown(event) for _, event in kept] == said
+    assert sorted([*seen, *(event.open for _, event in kept)]) == what["prices"][0].tolist()
+
+
+def test_columns_that_are_written_over_on_the_way():
+    """Codes and offsets are checked at the start; nothing outside is read when they change."""
+    what = table(np.random.default_rng(6), [2] * 20, ["full"])
+    events = compiled.events(MarketEvent, **what, start=0, stop=20)
+    next(events)
+    what["codes"][1:3] = 2**30, -5
+    for _ in range(2):
+        with pytest.raises(IndexError, match="code"):
+            next(events)
+    what["offsets"][:] = 0
+    assert sum(event.timestamp == what["stamps"][-1] for event in events) == 37
+
+
+@given(st.permutations([1.5, np.float32("nan"), Decimal("nan"), np.float64("nan"), Decimal(2)]))
+def test_any_kind_of_nan_is_absent(values):
+    """A value that is not itself is none, whatever it is made of."""
+    what = table(np.random.default_rng(6), [5], ["objects"])
+    what["columns"][0][:] = values
+    part: dict[str, Any] = {"start": 0, "stop": 1}
+    what["is_complete"] = False
+    plain = [shown(event) for event in plain_events(MarketEvent, **what, **part)]
+    assert [shown(event) for event in compiled.events(MarketEvent, **what, **part)] == plain
 
 
 BAD = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from ml4t.backtest import (
     BacktestEngine,
     BacktestResult,
+    BasisPointSlippage,
     CashAccount,
     CollateralAccount,
     Instrument,
     MarginAccount,
     Order,
     OverdraftAccount,
+    PercentCommission,
     SimulationBroker,
     Strategy,
     UnleveragedAccount,
@@ -35,6 +37,9 @@ from tests.properties.test_basket import (
     without_columns,
 )
 from tests.replay import action_table, random_actions, random_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ACCOUNTS: dict[str, Any] = {
     "unleveraged": UnleveragedAccount(),
@@ -264,3 +269,86 @@ def test_an_order_after_none_that_exists_is_refused(after: Any) -> None:
     refused = result.orders.filter(status="rejected")
     assert refused.height == 2
     assert all(f"after={after}" in reason for reason in refused["reason"])
+
+
+class OneCharge(PercentCommission):
+    """The same for every fill."""
+
+    def charge(self, sign: Any, quantity: Any, price: Any, multiplier: Any) -> Any:
+        """One number, also for columns."""
+        return 1.25
+
+
+class OnePrice(BasisPointSlippage):
+    """Whatever the reference."""
+
+    def price(self, sign: Any, reference: Any) -> Any:
+        """One number, also for columns."""
+        return 20.0
+
+
+class Own(MarginAccount):
+    """Its margin is what somebody makes of it."""
+
+    def __init__(self, made: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.made = made
+
+    def initial(self, codes: Any, sign: Any) -> Any:
+        """A number for a number, and anything NumPy can read for a column."""
+        return self.made(sign)
+
+
+OWN: dict[str, dict[str, Any]] = {
+    "one commission": {"commission": OneCharge(0.1)},
+    "one price": {"slippage": OnePrice(1.0)},
+    "whole numbers": {"account": Own(lambda sign: np.where(sign > 0, 1, 2))},
+    "no dimension": {"account": Own(lambda sign: np.asarray(0.5))},
+    "steps": {"account": Own(lambda sign: np.broadcast_to(0.5, np.shape(sign)))},
+    "short floats": {"account": Own(lambda sign: np.full(np.shape(sign), 0.5, np.float32))},
+}
+
+
+@pytest.mark.parametrize("options", OWN.values(), ids=OWN)
+def test_parts_of_your_own_need_not_make_plain_columns(options: dict[str, Any]) -> None:
+    """One number for all, or numbers of another kind, are as good as a column of floats."""
+    market = Market(3, assets=16, steps=12, gap=0.02)
+    whole = busy(market, Busy, 3, 0.0, **options)
+    same_bits(whole, busy(market, WatchedBusy, 3, 0.0, **options))
+
+
+class Turning(Strategy):
+    """Buys and sells everything in turn, and notes what it may spend."""
+
+    def on_bars(self, bars: Any) -> None:
+        """One order an asset."""
+        for asset in bars.asset_ids:
+            if bars.index % 2:
+                self.close_position(asset)
+            else:
+                self.buy(asset, 7)
+        self.record(power=self.get_buying_power())
+
+
+class WatchedTurning(Turning):
+    """Sees its orders one by one."""
+
+    def on_order_event(self, order: Any) -> None:
+        """Look at it."""
+        assert order.order_id > 0
+
+
+@pytest.mark.parametrize("account", [CashAccount(settlement_days=2), CashAccount()], ids=repr)
+def test_proceeds_of_many_sales_are_those_of_each(account: Any) -> None:
+    """What has not settled is one sum, from left to right, to the bit."""
+    for seed in range(8):
+        market = Market(seed, assets=60, steps=6, gap=0.02)
+        results = [
+            BacktestEngine(
+                market.frame(),
+                strategy=kind(),
+                broker=SimulationBroker(account=account, commission=PercentCommission(0.0013)),
+            ).run()
+            for kind in (Turning, WatchedTurning)
+        ]
+        same_bits(*results)

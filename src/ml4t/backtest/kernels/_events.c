@@ -33,7 +33,7 @@ typedef struct {
     PyObject_HEAD
     PyTypeObject *type;
     Py_ssize_t places[FIELDS]; /* of the fields in the object */
-    PyObject *stamps;          /* list of our own, by timestamp from the first one asked for */
+    PyObject *stamps;          /* tuple, by timestamp from the first one asked for */
     PyObject *ids;             /* tuple, by code */
     PyObject *names;           /* tuple, of the signals */
     PyArrayObject *offsets;    /* int64: rows of each timestamp */
@@ -102,6 +102,7 @@ take_signals(Events *self, PyObject *columns, npy_intp rows)
     return 0;
 }
 
+/* As `is_absent` says, negated; -1 with an error where an object cannot be compared. */
 static int
 is_present(const Signal *signal, Py_ssize_t row)
 {
@@ -109,22 +110,36 @@ is_present(const Signal *signal, Py_ssize_t row)
         return !isnan(signal->numbers[row]);
     }
     PyObject *value = signal->objects[row];
-    return value != NULL && value != Py_None &&
-           !(PyFloat_Check(value) && isnan(PyFloat_AS_DOUBLE(value)));
+    if (value == NULL || value == Py_None) {
+        return 0;
+    }
+    if (PyFloat_Check(value)) {
+        return !isnan(PyFloat_AS_DOUBLE(value));
+    }
+    if (PyUnicode_CheckExact(value) || PyBool_Check(value) || PyDict_CheckExact(value)) {
+        return 1;
+    }
+    Py_INCREF(value); /* other kinds have NaN, too; comparing may run code */
+    PyObject *same = PyObject_RichCompare(value, value, Py_EQ);
+    Py_DECREF(value);
+    int is_same = same == NULL ? -1 : PyObject_IsTrue(same);
+    Py_XDECREF(same);
+    return is_same;
 }
 
 /* The signals that a row has, as bits; without meaning where there are more than bits. */
-static uint64_t
-present_at(const Events *self, Py_ssize_t row)
+static int
+find_present(const Events *self, Py_ssize_t row, uint64_t *present)
 {
-    uint64_t present = 0;
-    if (self->is_complete) {
-        return ~present;
+    *present = self->is_complete ? ~(uint64_t)0 : 0;
+    for (Py_ssize_t i = 0; !self->is_complete && i < self->signal_count && i < MOST_BITS; i++) {
+        int is_there = is_present(&self->signals[i], row);
+        if (is_there < 0) {
+            return -1;
+        }
+        *present |= (uint64_t)is_there << i;
     }
-    for (Py_ssize_t i = 0; i < self->signal_count && i < MOST_BITS; i++) {
-        present |= (uint64_t)is_present(&self->signals[i], row) << i;
-    }
-    return present;
+    return 0;
 }
 
 static PyObject *
@@ -157,8 +172,8 @@ new_signals(const Events *self, Py_ssize_t row)
         return NULL;
     }
     for (Py_ssize_t i = 0; i < self->signal_count; i++) {
-        int is_wanted = self->is_complete || is_present(&self->signals[i], row);
-        if (is_wanted && put_signal(self, dict, i, row) < 0) {
+        int is_wanted = self->is_complete ? 1 : is_present(&self->signals[i], row);
+        if (is_wanted < 0 || (is_wanted && put_signal(self, dict, i, row) < 0)) {
             Py_DECREF(dict);
             return NULL;
         }
@@ -166,20 +181,19 @@ new_signals(const Events *self, Py_ssize_t row)
     return dict;
 }
 
-/* Give a dict of the same names the values of another row: 1 when done, 0 when it cannot be. */
+/* Give a dict the values of another row: 1 when done, 0 when it has not just the same names in
+ * the same order. Names are compared as objects: no code of theirs is run. */
 static int
 refill_signals(const Events *self, PyObject *dict, Py_ssize_t row, uint64_t present)
 {
-    Py_ssize_t count = 0;
+    Py_ssize_t at = 0;
+    PyObject *name, *held;
     for (Py_ssize_t i = 0; i < self->signal_count; i++) {
         if (!(present >> i & 1)) {
             continue;
         }
-        count++;
-        PyObject *name = PyTuple_GET_ITEM(self->names, i);
-        PyObject *held = PyDict_GetItemWithError(dict, name);
-        if (held == NULL) {
-            return PyErr_Occurred() ? -1 : 0;
+        if (!PyDict_Next(dict, &at, &name, &held) || name != PyTuple_GET_ITEM(self->names, i)) {
+            return 0;
         }
         const double *numbers = self->signals[i].numbers;
         if (numbers != NULL && PyFloat_CheckExact(held) && IS_ALONE(held)) {
@@ -189,7 +203,7 @@ refill_signals(const Events *self, PyObject *dict, Py_ssize_t row, uint64_t pres
             return -1;
         }
     }
-    return PyDict_GET_SIZE(dict) == count;
+    return !PyDict_Next(dict, &at, &name, &held);
 }
 
 static inline PyObject **
@@ -212,17 +226,19 @@ price_at(const Events *self, int price, Py_ssize_t row)
     return ((const double *)PyArray_DATA(self->prices[price]))[row];
 }
 
+/* Fill an event that only the caller holds. What it held may run code as it goes, and that may ask
+ * for further events. */
 static int
-refill(Events *self, Turn *turn, PyObject *asset_id, PyObject *stamp, uint64_t present)
+refill(const Events *self, PyObject *event, Py_ssize_t row, PyObject *asset_id, PyObject *stamp,
+       uint64_t before, uint64_t present)
 {
-    PyObject *event = turn->event;
     PyObject **field = field_of(self, event, TIMESTAMP);
     if (*field != stamp) {
         put(field, Py_NewRef(stamp));
     }
     put(field_of(self, event, ASSET_ID), Py_NewRef(asset_id));
     for (int i = 0; i < PRICES; i++) {
-        double value = price_at(self, i, self->row);
+        double value = price_at(self, i, row);
         field = field_of(self, event, OPEN + i);
         PyObject *held = *field;
         if (held != NULL && PyFloat_CheckExact(held) && IS_ALONE(held)) {
@@ -238,33 +254,32 @@ refill(Events *self, Turn *turn, PyObject *asset_id, PyObject *stamp, uint64_t p
     field = field_of(self, event, SIGNALS);
     PyObject *dict = *field;
     int done = 0;
-    if (dict != NULL && PyDict_CheckExact(dict) && IS_ALONE(dict) && turn->present == present &&
+    if (dict != NULL && PyDict_CheckExact(dict) && IS_ALONE(dict) && before == present &&
         self->signal_count <= MOST_BITS) {
-        done = refill_signals(self, dict, self->row, present);
+        done = refill_signals(self, dict, row, present);
     }
     if (done == 0) {
-        dict = new_signals(self, self->row);
+        dict = new_signals(self, row);
         if (dict == NULL) {
             return -1;
         }
         put(field, dict);
     }
-    turn->present = present;
     return done < 0 ? -1 : 0;
 }
 
 static PyObject *
-new_event(Events *self, PyObject *asset_id, PyObject *stamp)
+new_event(const Events *self, Py_ssize_t row, PyObject *asset_id, PyObject *stamp)
 {
     PyObject *values[FIELDS] = {stamp, asset_id};
     PyObject *event = NULL;
     for (int i = 0; i < PRICES; i++) {
-        values[OPEN + i] = PyFloat_FromDouble(price_at(self, i, self->row));
+        values[OPEN + i] = PyFloat_FromDouble(price_at(self, i, row));
         if (values[OPEN + i] == NULL) {
             goto done;
         }
     }
-    values[SIGNALS] = new_signals(self, self->row);
+    values[SIGNALS] = new_signals(self, row);
     if (values[SIGNALS] != NULL) {
         event = PyObject_Vectorcall((PyObject *)self->type, values, FIELDS, NULL);
     }
@@ -286,30 +301,40 @@ Events_next(Events *self)
     if (self->row >= self->pause) {
         return NULL;
     }
-    while (self->row >= offsets[self->index + 1]) {
+    Py_ssize_t row = self->row++;
+    Py_ssize_t last = self->first + PyTuple_GET_SIZE(self->stamps) - 1;
+    while (self->index < last && row >= offsets[self->index + 1]) {
         self->index++;
     }
-    PyObject *stamp = PyList_GET_ITEM(self->stamps, self->index - self->first);
-    int32_t code = ((const int32_t *)PyArray_DATA(self->codes))[self->row];
+    PyObject *stamp = PyTuple_GET_ITEM(self->stamps, self->index - self->first);
+    int32_t code = ((const int32_t *)PyArray_DATA(self->codes))[row];
+    if (code < 0 || code >= PyTuple_GET_SIZE(self->ids)) { /* written over since the check */
+        PyErr_SetString(PyExc_IndexError, "a code without a name");
+        return NULL;
+    }
     PyObject *asset_id = PyTuple_GET_ITEM(self->ids, code);
-    uint64_t present = present_at(self, self->row);
+    uint64_t present;
+    if (find_present(self, row, &present) < 0) {
+        return NULL;
+    }
     self->turn = (self->turn + 1) % TURNS;
     Turn *turn = &self->turns[self->turn];
-    if (turn->event != NULL && IS_ALONE(turn->event)) {
-        if (refill(self, turn, asset_id, stamp, present) < 0) {
-            return NULL;
+    PyObject *event = turn->event;
+    turn->event = NULL; /* nobody else is to fill it meanwhile */
+    if (event != NULL && IS_ALONE(event)) {
+        if (refill(self, event, row, asset_id, stamp, turn->present, present) < 0) {
+            Py_CLEAR(event);
         }
     }
     else {
-        PyObject *event = new_event(self, asset_id, stamp);
-        if (event == NULL) {
-            return NULL;
-        }
-        Py_XSETREF(turn->event, event);
-        turn->present = present;
+        Py_XDECREF(event);
+        event = new_event(self, row, asset_id, stamp);
     }
-    self->row++;
-    return Py_NewRef(turn->event);
+    if (event != NULL) {
+        turn->present = present;
+        Py_XSETREF(turn->event, Py_NewRef(event));
+    }
+    return event;
 }
 
 static int
@@ -416,7 +441,9 @@ Events_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self->type = (PyTypeObject *)Py_NewRef(kind);
-    self->stamps = PyList_GetSlice(stamps, start, stop);
+    PyObject *part = PyList_GetSlice(stamps, start, stop);
+    self->stamps = part == NULL ? NULL : PyList_AsTuple(part);
+    Py_XDECREF(part);
     self->ids = PyList_AsTuple(ids);
     self->names = Py_NewRef(names);
     self->offsets = (PyArrayObject *)Py_NewRef(offsets);

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ml4t.backtest.errors import ConfigError
+from ml4t.backtest.kernels import total
 from ml4t.backtest.simulation.account import Account
 from ml4t.backtest.simulation.settlement import business_days, standard_cycle
 from ml4t.backtest.types.events import FillBatch, FillEvent
@@ -144,7 +145,9 @@ class CashAccount(Account):
         if self.good_faith:
             self._book_each(news, due)
         elif due > self._day:
-            proceeds = sum(map(self._proceeds, news))
+            proceeds = 0.0
+            for item in news:  # from left to right: `sum` would round less
+                proceeds += self._proceeds(item)
             if proceeds > 0.0:
                 self._pending.append(Proceeds(due, proceeds))
 
@@ -157,7 +160,7 @@ class CashAccount(Account):
         if isinstance(item, FillBatch):
             sold = item.quantities < 0.0
             notional = item.quantities * item.prices * self._portfolio.multiplier[item.codes]
-            return float(-(notional + item.commissions)[sold].sum())
+            return -total((notional + item.commissions)[sold])
         is_sale = isinstance(item, FillEvent) and item.side == OrderSide.SELL
         return -self._paid(item) if is_sale else 0.0
 

@@ -67,8 +67,10 @@ class BasketMatch:
             portfolio.quantity,
             portfolio.multiplier,
         )
-        self.price = _column(costs.worsen(self.sign, self.reference))
-        self.commission = _column(self.charge(self.sign, self.size, self.price, self.multiplier))
+        n = len(self.ready)
+        self.price = _column(costs.worsen(self.sign, self.reference), n)
+        charged = self.charge(self.sign, self.size, self.price, self.multiplier)
+        self.commission = _column(charged, n)
 
     def __len__(self) -> int:
         return len(self.ready)
@@ -108,8 +110,8 @@ class BasketMatch:
             cash -= total(flips[exits > 0.0])
             commission, entry = commission - charged, entry - exits
         initial = account.initial(self.codes[opening], sign)
-        if isinstance(initial, np.ndarray):
-            initial = _column(np.broadcast_to(initial, sign.shape))
+        if not isinstance(initial, float):
+            initial = _column(initial, len(entry))
         reference = self.reference[opening]
         needed = needs(sign, entry, price, reference, multiplier, commission, initial)
         free = account.free(self._holdings(cash, sales))
@@ -147,6 +149,8 @@ class BasketMatch:
         )
 
 
-def _column(values: Any) -> np.ndarray:
-    """What a commission or slippage has made of columns, as plain numbers."""
-    return np.ascontiguousarray(values, dtype=np.float64)
+def _column(values: Any, n: int) -> np.ndarray:
+    """What a commission, slippage or account has made of columns, or one number, as `n` numbers."""
+    if type(values) is np.ndarray and values.shape == (n,) and values.dtype == np.float64:
+        return np.ascontiguousarray(values)
+    return np.ascontiguousarray(np.broadcast_to(values, n), dtype=np.float64)

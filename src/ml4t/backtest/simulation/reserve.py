@@ -38,8 +38,12 @@ class Reserve:
 
     def money(self) -> float:
         """In the account's currency."""
-        singles = sum(map(self._single, self.blotter.open.values()))
-        return singles + sum(map(self._basket, self.blotter.baskets))
+        money = 0.0
+        for working in self.blotter.open.values():  # from left to right: `sum` would round less
+            money += self._single(working)
+        for basket in self.blotter.baskets:
+            money += self._basket(basket)
+        return money
 
     def _single(self, working: Working) -> float:
         code, sign = working.code, working.sign

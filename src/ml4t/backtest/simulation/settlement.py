@@ -60,4 +60,4 @@ def business_days(before: int, after: int, calendar: TradingCalendar | None) -> 
     first, last = (np.datetime64(day + 1, "D") for day in (before, after))
     if after - before > _LONG_WEEKEND:
         return int(np.busday_count(first, last))
-    return int(np.is_busday(last - 1))
+    return int(np.is_busday(np.datetime64(after, "D")))
