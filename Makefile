@@ -27,6 +27,7 @@ help: ## list the targets
 .venv/.stamp: requirements.lock pyproject.toml hatch_build.py $(KERNELS) | .venv/bin/uv
 	.venv/bin/uv pip sync --quiet --require-hashes requirements.lock
 	.venv/bin/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@.venv/bin/python -c "from ml4t.backtest.kernels import is_compiled; is_compiled or print('The kernels are not compiled: all works, but slower. With a C compiler: rm .venv/.stamp && make .venv')"
 	@touch $@
 
 demo: .venv ## run the packaged example

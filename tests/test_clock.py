@@ -501,5 +501,6 @@ def test_bars_are_views_of_chunks() -> None:
     (chunk,) = Clock(bars(p=[0.1, 0.9, 0.2, 0.8, 0.3, 0.7])).chunks()
     now = chunk.bars(1)
     assert now.top("p", 1) == ["MSFT"]
+    assert now.top("p", 10**30) == now.top("p", 2), "no more than there are"
     assert now.close.base is not None
     assert not now.close.flags.writeable

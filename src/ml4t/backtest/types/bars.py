@@ -359,7 +359,7 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
         values = self.signal(name)
         if values.dtype == object:
             raise DataError(f"Signal {name!r} is not numeric; bars.top needs numbers.")
-        return top(np.ascontiguousarray(values, dtype=np.float64), max(n, 0))
+        return top(np.ascontiguousarray(values, dtype=np.float64), min(max(n, 0), len(values)))
 
     def row(self, asset_id: str) -> int:
         """Where an asset stands in the columns and in `asset_ids`.
