@@ -282,6 +282,10 @@ weights_by_code(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t c
             PyErr_SetString(PyExc_TypeError, "a weight that is no plain number");
             goto failed;
         }
+        if (!PyLong_Check(code)) {
+            PyErr_SetString(PyExc_TypeError, "a code that is no whole number");
+            goto failed;
+        }
         if (!take_size(code, &place)) {
             goto failed;
         }
@@ -573,6 +577,9 @@ match(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
     PyTuple_SET_ITEM(result, COLUMNS, PyLong_FromSsize_t(closing));
     PyTuple_SET_ITEM(result, COLUMNS + 1, PyBool_FromLong(opens_short));
     PyTuple_SET_ITEM(result, COLUMNS + 2, PyBool_FromLong(has_flips));
+    if (PyErr_Occurred()) { /* no memory for a small number */
+        Py_CLEAR(result);
+    }
     return result;
 }
 

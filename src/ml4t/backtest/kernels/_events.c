@@ -340,6 +340,7 @@ Events_next(Events *self)
 static int
 Events_traverse(Events *self, visitproc visit, void *arg)
 {
+    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->type);
     Py_VISIT(self->stamps);
     Py_VISIT(self->ids);
