@@ -8,6 +8,8 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
+from ml4t.backtest.kernels import is_compiled
+
 PATH = Path(__file__).with_name("RESULTS.md")
 INTRO = """\
 # Results
@@ -65,8 +67,9 @@ def chart(title, axis, labels, unit, values):
 def about():
     """What our side was measured with."""
     versions = ", ".join(f"{p} {version(p)}" for p in ("numpy", "polars", "msgspec", "pyarrow"))
+    kernels = "compiled kernels" if is_compiled else "plain Python, no compiled kernels"
     return (
-        f"Python {platform.python_version()}, {versions}; {os.cpu_count()} cores "
+        f"Python {platform.python_version()}, {versions}; {kernels}; {os.cpu_count()} cores "
         f"({processor()}), {platform.system()}"
     )
 
