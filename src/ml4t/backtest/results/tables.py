@@ -187,32 +187,26 @@ def _basket_frame(
 ) -> pl.DataFrame:
     codes = np.array(blotter.codes, dtype=np.int64)[order_ids - 1]
     status = OrderStatus.ACCEPTED if prices is None else OrderStatus.FILLED
-    size = np.abs(quantities)
-    return pl.DataFrame(
-        {
-            "order_id": order_ids,
-            "asset_id": _ids(blotter.universe.ids, codes),
-            "side": _sides(quantities),
-            "quantity": size,
-            "filled_quantity": np.zeros(len(size)) if prices is None else size,
-            "average_fill_price": prices,
-        },
-        schema_overrides={"average_fill_price": pl.Float64},
-    ).select(
-        "order_id",
-        "asset_id",
-        "side",
-        pl.lit(OrderType.MARKET.value).alias("type"),
-        "quantity",
-        pl.lit(None, dtype=pl.Float64).alias("limit_price"),
-        pl.lit(None, dtype=pl.Float64).alias("stop_price"),
-        pl.lit(TimeInForce.GTC.value).alias("time_in_force"),
-        pl.lit(status.value).alias("status"),
-        "filled_quantity",
-        "average_fill_price",
-        pl.lit(None, dtype=pl.String).alias("reason"),
-        pl.lit(tag or None, dtype=pl.String).alias("tag"),
-    )
+    n, size = len(order_ids), np.abs(quantities)
+    same = {
+        "type": (OrderType.MARKET.value, pl.String),
+        "limit_price": (None, pl.Float64),
+        "stop_price": (None, pl.Float64),
+        "time_in_force": (TimeInForce.GTC.value, pl.String),
+        "status": (status.value, pl.String),
+        "reason": (None, pl.String),
+        "tag": (tag or None, pl.String),
+    }
+    columns = {
+        "order_id": order_ids,
+        "asset_id": _ids(blotter.universe.ids, codes),
+        "side": _sides(quantities),
+        "quantity": size,
+        "filled_quantity": np.zeros(n) if prices is None else size,
+        "average_fill_price": repeated(None, n, pl.Float64) if prices is None else prices,
+        **{name: repeated(value, n, kind) for name, (value, kind) in same.items()},
+    }
+    return to_frame({name: columns[name] for name in _ORDER_SCHEMA})
 
 
 def _with_signals(
