@@ -196,13 +196,6 @@ class Chunk:
         """The windows on every timestamp, in order."""
         return map(Bars, repeat(self), range(len(self)), self.rows, self.rows[1:])
 
-    def asset_ids(self) -> list[str]:
-        """The `asset_id` of every row."""
-        if self.is_dense:
-            return self.universe.ids[: self.width] * len(self.times)
-        ids = np.array(self.universe.ids, dtype=object)
-        return ids[self.codes].tolist()  # type: ignore[no-any-return]
-
     def events(self) -> Iterator[MarketEvent]:
         """Every row as an event, built when the iterator reaches it."""
         return self._events(0, len(self))
