@@ -83,6 +83,9 @@ class Blotter:
 
     Args:
         universe: Assets by code.
+
+    Attributes:
+        gathers: Plain market orders of a timestamp are kept together, to be matched as columns.
     """
 
     def __init__(self, universe: Universe) -> None:
@@ -156,11 +159,16 @@ class Blotter:
         """Take an order into the book, to work `quantity` units of it."""
         if self.baskets:
             self.unpack()  # so that `open` stays in order of submission
-        order_id, step = self._next_id, self.step
+        order_id, step = self._number(code, self.step), self.step
+        return self._enter(order_id, plain_order(order), code, quantity, self.now_us, step)
+
+    def _number(self, code: int, step: int) -> int:
+        """The id of the next order, whose asset and timestamp are noted."""
+        order_id = self._next_id
         self._next_id = order_id + 1
         self.codes.append(code)
         self.steps.append(step)
-        return self._enter(order_id, plain_order(order), code, quantity, self.now_us, step)
+        return order_id
 
     def gather(self, order: Order, code: int) -> int:
         """Take a plain market order that one day may be matched as one of many.
@@ -174,10 +182,7 @@ class Blotter:
         gathering = self._gathering(order, code)
         if gathering is None:
             return self.accept(order, code, order.quantity).order_id
-        order_id = self._next_id
-        self._next_id = order_id + 1
-        self.codes.append(code)
-        self.steps.append(self.step)
+        order_id = self._number(code, self.step)
         gathering.add(order_id, code, order)
         return order_id
 
@@ -196,10 +201,7 @@ class Blotter:
 
     def accept_with(self, cause: Working, order: Order, code: int, quantity: float) -> Working:
         """As `accept`, for an order that was decided together with another one."""
-        order_id = self._next_id
-        self._next_id = order_id + 1
-        self.codes.append(code)
-        self.steps.append(cause.step)
+        order_id = self._number(code, cause.step)
         return self._enter(order_id, order, code, quantity, cause.decided_at, cause.step)
 
     def _enter(
@@ -256,10 +258,7 @@ class Blotter:
         Returns:
             The id it is known by in the results.
         """
-        order_id = self._next_id
-        self._next_id = order_id + 1
-        self.codes.append(code)
-        self.steps.append(self.step)
+        order_id = self._number(code, self.step)
         working = Working(
             order_id,
             order,
