@@ -229,21 +229,29 @@ def test_columns_are_never_written_to():
 def test_nothing_leaks():
     """Every reference that is taken is given back, also where the iterator is left half way."""
     what = table(np.random.default_rng(2), [3] * 40, ["objects", "gaps", "full"])
-    watched = [what["stamps"][5], what["ids"][1], what["names"][0], *what["columns"], None, True]
+    own = [what["stamps"][5], what["ids"][1], what["names"][0], *what["columns"]]
 
     def run(steps):
         events = compiled.events(MarketEvent, **what, start=0, stop=40)
         for event, _ in zip(events, range(steps), strict=False):
             keep_values(event, [])
 
+    def counts(items):
+        gc.collect()
+        return [sys.getrefcount(item) for item in items]
+
+    def change():
+        """By a hundred runs: exactly in what is the test's own, and in what everybody uses."""
+        before, shared = counts(own), counts([None, True])
+        for steps in (0, 1, 2, 7, 120) * 20:
+            run(steps)
+        now = counts([None, True])
+        assert counts(own) == before
+        return max(abs(x - y) for x, y in zip(shared, now, strict=True))
+
     run(120)
-    gc.collect()
-    before = [sys.getrefcount(item) for item in watched]
-    for steps in (0, 1, 2, 7, 120) * 20:
-        run(steps)
-    gc.collect()
-    after = [sys.getrefcount(item) for item in watched]
-    assert all(abs(x - y) < 10 for x, y in zip(before, after, strict=True)), (before, after)
+    # Other threads take and give back None as well; a leak would be there every time.
+    assert min(change() for _ in range(5)) < 10
 
 
 def test_a_name_that_cannot_be_compared():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import socket
+import threading
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import requests
 
 from ml4t.backtest.errors import BacktestError, ConfigError
+from ml4t.backtest.rehearsal.loop import LoopServer
 from ml4t.backtest.rehearsal.server import RehearsalServer
 from ml4t.backtest.rehearsal.venue import Venue
 from tests.rehearsal.clients import market, trading_client, until
@@ -127,6 +129,40 @@ def test_a_venue_that_fails_is_told(stage: Any) -> None:
     assert server.wait(10)
     with pytest.raises(BacktestError, match="no price for this"):
         server.stop()
+
+
+class Slow(threading.Event):
+    """Whoever waits for it is slow to hear of it, as on a busy machine."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        is_set = super().wait(timeout)
+        time.sleep(0.2)
+        return is_set
+
+
+class Brief(LoopServer):
+    """Up for a moment, or not at all."""
+
+    def __init__(self, *, is_up: bool) -> None:
+        super().__init__()
+        self.is_up = is_up
+        self._started = Slow()
+
+    async def _serve(self) -> None:
+        if self.is_up:
+            self._started.set()
+        raise ValueError("the roof came down")
+
+
+def test_a_server_that_fails_as_soon_as_it_is_up_has_started() -> None:
+    """However quickly it failed: its end is told at the stop, and a failed start at the start."""
+    server = Brief(is_up=True)
+    server.start()
+    assert server.wait(10)
+    with pytest.raises(BacktestError, match=r"failed: the roof came down"):
+        server.stop()
+    with pytest.raises(BacktestError, match=r"did not start: the roof came down"):
+        Brief(is_up=False).start()
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ class LoopServer(ABC):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
+        self._never_started = False
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
 
@@ -77,11 +78,12 @@ class LoopServer(ABC):
         if self._thread is not None:
             raise ConfigError("This server runs already.")
         self._started.clear()
-        self._stopping, self._failure = asyncio.Event(), None
+        self._stopping, self._failure, self._never_started = asyncio.Event(), None, False
         self._prepare()
         self._thread = threading.Thread(target=self._main, name=self.thread_name, daemon=True)
         self._thread.start()
-        if not self._started.wait(_PATIENCE) or self._failure is not None:
+        # One that came up and failed at once has started: its end is told by `stop`.
+        if not self._started.wait(_PATIENCE) or self._never_started:
             failure, self._failure = self._failure, None
             self.stop()
             raise BacktestError(f"{self.called} did not start: {failure}.") from failure
@@ -148,6 +150,7 @@ class LoopServer(ABC):
             self._failure = error
         finally:
             self._loop = None
+            self._never_started = not self._started.is_set()
             self._started.set()
 
     async def _live(self) -> None:

@@ -86,7 +86,7 @@ class Stage(LoopServer):
     def restart(self, seconds: float = 0.5) -> None:
         """Go away, and come back on the same port with everything as it was."""
         self.run(lambda: self.request_restart(seconds))
-        if not self._started.wait(_PATIENCE + seconds) or self._failure is not None:
+        if not self._started.wait(_PATIENCE + seconds) or self._never_started:
             raise BacktestError(f"{self.called} did not come back: {self._failure!r}.")
 
     # -- in the server's thread ---------------------------------------------------------------
@@ -132,14 +132,14 @@ class Stage(LoopServer):
             self.venue.on_bars.remove(self._on_bars)
 
     async def _pace(self) -> None:
-        """Let time go by, unless the server is away or time waits for steps."""
+        """Let time go by, unless clients cannot come or time waits for steps."""
         loop = asyncio.get_running_loop()
         before = loop.time()
         while True:
             await asyncio.sleep(TICK)
             now = loop.time()
             seconds, before = now - before, now
-            if self.speed is None or self._away is not None:
+            if self.speed is None or not self.is_up:
                 continue
             try:
                 self.venue.play(seconds, self.speed, self.longest_pause)
