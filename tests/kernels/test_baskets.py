@@ -9,55 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml4t.backtest.kernels import baskets, noise, sums
-from tests.kernels.forms import compiled, needs_compiled
+from ml4t.backtest.kernels import baskets, noise
+from tests.kernels.forms import (
+    SEEDS,
+    SIZES,
+    bits,
+    compiled,
+    needs_compiled,
+    numbers,
+    positive,
+    same,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = needs_compiled
-
-SIZES = st.integers(0, 40)
-SEEDS = st.integers(0, 2**32).map(np.random.default_rng)
-# Numbers that float arithmetic stumbles over, beside ordinary ones.
-ODD = (0.0, -0.0, 1.0, -1.0, 0.1, 1e-13, 1e300, -1e300, 100.0, -100.0)
-
-
-def numbers(rng: Any, size: int, *, nan: bool = False) -> np.ndarray:
-    """Signed numbers; a third of them odd."""
-    column = np.round(rng.normal(0.0, 50.0, size), rng.integers(0, 6))
-    odd = rng.random(size) < 0.33
-    column[odd] = rng.choice(ODD, odd.sum())
-    if nan:
-        column[rng.random(size) < 0.2] = np.nan
-    return column
-
-
-def positive(rng: Any, size: int) -> np.ndarray:
-    """Prices, multipliers and the like."""
-    return np.abs(numbers(rng, size)) + 0.01
-
-
-def bits(value: Any) -> Any:
-    """A value so that equal means equal to the bit, kind and length included; NaN equals NaN."""
-    if isinstance(value, tuple | list):
-        return [bits(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind, value.shape, np.where(np.isnan(value), np.nan, value).tobytes()
-    if isinstance(value, float):
-        return "float", np.float64(np.nan if np.isnan(value) else value).tobytes()
-    return type(value).__name__, value
-
-
-def same(name: str, *args: Any) -> Any:
-    """What both forms give; what they change in place is the same, too."""
-    plain = [arg.copy() if isinstance(arg, np.ndarray) else arg for arg in args]
-    with np.errstate(all="ignore"):
-        expected = getattr(sums if name == "total" else baskets, name)(*plain)
-    found = getattr(compiled, name)(*args)
-    assert bits(found) == bits(expected)
-    assert bits(args) == bits(plain)
-    return found
 
 
 @given(SEEDS, SIZES)
@@ -153,7 +120,7 @@ def test_match(rng, size, kind):
     begins = rng.integers(0, 3, 3 * width) if kind == "begins" else None
     known = width if kind != "dense" else int(rng.integers(0, width + 1))
     arguments = (rows, start, known, begins, 1, prices, held, positive(rng, width))
-    same("match", codes, quantities, *arguments)
+    same("match", rng.permutation(size).astype(np.int64) + 7, codes, quantities, *arguments)
 
 
 @given(SEEDS, SIZES, st.booleans())
@@ -199,15 +166,17 @@ def test_noise_is_the_same_in_both():
 
 
 COLUMN, CODES = np.ones(3), np.arange(3)
-TWO, FAR = np.ones(2), np.array([0, 1, 9])
+TWO, FAR, NINE = np.ones(2), np.array([0, 1, 9]), np.ones(9)
 CALLS: dict[str, tuple[Any, ...]] = {
     "held_value": (COLUMN, COLUMN, COLUMN),
     "top": (COLUMN, 2),
     "changes_to_weights": (COLUMN,) * 5 + (1.0, 0.0),
-    "match": (CODES, COLUMN, None, 0, 3, None, 0, COLUMN, COLUMN, COLUMN),
+    "match": (CODES, CODES, COLUMN, None, 0, 3, None, 0, COLUMN, COLUMN, COLUMN),
     "pay_exits": (1.0,) + (COLUMN,) * 5 + (1,),
     "needs": (COLUMN,) * 6 + (1.0,),
     "slippages": (COLUMN,) * 5,
+    "worth": (NINE, COLUMN, COLUMN, CODES, CODES, COLUMN),
+    "ranges": (NINE, NINE, 3, CODES, CODES - 1, CODES),
     "book": (CODES, COLUMN, COLUMN, COLUMN, COLUMN.copy(), COLUMN.copy(), COLUMN, 1.0),
 }
 BAD_COLUMNS: dict[str, Any] = {
@@ -248,12 +217,12 @@ def test_codes_and_rows_beyond_the_columns_are_refused():
         with pytest.raises(IndexError):
             compiled.book(bad, *book[1:])
         with pytest.raises(IndexError):
-            compiled.match(bad, *match[1:])
-    match[2] = FAR
+            compiled.match(CODES, bad, *match[2:])
+    match[3] = FAR
     with pytest.raises(IndexError):
         compiled.match(*match)
     with pytest.raises(IndexError):
-        compiled.match(CODES, COLUMN, None, 2, 3, None, 0, COLUMN, COLUMN, COLUMN)
+        compiled.match(CODES, CODES, COLUMN, None, 2, 3, None, 0, COLUMN, COLUMN, COLUMN)
     fixed = COLUMN.copy()
     fixed.flags.writeable = False
     for at in (4, 5):

@@ -352,3 +352,34 @@ def test_proceeds_of_many_sales_are_those_of_each(account: Any) -> None:
             for kind in (Turning, WatchedTurning)
         ]
         same_bits(*results)
+
+
+def test_a_broker_that_overrides_submit_order_sees_every_order() -> None:
+    """The short way of market orders is not taken past anybody who wants to see them."""
+    seen: list[Order] = []
+
+    class Seeing(SimulationBroker):
+        def submit_order(self, order: Order) -> int:
+            """Note it."""
+            seen.append(order)
+            return super().submit_order(order)
+
+    def wrapped() -> SimulationBroker:
+        broker = SimulationBroker()
+        inner = broker.submit_order
+
+        def submit_order(order: Order) -> int:
+            seen.append(order)
+            return inner(order)
+
+        broker.submit_order = submit_order  # type: ignore[method-assign]
+        return broker
+
+    frame = Market(1, assets=3, steps=4).frame()
+    results = []
+    for broker in (SimulationBroker(), Seeing(), wrapped()):
+        seen.clear()
+        results.append(BacktestEngine(frame, strategy=Turning(), broker=broker).run())
+        assert len(seen) == (0 if len(results) == 1 else results[-1].orders.height)
+        same_bits(results[0], results[-1])
+    assert results[0].orders.height == 12

@@ -101,9 +101,9 @@ class BlotterMachine(RuleBasedStateMachine):
         rows = np.flatnonzero([(pick >> i) & 1 for i in range(len(basket.order_ids))])
         if len(rows) == 0:
             return
-        numbers = basket.order_ids[rows].tolist()
-        self.blotter.fill_basket(basket, rows, np.full(len(rows), price))
-        for number in numbers:
+        ids, units = basket.order_ids[rows], basket.quantities[rows]
+        self.blotter.fill_basket(basket, rows, ids, units, np.full(len(rows), price))
+        for number in ids.tolist():
             order = self.model[number]
             order["filled"], order["status"] = order["units"], OrderStatus.FILLED
 

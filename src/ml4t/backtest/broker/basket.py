@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.types.bars import Universe
 
-_BUY = OrderSide.BUY
-
 
 class Basket:
     """Market orders decided together: what a rebalance travels as.
@@ -92,71 +90,86 @@ class OpenBasket:
 
 
 class Gathering:
-    """Plain market orders that came one by one at the same timestamp, on their way to columns.
+    """Plain market orders that came one by one at the same timestamp, as the columns of a basket.
 
     Args:
+        universe: Assets by code.
         decided_at: When, in microseconds.
         step: The number of the run's timestamp.
         tag: The word all of them carry.
     """
 
-    __slots__ = ("_has_reducing", "_ids", "_orders", "_units", "decided_at", "step", "tag")
+    __slots__ = ("_ids", "_reducing", "_rows", "_units", "decided_at", "step", "tag", "universe")
 
-    def __init__(self, decided_at: int, step: int, tag: str) -> None:
+    def __init__(self, universe: Universe, decided_at: int, step: int, tag: str) -> None:
+        self.universe = universe
         self.decided_at = decided_at
         self.step = step
         self.tag = tag
-        self._orders: dict[int, Order] = {}  # by code
+        self._empty()
+
+    def _empty(self) -> None:
+        self._rows: dict[int, int] = {}  # by code
         self._ids = array("q")
         self._units = array("d")
-        self._has_reducing = False
+        self._reducing: set[int] = set()  # rows of those that must not open anything
 
-    def add(self, order_id: int, code: int, order: Order) -> None:
-        """One more; its asset must not be among them."""
-        self._orders[code] = order
-        self._has_reducing |= order.reduce_only
+    def add(self, order_id: int, code: int, units: float, *, reduces: bool) -> None:
+        """One more, of signed units; its asset must not be among them."""
+        row = self._rows[code] = len(self._rows)
         self._ids.append(order_id)
-        self._units.append(order.quantity if order.side is _BUY else -order.quantity)
+        self._units.append(units)
+        if reduces:
+            self._reducing.add(row)
 
     def __len__(self) -> int:
-        return len(self._orders)
+        return len(self._rows)
 
     def has(self, code: int) -> bool:
         """Whether one of the orders is for this asset."""
-        return code in self._orders
+        return code in self._rows
 
     @property
     def codes(self) -> np.ndarray:
         """Assets of the orders, int64[n]."""
-        return np.fromiter(self._orders, np.int64, len(self._orders))
+        return np.fromiter(self._rows, np.int64, len(self._rows))
 
     @property
     def quantities(self) -> np.ndarray:
-        """Signed units, float64[n]."""
-        return np.array(self._units)
+        """Signed units, float64[n]; a view, to be let go before another order comes."""
+        return np.asarray(self._units)
 
     @property
     def order_ids(self) -> np.ndarray:
-        """The orders' ids, int64[n]."""
-        return np.array(self._ids)
+        """The orders' ids, int64[n]; likewise."""
+        return np.asarray(self._ids)
 
     def only_reduces(self, rows: np.ndarray) -> bool:
         """Whether one of the orders at these positions must not open anything."""
-        if not self._has_reducing:
-            return False
-        orders = list(self._orders.values())
-        return any(orders[row].reduce_only for row in rows.tolist())
+        return bool(self._reducing) and not self._reducing.isdisjoint(rows.tolist())
 
     def orders(self) -> list[tuple[int, int, Order]]:
         """Id, code and order of each."""
-        return list(zip(self._ids, self._orders, self._orders.values(), strict=True))
+        ids, reducing = self.universe.ids, self._reducing
+        return [
+            (
+                order_id,
+                code,
+                Order(
+                    ids[code], side_of(units), abs(units), reduce_only=row in reducing, tag=self.tag
+                ),
+            )
+            for (code, row), order_id, units in zip(
+                self._rows.items(), self._ids, self._units, strict=True
+            )
+        ]
 
     def keep(self, rows: np.ndarray) -> None:
         """Keep only the orders at these positions."""
-        kept = [self.orders()[row] for row in rows.tolist()]
-        self._orders, self._ids, self._units = {}, array("q"), array("d")
-        for order_id, code, order in kept:
-            self.add(order_id, code, order)
+        codes, ids, units, reducing = list(self._rows), self._ids, self._units, self._reducing
+        self._empty()
+        for row in rows.tolist():
+            self.add(ids[row], codes[row], units[row], reduces=row in reducing)
 
 
 def side_of(units: float) -> OrderSide:

@@ -170,34 +170,36 @@ class Blotter:
         self.steps.append(step)
         return order_id
 
-    def gather(self, order: Order, code: int) -> int:
+    def gather(self, code: int, units: float, tag: str, *, reduces: bool) -> int:
         """Take a plain market order that one day may be matched as one of many.
 
-        It works all of its quantity, at the market and until canceled, and waits for nobody. While
+        It works all of its units, at the market and until canceled, and waits for nobody. While
         `gathers` is set, such orders of a timestamp stay together, until somebody looks at one.
 
-        Returns:
-            Its id.
-        """
-        gathering = self._gathering(order, code)
-        if gathering is None:
-            return self.accept(order, code, order.quantity).order_id
-        order_id = self._number(code, self.step)
-        gathering.add(order_id, code, order)
-        return order_id
+        Args:
+            code: The asset's.
+            units: Signed; positive buys.
+            tag: The word it carries.
+            reduces: It must not open anything.
 
-    def _gathering(self, order: Order, code: int) -> Gathering | None:
-        """The orders that this one can join; None when it has to stand alone."""
+        Returns:
+            Its id; 0 when it cannot join the others, and has to be accepted on its own.
+        """
         if not self.gathers or self.open or self.is_watched or self.bars is None:
-            return None
+            return 0
         if not self.baskets:
-            gathering = Gathering(self.now_us, self.step, order.tag)
+            gathering = Gathering(self.universe, self.now_us, self.step, tag)
             self.baskets.append(gathering)
-            return gathering
-        last = self.baskets[-1]
-        if len(self.baskets) > 1 or not isinstance(last, Gathering) or last.has(code):
-            return None
-        return last if last.step == self.step and last.tag == order.tag else None
+        else:
+            last = self.baskets[-1]
+            if len(self.baskets) > 1 or not isinstance(last, Gathering) or last.has(code):
+                return 0
+            if last.step != self.step or last.tag != tag:
+                return 0
+            gathering = last
+        order_id = self._number(code, self.step)
+        gathering.add(order_id, code, units, reduces=reduces)
+        return order_id
 
     def accept_with(self, cause: Working, order: Order, code: int, quantity: float) -> Working:
         """As `accept`, for an order that was decided together with another one."""
@@ -371,22 +373,29 @@ class Blotter:
             self.links.ended(working)
 
     def fill_basket(
-        self, basket: OpenBasket | Gathering, rows: np.ndarray, prices: np.ndarray
-    ) -> np.ndarray:
-        """The orders at `rows` of an open basket were filled whole, at `prices`.
+        self,
+        basket: OpenBasket | Gathering,
+        rows: np.ndarray,
+        order_ids: np.ndarray,
+        quantities: np.ndarray,
+        prices: np.ndarray,
+    ) -> None:
+        """Orders of an open basket were filled whole.
 
-        Returns:
-            Their ids.
+        Args:
+            basket: Theirs.
+            rows: Where they stand in it.
+            order_ids: Their ids.
+            quantities: Their signed units.
+            prices: What they got.
         """
-        order_ids: np.ndarray = basket.order_ids[rows]
-        self.filled.add(basket.tag, order_ids, basket.quantities[rows], prices)
+        self.filled.add(basket.tag, order_ids, quantities, prices)
         if len(rows) == len(basket):
             self.baskets.remove(basket)
         else:
             left = np.ones(len(basket), dtype=bool)
             left[rows] = False
             basket.keep(left.nonzero()[0])
-        return order_ids
 
     def unpack(self) -> None:
         """Turn open baskets into single orders: somebody wants to look at or touch one."""

@@ -49,6 +49,9 @@ class Broker(ABC):
         portfolio: Read-only for a broker; None before a run.
         calendar: The engine's trading calendar, if it has one.
         on_news: Where the plain calls report news; set by the engine.
+        take_plain: A short way for market orders with nothing but asset, side, units, tag and
+            `reduce_only`: it returns the order's id, or 0 for one that has to go the long way. None
+            when every order goes through `submit_order`.
         is_over: The account is bankrupt; the engine ends the run after `check_margin`.
         is_running: Between `start` and `stop`; a broker is in one run at a time.
     """
@@ -63,6 +66,7 @@ class Broker(ABC):
     is_over: bool = False
     is_running: bool = False
     on_news: Callable[[News], None] | None = None
+    take_plain: Callable[..., int] | None = None
 
     def __init__(self) -> None:
         self.blotter = Blotter(Universe())
@@ -126,7 +130,7 @@ class Broker(ABC):
     def stop(self) -> None:
         """The run is over, be it by an error; nothing of it can trade any more."""
         self.is_running = False
-        self.on_news = None
+        self.on_news = self.take_plain = None
 
     def cancel(self, order_id: int, reason: str = "canceled by the strategy") -> bool:
         """Take an open order out of the book.

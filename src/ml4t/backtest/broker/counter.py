@@ -6,6 +6,7 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
+from ml4t.backtest.broker.order_checks import HUGE
 from ml4t.backtest.broker.ticks import on_grid
 from ml4t.backtest.broker.trailing import start_trail
 from ml4t.backtest.types.instrument import round_to_lot
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.types.order import Order
 
-_MARKET, _GTC = OrderType.MARKET, TimeInForce.GTC
+_MARKET, _GTC, _BUY = OrderType.MARKET, TimeInForce.GTC, OrderSide.BUY
 
 
 class Counter:
@@ -56,9 +57,11 @@ class Counter:
         if quantity == 0.0:
             return blotter.reject(order, f"below one lot: {order.quantity:g} units", code)
         if order.type is _MARKET and order.time_in_force is _GTC and not order.after:
-            if quantity == order.quantity and _is_plain(order, held):
-                return blotter.gather(order, code)
-            return blotter.accept(order, code, quantity).order_id
+            order_id = 0
+            if quantity == order.quantity and not order.oco and not order.role:
+                reduces = order.reduce_only
+                order_id = self._gather(code, order.side, quantity, order.tag, reduces=reduces)
+            return order_id or blotter.accept(order, code, quantity).order_id
         reason = self._obstacle(order)
         if reason:
             return blotter.reject(order, reason, code)
@@ -71,6 +74,39 @@ class Counter:
         if bars is not None and working.time_in_force is TimeInForce.OPG:
             working.decided_session = bars.chunk.sessions.item(bars.index)
         return working.order_id
+
+    def take_plain(
+        self, asset_id: str, side: OrderSide, quantity: float, tag: str, *, reduce_only: bool
+    ) -> int:
+        """The short way of a market order that nothing is wrong with, without an `Order`.
+
+        Returns:
+            Its id; 0 when it has to go the long way.
+        """
+        if type(asset_id) is not str or type(quantity) is not float or self.closed:
+            return 0
+        code = self.blotter.universe.codes.get(asset_id, -1)
+        if code < 0 or not 0.0 < quantity < HUGE:
+            return 0
+        portfolio = self.portfolio
+        lot = portfolio.instruments[code].lot_size
+        if quantity != abs(portfolio.units[code]) and quantity != round_to_lot(quantity, lot):
+            return 0
+        return self._gather(code, side, quantity, tag, reduces=reduce_only)
+
+    def _gather(
+        self, code: int, side: OrderSide | str, quantity: float, tag: str, *, reduces: bool
+    ) -> int:
+        """Put a market order to others; its id, 0 when it has to stand alone.
+
+        One that may only reduce is the same as any other while all of it does.
+        """
+        units = quantity if side is _BUY else -quantity
+        if reduces:
+            held = self.portfolio.units[code]
+            if not (held * units < 0.0 and quantity <= abs(held)):
+                return 0
+        return self.blotter.gather(code, units, tag, reduces=reduces)
 
     def _obstacle(self, order: Order) -> str:
         """Why an order that can be meant cannot be worked here: an empty string when it can."""
@@ -89,16 +125,3 @@ class Counter:
             except ValueError as error:
                 return f"expires_at: {error}"
         return ""
-
-
-def _is_plain(order: Order, held: float) -> bool:
-    """Whether a market order can be worked as one of many: it only has an asset and a quantity.
-
-    One that may only reduce is the same as any other while all of it does.
-    """
-    if order.oco or order.role:
-        return False
-    if not order.reduce_only:
-        return True
-    signed = order.quantity if order.side is OrderSide.BUY else -order.quantity
-    return held * signed < 0.0 and order.quantity <= abs(held)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.types.bars import Universe
 
-_HUGE = 1e300
+HUGE = 1e300
 _MARKET, _GTC, _DAY = OrderType.MARKET, TimeInForce.GTC, TimeInForce.DAY
 _AUCTIONS = frozenset({TimeInForce.OPG, TimeInForce.CLS})
 _TRAILS = ("trail_amount", "trail_percent", "limit_offset")
@@ -132,7 +132,7 @@ def is_usual(order: Order) -> bool:
     return (
         order.type is _MARKET
         and type(order.quantity) is float
-        and 0.0 < order.quantity < _HUGE
+        and 0.0 < order.quantity < HUGE
         and type(order.side) is OrderSide
         and order.limit_price is None
         and order.stop_price is None

@@ -1,9 +1,9 @@
 """The hottest loops: plain Python and NumPy, and the same compiled where a compiler was at hand.
 
-The Python forms, in `events.py`, `baskets.py` and `sums.py`, are the reference: they say what each
-kernel means, run wherever nothing could be compiled, and are run when the environment has
-`ML4T_BACKTEST_PURE` set. The compiled forms give the same values, bit by bit; a test compares the
-two.
+The Python forms, in `events.py`, `baskets.py`, `holdings.py` and `sums.py`, are the reference:
+they say what each kernel means, run wherever nothing could be compiled, and are run when the
+environment has `ML4T_BACKTEST_PURE` set. The compiled forms give the same values, bit by bit; a
+test compares the two.
 
 Attributes:
     is_compiled: Whether the compiled forms are used.
@@ -31,11 +31,13 @@ if is_compiled:
         match,
         needs,
         pay_exits,
+        ranges,
         slippages,
         take,
         top,
         total,
         weights_by_code,
+        worth,
     )
 else:
     from ml4t.backtest.kernels.baskets import (
@@ -51,6 +53,7 @@ else:
         weights_by_code,
     )
     from ml4t.backtest.kernels.events import events, take
+    from ml4t.backtest.kernels.holdings import ranges, worth
     from ml4t.backtest.kernels.sums import total
 
 __all__ = [
@@ -65,9 +68,11 @@ __all__ = [
     "match",
     "needs",
     "pay_exits",
+    "ranges",
     "slippages",
     "take",
     "top",
     "total",
     "weights_by_code",
+    "worth",
 ]

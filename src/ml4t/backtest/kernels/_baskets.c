@@ -9,79 +9,6 @@
 
 static const double DUST = 1e-12, WHOLE = 1e-11; /* as in noise.py */
 
-/* -- reading arguments ------------------------------------------------------------------------ */
-
-typedef struct {
-    const double *values;
-    npy_intp size;
-} Numbers;
-
-static int
-take_numbers(PyObject *object, npy_intp size, Numbers *out)
-{
-    if (!is_column(object, NPY_DOUBLE, size)) {
-        return 0;
-    }
-    out->values = PyArray_DATA((PyArrayObject *)object);
-    out->size = PyArray_DIM((PyArrayObject *)object, 0);
-    return 1;
-}
-
-static int
-take_codes(PyObject *object, npy_intp size, const int64_t **out, npy_intp *count)
-{
-    if (!is_column(object, NPY_INT64, size)) {
-        return 0;
-    }
-    *out = PyArray_DATA((PyArrayObject *)object);
-    *count = PyArray_DIM((PyArrayObject *)object, 0);
-    return 1;
-}
-
-static int
-take_number(PyObject *object, double *out)
-{
-    *out = PyFloat_AsDouble(object);
-    return !(*out == -1.0 && PyErr_Occurred());
-}
-
-static int
-take_size(PyObject *object, Py_ssize_t *out)
-{
-    *out = PyNumber_AsSsize_t(object, PyExc_OverflowError);
-    return !(*out == -1 && PyErr_Occurred());
-}
-
-/* Whether every code stands for an asset of columns of this size; sets an error when not. */
-static int
-are_inside(const int64_t *codes, npy_intp count, npy_intp size)
-{
-    for (npy_intp i = 0; i < count; i++) {
-        if (codes[i] < 0 || codes[i] >= size) {
-            PyErr_Format(PyExc_IndexError, "code %lld of %zd assets", (long long)codes[i],
-                         (Py_ssize_t)size);
-            return 0;
-        }
-    }
-    return 1;
-}
-
-static int
-has_arguments(const char *name, Py_ssize_t given, Py_ssize_t wanted)
-{
-    if (given != wanted) {
-        PyErr_Format(PyExc_TypeError, "%s takes %zd arguments, not %zd", name, wanted, given);
-        return 0;
-    }
-    return 1;
-}
-
-static PyArrayObject *
-new_column(int kind, npy_intp size)
-{
-    return (PyArrayObject *)PyArray_SimpleNew(1, &size, kind);
-}
-
 /* -- sums ------------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -424,7 +351,7 @@ sign_of(double value)
 }
 
 typedef struct {
-    const int64_t *codes, *rows, *begins;
+    const int64_t *ids, *codes, *rows, *begins;
     npy_intp size, row_count;
     Numbers quantities, prices, held, multiplier;
     Py_ssize_t start, width;
@@ -435,22 +362,23 @@ static int
 take_offered(PyObject *const *args, Offered *offered)
 {
     npy_intp count;
-    if (!take_codes(args[0], -1, &offered->codes, &offered->size) ||
-        !take_numbers(args[1], offered->size, &offered->quantities) ||
-        !take_size(args[3], &offered->start) || !take_size(args[4], &offered->width) ||
-        !take_numbers(args[7], -1, &offered->prices) || !take_numbers(args[8], -1, &offered->held) ||
-        !take_numbers(args[9], offered->held.size, &offered->multiplier)) {
+    if (!take_codes(args[0], -1, &offered->ids, &offered->size) ||
+        !take_codes(args[1], offered->size, &offered->codes, &count) ||
+        !take_numbers(args[2], offered->size, &offered->quantities) ||
+        !take_size(args[4], &offered->start) || !take_size(args[5], &offered->width) ||
+        !take_numbers(args[8], -1, &offered->prices) || !take_numbers(args[9], -1, &offered->held) ||
+        !take_numbers(args[10], offered->held.size, &offered->multiplier)) {
         return 0;
     }
     offered->row_count = offered->prices.size;
     offered->rows = offered->begins = NULL;
-    if (args[2] != Py_None && !take_codes(args[2], offered->size, &offered->rows, &count)) {
+    if (args[3] != Py_None && !take_codes(args[3], offered->size, &offered->rows, &count)) {
         return 0;
     }
-    if (args[5] != Py_None && !take_codes(args[5], offered->row_count, &offered->begins, &count)) {
+    if (args[6] != Py_None && !take_codes(args[6], offered->row_count, &offered->begins, &count)) {
         return 0;
     }
-    offered->decided_at = PyLong_AsLongLong(args[6]);
+    offered->decided_at = PyLong_AsLongLong(args[7]);
     if (offered->decided_at == -1 && PyErr_Occurred()) {
         return 0;
     }
@@ -477,7 +405,7 @@ row_of(const Offered *offered, npy_intp i)
     return row < 0 ? -1 : row;
 }
 
-enum { READY, CODES, QUANTITY, SIGN, SIZE, REFERENCE, MULTIPLIER, EXITS, LEFT, COLUMNS };
+enum { READY, IDS, CODES, QUANTITY, SIGN, SIZE, REFERENCE, MULTIPLIER, EXITS, LEFT, COLUMNS };
 
 static void
 put_match(const Offered *offered, PyArrayObject **columns, npy_intp at, npy_intp i, npy_intp row,
@@ -486,6 +414,7 @@ put_match(const Offered *offered, PyArrayObject **columns, npy_intp at, npy_intp
     double quantity = offered->quantities.values[i], sign = sign_of(quantity);
     int64_t code = offered->codes[i];
     ((int64_t *)PyArray_DATA(columns[READY]))[at] = i;
+    ((int64_t *)PyArray_DATA(columns[IDS]))[at] = offered->ids[i];
     ((int64_t *)PyArray_DATA(columns[CODES]))[at] = code;
     double values[COLUMNS] = {
         [QUANTITY] = quantity,
@@ -538,7 +467,7 @@ match(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     Offered offered;
     npy_intp closing;
-    if (!has_arguments("match", count, 10) || !take_offered(args, &offered)) {
+    if (!has_arguments("match", count, 11) || !take_offered(args, &offered)) {
         return NULL;
     }
     npy_intp ready = count_ready(&offered, &closing);
@@ -724,8 +653,6 @@ book(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
     }
     return Py_BuildValue("Ndl", result, cash, shorts);
 }
-
-#define FAST(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, NULL}
 
 PyMethodDef basket_functions[] = {
     {"total", total, METH_O, NULL},

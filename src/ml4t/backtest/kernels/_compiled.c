@@ -3,26 +3,6 @@
 #define IMPORTS_NUMPY
 #include "_kernels.h"
 
-int
-is_column(PyObject *object, int kind, npy_intp length)
-{
-    if (!PyArray_Check(object)) {
-        PyErr_Format(PyExc_TypeError, "a column is a NumPy array, not %s", Py_TYPE(object)->tp_name);
-        return 0;
-    }
-    PyArrayObject *array = (PyArrayObject *)object;
-    if (PyArray_NDIM(array) != 1 || !PyArray_EquivTypenums(PyArray_TYPE(array), kind) || !PyArray_ISCARRAY_RO(array)) {
-        PyErr_SetString(PyExc_TypeError, "a column of another kind, or not contiguous");
-        return 0;
-    }
-    if (length >= 0 && PyArray_DIM(array, 0) != length) {
-        PyErr_Format(PyExc_ValueError, "a column of %zd rows, not %zd",
-                     (Py_ssize_t)PyArray_DIM(array, 0), (Py_ssize_t)length);
-        return 0;
-    }
-    return 1;
-}
-
 static int
 execute(PyObject *module)
 {
@@ -32,7 +12,8 @@ execute(PyObject *module)
     }
     PyObject *take = PyObject_GetAttrString(events, "take");
     int failed = take == NULL || PyModule_AddObjectRef(module, "events", events) < 0 ||
-                 PyModule_AddObjectRef(module, "take", take) < 0;
+                 PyModule_AddObjectRef(module, "take", take) < 0 ||
+                 PyModule_AddFunctions(module, holding_functions) < 0;
     Py_DECREF(events);
     Py_XDECREF(take);
     return failed ? -1 : 0;

@@ -24,10 +24,29 @@
 #endif
 
 extern PyType_Spec Events_spec;
-extern PyMethodDef basket_functions[];
+extern PyMethodDef basket_functions[], holding_functions[];
 
-/* Whether an object is a plain column of this kind, and of this length unless that is -1; sets an
- * error when not. */
+#define FAST(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, NULL}
+
+/* Those that return an int say whether all is well; when not, they have set an error. */
+
+typedef struct {
+    const double *values;
+    npy_intp size;
+} Numbers;
+
+/* Whether an object is a plain column of this kind, and of this length unless that is -1. */
 int is_column(PyObject *object, int kind, npy_intp length);
+
+int take_numbers(PyObject *object, npy_intp size, Numbers *out);
+int take_codes(PyObject *object, npy_intp size, const int64_t **out, npy_intp *count);
+int take_number(PyObject *object, double *out);
+int take_size(PyObject *object, Py_ssize_t *out);
+int has_arguments(const char *name, Py_ssize_t given, Py_ssize_t wanted);
+
+/* Whether every code stands for an asset of columns of this size. */
+int are_inside(const int64_t *codes, npy_intp count, npy_intp size);
+
+PyArrayObject *new_column(int kind, npy_intp size);
 
 #endif

@@ -131,6 +131,7 @@ def _changes_to(units: np.ndarray, held: np.ndarray, lots: np.ndarray) -> np.nda
 
 
 def match(
+    order_ids: np.ndarray,
     codes: np.ndarray,
     quantities: np.ndarray,
     rows: np.ndarray | None,
@@ -145,6 +146,7 @@ def match(
     """Which orders of a basket can trade, and what each of them would do.
 
     Args:
+        order_ids: int64[k].
         codes: int64[k], assets of the orders, each at most once.
         quantities: float64[k], signed units.
         rows: int64[k], where the assets' bars stand, -1 without one; or None where every asset
@@ -160,7 +162,7 @@ def match(
     Returns:
         Columns of the orders that can trade, in the order in which they fill, exits first:
 
-        - where they stand in the basket, and their codes: int64[n];
+        - where they stand in the basket, their ids, and their codes: int64[n];
         - signed units; 1 for a purchase and -1 for a sale; units;
         - the price before slippage; the multiplier;
         - units that close what is held; the signed position when they have: float64[n];
@@ -183,6 +185,7 @@ def match(
     sign = np.sign(quantity)
     return (
         ready,
+        order_ids[ready],
         codes[ready],
         quantity,
         sign,

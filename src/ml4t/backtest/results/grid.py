@@ -6,22 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml4t.backtest.kernels import ranges
+
 if TYPE_CHECKING:
     from ml4t.backtest.types.bars import Chunk
-
-
-def ffill_rows(matrix: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Each NaN replaced by the value above it; the first row looks at `before`."""
-    missing = np.isnan(matrix)
-    if not missing.any():
-        return matrix
-    whole = np.vstack([before[None, :], matrix])
-    rows = np.arange(len(whole))[:, None]
-    source = np.where(np.isnan(whole), 0, rows)
-    source[0] = 0
-    np.maximum.accumulate(source, axis=0, out=source)
-    filled: np.ndarray = np.take_along_axis(whole, source, axis=0)[1:]
-    return filled
 
 
 class HeldGrid:
@@ -45,24 +33,10 @@ class HeldGrid:
         if chunk.is_dense:
             n = chunk.width
             matrix = chunk.close[self.start * n : self.stop * n].reshape(steps, n)
-            return matrix if len(self.codes) == n else matrix[:, self.codes]
+            return matrix if len(self.codes) == n else matrix.take(self.codes, axis=1)
         rows, t, h = self._cells()
         grid = np.full((steps, len(self.codes)), np.nan)
         grid[t, h] = chunk.close[rows]
-        return grid
-
-    def positions(self, code: np.ndarray, t: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """float64[T, H]: the position after the last change of each cell, NaN without one.
-
-        Args:
-            code: Asset of each change, one of `codes`; changes come in order of time.
-            t: Its time index.
-            position: Signed units after it.
-        """
-        grid = np.full((self.stop - self.start, len(self.codes)), np.nan)
-        inside = (t >= self.start) & (t < self.stop)
-        h = np.searchsorted(self.codes, code[inside])
-        grid[t[inside] - self.start, h] = position[inside]
         return grid
 
     def ranges(
@@ -77,25 +51,19 @@ class HeldGrid:
             end: Time index after its last bar.
         """
         chunk = self.chunk
-        h = np.searchsorted(self.codes, codes)
         if chunk.is_dense:
-            n, steps = chunk.width, self.stop
-            high = chunk.high[: steps * n].reshape(steps, n)[:, self.codes].T.ravel()
-            low = chunk.low[: steps * n].reshape(steps, n)[:, self.codes].T.ravel()
-            first, last = h * steps + start, h * steps + end
-        else:
-            rows, t, column = self._cells()
-            order = np.argsort(column, kind="stable")
-            keys = column[order] * (self.stop + 1) + t[order]
-            high, low = chunk.high[rows[order]], chunk.low[rows[order]]
-            first = np.searchsorted(keys, h * (self.stop + 1) + start)
-            last = np.searchsorted(keys, h * (self.stop + 1) + end)
-        bars = np.maximum(last - first, 0)
-        pairs = np.empty(2 * len(first), dtype=np.int64)
-        pairs[0::2], pairs[1::2] = first, np.maximum(first, last)
-        highest = np.maximum.reduceat(np.append(high, -np.inf), pairs)[0::2]
-        lowest = np.minimum.reduceat(np.append(low, np.inf), pairs)[0::2]
-        return highest, lowest, bars
+            cells, n = self.stop * chunk.width, chunk.width
+            high, low = ranges(chunk.high[:cells], chunk.low[:cells], n, codes, start, end)
+            return high, low, np.maximum(end - start, 0)
+        h = np.searchsorted(self.codes, codes)
+        rows, t, column = self._cells()
+        order = np.argsort(column, kind="stable")
+        keys = column[order] * (self.stop + 1) + t[order]
+        first = np.searchsorted(keys, h * (self.stop + 1) + start)
+        last = np.searchsorted(keys, h * (self.stop + 1) + end)
+        found = rows[order]
+        high, low = ranges(chunk.high[found], chunk.low[found], 1, np.zeros_like(h), first, last)
+        return high, low, np.maximum(last - first, 0)
 
     def _cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows of interest with their time index and column."""

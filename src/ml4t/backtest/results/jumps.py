@@ -30,8 +30,8 @@ class Jumps:
         self,
         chunk: Chunk,
         codes: np.ndarray,
-        prices: np.ndarray,
-        positions: np.ndarray,
+        prices: tuple[np.ndarray, np.ndarray],
+        positions: tuple[np.ndarray, ...],
         start: int,
         known: Collection[tuple[int, int]],
     ) -> None:
@@ -40,18 +40,27 @@ class Jumps:
         Args:
             chunk: It.
             codes: int[n], the assets.
-            prices: float64[t + 1, n], closes; the first row is of before the part.
-            positions: float64[t + 1, n], likewise.
+            prices: Closes before the part, float64[n], and in it, float64[t, n].
+            positions: Signed units of each asset before the part, float64[n]; then, of every
+                change in it, the row, the column, and the units from then on, in order of time.
             start: Where in the chunk the part begins.
             known: (time index, asset code) at which a corporate action took effect.
         """
-        before, after = prices[:-1], prices[1:]
+        last, closes = prices
+        sessions = chunk.sessions[start : start + len(closes)]
+        begins = np.append(
+            start == 0 or chunk.sessions[start - 1] != sessions[0], np.diff(sessions)
+        )
+        rows = begins.nonzero()[0]
+        before, after = np.vstack((last, closes[:-1])), closes
+        if len(rows) < len(closes):
+            before, after = before[rows], after[rows]
         is_steep = (after * _STEEP <= before) | (after >= before * _STEEP)
         if not is_steep.any():
             return
-        for i, column in zip(*np.nonzero(is_steep & (positions[:-1] != 0.0)), strict=True):
-            t, code = start + int(i), int(codes[column])
-            if (t, code) in known or _is_intraday(chunk, t):
+        for i, column in zip(*is_steep.nonzero(), strict=True):
+            t, code = start + int(rows[i]), int(codes[column])
+            if (t, code) in known or not _units_before(int(rows[i]), column, positions):
                 continue
             row = chunk.bars(t).chunk_row_of_code(code)
             if row < 0:
@@ -61,5 +70,8 @@ class Jumps:
                 self.found.append((chunk.microseconds[t], chunk.universe.ids[code], ratio))
 
 
-def _is_intraday(chunk: Chunk, t: int) -> bool:
-    return t > 0 and bool(chunk.sessions[t] == chunk.sessions[t - 1])
+def _units_before(row: int, column: int, positions: tuple[np.ndarray, ...]) -> float:
+    """What was held of an asset when a timestamp came."""
+    units, rows, columns, after = positions
+    earlier = (columns[: np.searchsorted(rows, row)] == column).nonzero()[0]
+    return float(after[earlier[-1]] if len(earlier) else units[column])

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ml4t.backtest.kernels.sums import row_totals
+from ml4t.backtest.kernels import worth
+from ml4t.backtest.kernels.holdings import ffill_rows
 from ml4t.backtest.results.columns import to_frame, to_series
 from ml4t.backtest.results.fill_columns import FillColumns
-from ml4t.backtest.results.grid import HeldGrid, ffill_rows
+from ml4t.backtest.results.grid import HeldGrid
 from ml4t.backtest.results.jumps import Jumps
 from ml4t.backtest.results.stretches import Adjusted, Stretches
 from ml4t.backtest.results.tables import (
@@ -180,18 +181,19 @@ class Recorder:
         gross = np.empty(steps)
         last, quantity = self._last[held], self._quantity[held]
         multiplier = self.portfolio.multiplier[held]
+        code, times, after = changes
+        columns = np.searchsorted(held, code)
         block = max(1, _BLOCK_CELLS // len(held))
         for start in range(0, steps, block):
             stop = min(start + block, steps)
-            grid = HeldGrid(chunk, held, start, stop)
-            prices = ffill_rows(grid.closes(), last)
-            positions = ffill_rows(grid.positions(*changes), quantity)
-            self._look_for_jumps(chunk, held, start, (last, prices), (quantity, positions))
-            last, quantity = prices[-1], positions[-1]
-            worth = np.where(positions == 0.0, 0.0, positions * prices * multiplier)
-            value[start:stop] = row_totals(worth)
-            is_long = positions.min() >= 0.0  # the usual case: nothing to turn round
-            gross[start:stop] = value[start:stop] if is_long else row_totals(np.abs(worth))
+            prices = ffill_rows(HeldGrid(chunk, held, start, stop).closes(), last)
+            inside = slice(*np.searchsorted(times, (start, stop)).tolist())
+            moved = times[inside] - start, columns[inside], after[inside]
+            self._look_for_jumps(chunk, held, start, (last, prices), (quantity, *moved))
+            value[start:stop], gross[start:stop], quantity = worth(
+                prices.ravel(), quantity, multiplier, *moved
+            )
+            last = prices[-1]
         self.equity_columns.append((cash + value, cash, gross, value))
 
     def _look_for_jumps(
@@ -200,12 +202,12 @@ class Recorder:
         held: np.ndarray,
         start: int,
         prices: tuple[np.ndarray, np.ndarray],
-        positions: tuple[np.ndarray, np.ndarray],
+        positions: tuple[np.ndarray, ...],
     ) -> None:
         known = {
             (item.index, code) for item in self._adjusted for code in (item.code, item.new_code)
         }
-        self.jumps.look(chunk, held, np.vstack(prices), np.vstack(positions), start, known)
+        self.jumps.look(chunk, held, prices, positions, start, known)
 
     def _changes(self, fills: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """Asset, time index and new position of every change in the chunk, in order of time.
@@ -224,18 +226,18 @@ class Recorder:
             )
         ]
         codes, times, positions = zip(*rows, strict=True)
-        return (
+        code, t, position = (
             np.concatenate([np.array(codes), code]),
             np.concatenate([np.array(times), t]),
             np.concatenate([np.array(positions), position]),
         )
+        order = np.argsort(t, kind="stable")
+        return code[order], t[order], position[order]
 
     def _cash_by_time(self, steps: int) -> np.ndarray:
-        cash = np.full(steps, np.nan)
-        for t, money in self._cash:
-            if t < steps:
-                cash[t] = money
-        return ffill_rows(cash[:, None], np.array([self._cash[0][1]]))[:, 0]
+        times, money = zip(*self._cash, strict=True)
+        ends = np.minimum((*times[1:], steps), steps)
+        return np.repeat(np.array(money, dtype=np.float64), np.diff(ends, prepend=0))
 
     def _record_excursions(self, chunk: Chunk, steps: int, fills: tuple[np.ndarray, ...]) -> None:
         """The range of prices between one fill of an asset and its next."""

@@ -228,6 +228,9 @@ class SimulationBroker(Broker):
         self._counter = Counter(portfolio, self.blotter, self.calendar)
         # In plain NumPy a few orders are quicker one by one.
         self.blotter.gathers = is_compiled and self._takes_baskets and self.admission is None
+        is_own = type(self).submit_order is SimulationBroker.submit_order
+        has_short_way = self.blotter.gathers and is_own and "submit_order" not in vars(self)
+        self.take_plain = self._counter.take_plain if has_short_way else None
         self.submit(self._staged)
 
     def is_idle(self, bars: Bars) -> bool:
@@ -490,8 +493,8 @@ class SimulationBroker(Broker):
             return []
         if not match.affords(self._clearing.account, cash):
             return None
-        order_ids = self.blotter.fill_basket(basket, match.ready, match.price)
-        return [match.fills(order_ids)]
+        self.blotter.fill_basket(basket, match.ready, match.ids, match.quantity, match.price)
+        return [match.fills()]
 
     @property
     def _takes_baskets(self) -> bool:

@@ -44,6 +44,7 @@ class BasketMatch:
         self.charge = costs.charge
         (
             self.ready,
+            self.ids,
             self.codes,
             self.quantity,
             self.sign,
@@ -56,6 +57,7 @@ class BasketMatch:
             self.opens_short,
             self.has_flips,
         ) = match(
+            basket.order_ids,
             basket.codes,
             basket.quantities,
             None if chunk.is_dense else bars.chunk_rows_of_codes(basket.codes),
@@ -134,12 +136,12 @@ class BasketMatch:
             proceeds=proceeds,
         )
 
-    def fills(self, order_ids: np.ndarray) -> FillBatch:
+    def fills(self) -> FillBatch:
         """All of them filled whole."""
         return FillBatch(
             self.portfolio.universe,
             self.bars.timestamp,
-            order_ids=order_ids,
+            order_ids=self.ids,
             codes=self.codes,
             quantities=self.quantity,
             prices=self.price,

@@ -90,7 +90,8 @@ class Holdings:
     def short_value(self) -> float:
         """Market value of what is sold short, positive."""
         units = self._moved[1]
-        lowest = min(units, default=0.0) if isinstance(units, list) else units.min(initial=0.0)
+        # As a list: of a few numbers NumPy's least is the slower one.
+        lowest = min(units if isinstance(units, list) else units.tolist(), default=0.0)
         if not self.portfolio.short_count and lowest >= 0.0:
             return 0.0  # long only: the usual case
         values = self.values

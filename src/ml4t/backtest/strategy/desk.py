@@ -162,6 +162,23 @@ class Desk:
         guard = self._guard
         return self.broker.submit_order(order) if guard is None else guard.submit(order)
 
+    def market(
+        self,
+        asset_id: str,
+        side: OrderSide,
+        quantity: float,
+        tag: str,
+        *,
+        reduce_only: bool = False,
+    ) -> int:
+        """Send a plain market order, the short way where there is one; its id."""
+        take_plain = self.broker.take_plain
+        if take_plain is not None and self._guard is None:
+            order_id = take_plain(asset_id, side, quantity, tag, reduce_only=reduce_only)
+            if order_id:
+                return order_id
+        return self.submit(Order(asset_id, side, quantity, reduce_only=reduce_only, tag=tag))
+
     def bracket(
         self,
         asset_id: str,
@@ -229,7 +246,7 @@ class Desk:
         if units == 0.0:
             reason = f"{money:,.2f} is less than one lot at {self.last_price(asset_id):,.2f}"
             return self.reject(asset_id, OrderSide.BUY, reason, tag)
-        return self.submit(Order(asset_id, OrderSide.BUY, units, tag=tag))
+        return self.market(asset_id, OrderSide.BUY, units, tag)
 
     def target_worth(self, asset_id: str, money: float, tolerance: float, tag: str) -> int | None:
         """Bring a position to units worth `money`."""
@@ -248,7 +265,7 @@ class Desk:
         if held <= 0.0:
             return self.reject(asset_id, OrderSide.SELL, "no position", tag)
         quantity = held if share == 1.0 else held * share
-        return self.submit(Order(asset_id, OrderSide.SELL, quantity, reduce_only=True, tag=tag))
+        return self.market(asset_id, OrderSide.SELL, quantity, tag, reduce_only=True)
 
     def target(self, asset_id: str, units: float, tolerance: float, tag: str) -> int | None:
         """Bring a position to `units`; None when nothing needs to trade."""
@@ -267,7 +284,7 @@ class Desk:
         if is_noise(change, units, held) or self._is_below(tolerance, change, asset_id, code):
             return None
         side = OrderSide.BUY if change > 0 else OrderSide.SELL
-        return self.submit(Order(asset_id, side, abs(change), tag=tag))
+        return self.market(asset_id, side, abs(change), tag)
 
     def _is_below(self, tolerance: float, change: float, asset_id: str, code: int) -> bool:
         if not tolerance:
@@ -288,7 +305,7 @@ class Desk:
         if held == 0.0:
             return None
         side = OrderSide.SELL if held > 0 else OrderSide.BUY
-        return self.submit(Order(asset_id, side, abs(held), reduce_only=True, tag=tag))
+        return self.market(asset_id, side, abs(held), tag, reduce_only=True)
 
     def rebalance(
         self, weights: Mapping[str, float] | np.ndarray, tolerance: float, tag: str

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.events import FillEvent
 
 _BUY, _SELL = OrderSide.BUY, OrderSide.SELL
+_MARKET, _GTC = OrderType.MARKET, TimeInForce.GTC
 
 
 class _NotRunning:
@@ -281,13 +282,16 @@ class Strategy:
         Returns:
             The order's id.
         """
+        units = float(quantity) if type(quantity) is int else quantity
         is_trailing = trail_amount is not None or trail_percent is not None
         kind = _type_for(limit_price, stop_price, limit_offset, is_trailing=is_trailing)
+        if kind is _MARKET and time_in_force is _GTC and limit_offset is None is expires_at:
+            return self._desk.market(asset_id, _BUY, units, tag, reduce_only=reduce_only)
         return self._desk.submit(
             Order(
                 asset_id,
                 _BUY,
-                float(quantity) if type(quantity) is int else quantity,
+                units,
                 kind,
                 limit_price,
                 stop_price,
@@ -317,13 +321,16 @@ class Strategy:
         tag: str = "",
     ) -> int:
         """Sell units, short if more than held; arguments as for `buy`."""
+        units = float(quantity) if type(quantity) is int else quantity
         is_trailing = trail_amount is not None or trail_percent is not None
         kind = _type_for(limit_price, stop_price, limit_offset, is_trailing=is_trailing)
+        if kind is _MARKET and time_in_force is _GTC and limit_offset is None is expires_at:
+            return self._desk.market(asset_id, _SELL, units, tag, reduce_only=reduce_only)
         return self._desk.submit(
             Order(
                 asset_id,
                 _SELL,
-                float(quantity) if type(quantity) is int else quantity,
+                units,
                 kind,
                 limit_price,
                 stop_price,
