@@ -30,6 +30,7 @@ from ml4t.backtest.results.record import RunRecord
 from ml4t.backtest.results.recorder import Recorder
 from ml4t.backtest.results.result import BacktestResult
 from ml4t.backtest.results.tables import notes_frame
+from ml4t.backtest.strategy.binding import bound
 from ml4t.backtest.strategy.desk import Desk
 from ml4t.backtest.strategy.hooks import Hooks, adapted
 from ml4t.backtest.strategy.schedule import Schedule
@@ -119,15 +120,14 @@ class Run:
 
     def run(self) -> BacktestResult:
         """From the first bar to the last, and what happened; errors as `BacktestEngine.run`."""
-        strategy = self.strategy
-        strategy._desk = self.desk  # noqa: SLF001  the engine binds, nobody else
         try:
-            self._call("on_start", strategy.on_start)
-            self._has_started = True
-            with suppress(_OutOfMoneyError):
-                for chunk in self.clock.chunks():
-                    self._run_chunk(chunk)
-            self._end()
+            with bound(self.strategy, self.desk):
+                self._call("on_start", self.strategy.on_start)
+                self._has_started = True
+                with suppress(_OutOfMoneyError):
+                    for chunk in self.clock.chunks():
+                        self._run_chunk(chunk)
+                self._end()
             self.progress.tell(1.0, self._bar_count)
         except BacktestError as error:
             raise self._with_result(error) from error.__cause__
@@ -139,7 +139,6 @@ class Run:
         except Exception as error:
             raise self._with_result(self._part_failure(error)) from error
         finally:
-            del strategy._desk  # noqa: SLF001
             self.broker.stop()
             self.progress.close()
         return self._result(complete=True)

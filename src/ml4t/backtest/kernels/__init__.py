@@ -1,8 +1,8 @@
 """The hottest loops: plain Python and NumPy, and the same compiled where a compiler was at hand.
 
-The Python forms, in `events.py`, `baskets.py`, `holdings.py` and `sums.py`, are the reference:
-they say what each kernel means, run wherever nothing could be compiled, and are run when the
-environment has `ML4T_BACKTEST_PURE` set. The compiled forms give the same values, bit by bit; a
+The Python forms, in `events.py`, `baskets.py`, `holdings.py`, `lookups.py` and `sums.py`, are the
+reference: they say what each kernel means, run wherever nothing could be compiled, and are run when
+the environment has `ML4T_BACKTEST_PURE` set. The compiled forms give the same values, bit by bit; a
 test compares the two.
 
 Attributes:
@@ -28,6 +28,7 @@ if is_compiled:
         changes_to_weights,
         events,
         held_value,
+        lookup,
         match,
         needs,
         pay_exits,
@@ -54,6 +55,7 @@ else:
     )
     from ml4t.backtest.kernels.events import events, take
     from ml4t.backtest.kernels.holdings import ranges, worth
+    from ml4t.backtest.kernels.lookups import lookup
     from ml4t.backtest.kernels.sums import total
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "held_value",
     "is_absent",
     "is_compiled",
+    "lookup",
     "match",
     "needs",
     "pay_exits",

@@ -7,14 +7,15 @@ static int
 execute(PyObject *module)
 {
     PyObject *events = PyType_FromModuleAndSpec(module, &Events_spec, NULL);
-    if (events == NULL) {
-        return -1;
-    }
-    PyObject *take = PyObject_GetAttrString(events, "take");
-    int failed = take == NULL || PyModule_AddObjectRef(module, "events", events) < 0 ||
+    PyObject *lookup = PyType_FromModuleAndSpec(module, &Lookup_spec, NULL);
+    PyObject *take = events == NULL ? NULL : PyObject_GetAttrString(events, "take");
+    int failed = lookup == NULL || take == NULL ||
+                 PyModule_AddObjectRef(module, "events", events) < 0 ||
+                 PyModule_AddObjectRef(module, "lookup", lookup) < 0 ||
                  PyModule_AddObjectRef(module, "take", take) < 0 ||
                  PyModule_AddFunctions(module, holding_functions) < 0;
-    Py_DECREF(events);
+    Py_XDECREF(events);
+    Py_XDECREF(lookup);
     Py_XDECREF(take);
     return failed ? -1 : 0;
 }

@@ -13,4 +13,5 @@ from ml4t.backtest.kernels.events import events as events
 from ml4t.backtest.kernels.events import take as take
 from ml4t.backtest.kernels.holdings import ranges as ranges
 from ml4t.backtest.kernels.holdings import worth as worth
+from ml4t.backtest.kernels.lookups import lookup as lookup
 from ml4t.backtest.kernels.sums import total as total

@@ -23,7 +23,7 @@
 #define IS_ALONE(object) (Py_REFCNT(object) == 1)
 #endif
 
-extern PyType_Spec Events_spec;
+extern PyType_Spec Events_spec, Lookup_spec;
 extern PyMethodDef basket_functions[], holding_functions[];
 
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, NULL}

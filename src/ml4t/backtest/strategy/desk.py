@@ -82,7 +82,7 @@ class Desk:
         self._history = history
         self._book = book
         self._guard = guard
-        self._is_growing = is_growing
+        self.is_growing = is_growing
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -102,13 +102,13 @@ class Desk:
 
     def position(self, asset_id: str) -> float:
         """Signed units of an asset the hot look-up did not find."""
-        if not self._is_growing:
+        if not self.is_growing:
             self.code(asset_id)
         return self.portfolio.quantities.get(asset_id, 0.0)
 
     def entry_price(self, asset_id: str) -> float:
         """Average entry price of an asset the hot look-up did not find; NaN when flat."""
-        if not self._is_growing:
+        if not self.is_growing:
             self.code(asset_id)
         return self.portfolio.entry_prices.get(asset_id, math.nan)
 
@@ -131,7 +131,7 @@ class Desk:
 
     def last_price(self, asset_id: str) -> float:
         """Last known close; NaN before the asset's first bar."""
-        if self._is_growing and asset_id not in self.universe:
+        if self.is_growing and asset_id not in self.universe:
             return math.nan
         self.code(asset_id)
         return self.portfolio.last_price(asset_id)

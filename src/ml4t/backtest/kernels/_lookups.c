@@ -1,0 +1,136 @@
+/* Numbers of assets by name; what a lookup means stands at its Python form. */
+
+#include "_kernels.h"
+#include <stddef.h>
+#include <structmember.h>
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc call;
+    PyObject *codes, *otherwise;
+    PyArrayObject *values, *units; /* units may be missing */
+} Lookup;
+
+static PyObject *
+Lookup_call(Lookup *self, PyObject *const *args, size_t flags, PyObject *names)
+{
+    if (PyVectorcall_NARGS(flags) == 1 && names == NULL && self->codes != NULL) {
+        PyObject *code = PyDict_GetItemWithError(self->codes, args[0]);
+        if (code != NULL) {
+            Py_ssize_t at = PyLong_Check(code) ? PyLong_AsSsize_t(code) : -1;
+            if (at == -1) {
+                PyErr_Clear(); /* a number that is far too large */
+            }
+            if (at >= 0 && at < PyArray_DIM(self->values, 0)) {
+                if (self->units != NULL && ((double *)PyArray_DATA(self->units))[at] == 0.0) {
+                    return PyFloat_FromDouble(NAN);
+                }
+                return PyFloat_FromDouble(((double *)PyArray_DATA(self->values))[at]);
+            }
+        }
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    return PyObject_Vectorcall(self->otherwise, args, flags, names);
+}
+
+static PyObject *
+Lookup_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *codes, *values, *units, *otherwise;
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs)) {
+        PyErr_SetString(PyExc_TypeError, "lookup takes no names");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "O!OOO:lookup", &PyDict_Type, &codes, &values, &units,
+                          &otherwise) ||
+        !is_column(values, NPY_DOUBLE, -1) ||
+        (units != Py_None &&
+         !is_column(units, NPY_DOUBLE, PyArray_DIM((PyArrayObject *)values, 0)))) {
+        return NULL;
+    }
+    Lookup *self = (Lookup *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->call = (vectorcallfunc)Lookup_call;
+        self->codes = Py_NewRef(codes);
+        self->otherwise = Py_NewRef(otherwise);
+        self->values = (PyArrayObject *)Py_NewRef(values);
+        self->units = units == Py_None ? NULL : (PyArrayObject *)Py_NewRef(units);
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+Lookup_end(Lookup *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *codes = self->codes;
+    self->codes = NULL;
+    Py_XDECREF(codes);
+    Py_RETURN_NONE;
+}
+
+static int
+Lookup_traverse(Lookup *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->codes);
+    Py_VISIT(self->otherwise);
+    Py_VISIT(self->values);
+    Py_VISIT(self->units);
+    return 0;
+}
+
+/* Part of a circle that nobody holds: by way of what is asked otherwise. The rest has to stay, as
+ * somebody may still call. */
+static int
+Lookup_clear(Lookup *self)
+{
+    PyObject *otherwise = self->otherwise;
+    self->otherwise = Py_NewRef(Py_None);
+    Py_XDECREF(otherwise);
+    return 0;
+}
+
+static void
+Lookup_dealloc(Lookup *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(self->codes);
+    Py_XDECREF(self->otherwise);
+    Py_XDECREF(self->values);
+    Py_XDECREF(self->units);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef Lookup_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Lookup, call), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef Lookup_methods[] = {
+    {"end", (PyCFunction)Lookup_end, METH_NOARGS, "From now on only the other one is asked."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot Lookup_slots[] = {
+    {Py_tp_doc, "Takes a name and returns its number."},
+    {Py_tp_new, Lookup_new},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_dealloc, Lookup_dealloc},
+    {Py_tp_traverse, Lookup_traverse},
+    {Py_tp_clear, Lookup_clear},
+    {Py_tp_members, Lookup_members},
+    {Py_tp_methods, Lookup_methods},
+    {0, NULL},
+};
+
+PyType_Spec Lookup_spec = {
+    .name = "ml4t.backtest.kernels._compiled.lookup",
+    .basicsize = sizeof(Lookup),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = Lookup_slots,
+};
