@@ -177,6 +177,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "slippages": (COLUMN,) * 5,
     "worth": (NINE, COLUMN, COLUMN, CODES, CODES, COLUMN),
     "ranges": (NINE, NINE, 3, CODES, CODES - 1, CODES),
+    "steep": (NINE, COLUMN, CODES, 2.0),
     "book": (CODES, COLUMN, COLUMN, COLUMN, COLUMN.copy(), COLUMN.copy(), COLUMN, 1.0),
 }
 BAD_COLUMNS: dict[str, Any] = {

@@ -73,6 +73,24 @@ def test_ranges_in_both_forms(rng, steps, width, count, has_gaps):
 
 
 @needs_compiled
+@given(SEEDS, STEPS, WIDTHS)
+def test_steep_in_both_forms(rng, steps, width):
+    """All rows, some, and none; gaps in the prices, and before them."""
+    prices = np.exp2(rng.integers(-2, 3, steps * width).astype(float))
+    before = np.exp2(rng.integers(-2, 3, width).astype(float))
+    prices[rng.random(len(prices)) < 0.1] = np.nan
+    before[rng.random(width) < 0.1] = np.nan
+    wanted = (rng.random(steps) < rng.choice([0.3, 1.1])).nonzero()[0]
+    rows, columns = same("steep", prices, before, wanted, 4.0)
+    found = set(zip(rows.tolist(), columns.tolist(), strict=True))
+    for t in wanted.tolist():
+        for h in range(width):
+            now = prices[t * width + h]
+            earlier = prices[(t - 1) * width + h] if t else before[h]
+            assert ((t, h) in found) == (now >= 4.0 * earlier or earlier >= 4.0 * now)
+
+
+@needs_compiled
 def test_what_lies_beyond_the_matrix_is_refused():
     """Rows, assets and stretches; and changes that do not come in order."""
     matrix, column, codes = np.ones(9), np.ones(3), np.arange(3)
@@ -82,6 +100,8 @@ def test_what_lies_beyond_the_matrix_is_refused():
         if bad.max() != 2 or bad.min() < 0:
             with pytest.raises(IndexError):
                 compiled.worth(matrix, column, column, codes, bad, column)
+            with pytest.raises(IndexError):
+                compiled.steep(matrix, column, bad, 2.0)
             with pytest.raises(IndexError):
                 compiled.ranges(matrix, matrix, 3, bad, codes * 0, codes)
     with pytest.raises(ValueError, match="whole number of rows"):

@@ -54,28 +54,21 @@ def coverage_frame(coverages: Iterable[Coverage]) -> pl.DataFrame:
     values seen, since they became known; null when none was), expired (bars without a value
     because the newest row of their asset was superseded by a publication without it, or too old).
     """
-    rows = [
-        {
-            "signal": c.signal,
-            "source": c.source,
-            "bars": c.bars,
-            "bars_with_value": c.bars_with_value,
-            "share": c.bars_with_value / c.bars if c.bars else 0.0,
-            "mean_age": c.age_sum // c.bars_with_value if c.bars_with_value else None,
-            "max_age": c.age_max if c.bars_with_value else None,
-            "expired": c.expired,
-        }
-        for c in coverages
-    ]
-    schema = {
-        "signal": pl.String,
-        "source": pl.String,
-        "bars": pl.Int64,
-        "bars_with_value": pl.Int64,
-        "share": pl.Float64,
-        "mean_age": pl.Int64,
-        "max_age": pl.Int64,
-        "expired": pl.Int64,
-    }
-    ages = pl.col("mean_age", "max_age").cast(pl.Duration("us"))
-    return pl.DataFrame(rows, schema=schema).with_columns(ages)
+    rows = list(coverages)
+    some = [c.bars_with_value or None for c in rows]
+    ages = [None if n is None else c.age_sum // n for c, n in zip(rows, some, strict=True)]
+    oldest = [None if n is None else c.age_max for c, n in zip(rows, some, strict=True)]
+    return pl.DataFrame(
+        [
+            pl.Series("signal", [c.signal for c in rows], dtype=pl.String),
+            pl.Series("source", [c.source for c in rows], dtype=pl.String),
+            pl.Series("bars", [c.bars for c in rows], dtype=pl.Int64),
+            pl.Series("bars_with_value", [c.bars_with_value for c in rows], dtype=pl.Int64),
+            pl.Series(
+                "share", [c.bars_with_value / c.bars if c.bars else 0.0 for c in rows], pl.Float64
+            ),
+            pl.Series("mean_age", ages, dtype=pl.Int64).cast(pl.Duration("us")),
+            pl.Series("max_age", oldest, dtype=pl.Int64).cast(pl.Duration("us")),
+            pl.Series("expired", [c.expired for c in rows], dtype=pl.Int64),
+        ]
+    )

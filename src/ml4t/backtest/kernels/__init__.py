@@ -34,6 +34,7 @@ if is_compiled:
         pay_exits,
         ranges,
         slippages,
+        steep,
         take,
         top,
         total,
@@ -54,7 +55,7 @@ else:
         weights_by_code,
     )
     from ml4t.backtest.kernels.events import events, take
-    from ml4t.backtest.kernels.holdings import ranges, worth
+    from ml4t.backtest.kernels.holdings import ranges, steep, worth
     from ml4t.backtest.kernels.lookups import lookup
     from ml4t.backtest.kernels.sums import total
 
@@ -73,6 +74,7 @@ __all__ = [
     "pay_exits",
     "ranges",
     "slippages",
+    "steep",
     "take",
     "top",
     "total",

@@ -10,7 +10,8 @@ is_column(PyObject *object, int kind, npy_intp length)
         return 0;
     }
     PyArrayObject *array = (PyArrayObject *)object;
-    if (PyArray_NDIM(array) != 1 || !PyArray_EquivTypenums(PyArray_TYPE(array), kind) || !PyArray_ISCARRAY_RO(array)) {
+    if (PyArray_NDIM(array) != 1 || !PyArray_EquivTypenums(PyArray_TYPE(array), kind) ||
+        !PyArray_ISCARRAY_RO(array)) {
         PyErr_SetString(PyExc_TypeError, "a column of another kind, or not contiguous");
         return 0;
     }

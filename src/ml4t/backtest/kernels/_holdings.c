@@ -29,6 +29,17 @@ are_in_order(const Changes *changes)
 }
 
 static int
+count_rows(npy_intp size, npy_intp width, npy_intp *rows)
+{
+    if (width == 0 || size % width) {
+        PyErr_SetString(PyExc_ValueError, "prices that are no whole number of rows");
+        return 0;
+    }
+    *rows = size / width;
+    return 1;
+}
+
+static int
 take_changes(PyObject *const *args, Changes *changes)
 {
     Numbers units;
@@ -41,12 +52,8 @@ take_changes(PyObject *const *args, Changes *changes)
         return 0;
     }
     changes->width = units.size;
-    if (units.size == 0 || changes->prices.size % units.size) {
-        PyErr_SetString(PyExc_ValueError, "prices that are no whole number of rows");
-        return 0;
-    }
-    changes->steps = changes->prices.size / units.size;
-    return are_inside(changes->columns, changes->count, changes->width) && are_in_order(changes);
+    return count_rows(changes->prices.size, units.size, &changes->steps) &&
+           are_inside(changes->columns, changes->count, changes->width) && are_in_order(changes);
 }
 
 static PyObject *
@@ -131,7 +138,56 @@ ranges(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
     return Py_BuildValue("NN", highest, lowest);
 }
 
+/* How many prices of some rows are steep; where they stand, if that is wanted. */
+static npy_intp
+find_steep(Numbers prices, Numbers before, const int64_t *rows, npy_intp count, double times,
+           int64_t *at, int64_t *columns)
+{
+    npy_intp found = 0, width = before.size;
+    for (npy_intp k = 0; k < count; k++) {
+        const double *now = prices.values + rows[k] * width;
+        const double *earlier = rows[k] ? now - width : before.values;
+        for (npy_intp h = 0; h < width; h++) {
+            if (now[h] * times <= earlier[h] || now[h] >= earlier[h] * times) {
+                if (at != NULL) {
+                    at[found] = rows[k];
+                    columns[found] = h;
+                }
+                found++;
+            }
+        }
+    }
+    return found;
+}
+
+static PyObject *
+steep(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    Numbers prices, before;
+    const int64_t *rows;
+    npy_intp size, steps;
+    double times;
+    if (!has_arguments("steep", count, 4) || !take_numbers(args[0], -1, &prices) ||
+        !take_numbers(args[1], -1, &before) || !take_codes(args[2], -1, &rows, &size) ||
+        !take_number(args[3], &times) || !count_rows(prices.size, before.size, &steps) ||
+        !are_inside(rows, size, steps)) {
+        return NULL;
+    }
+    npy_intp found = find_steep(prices, before, rows, size, times, NULL, NULL);
+    PyArrayObject *at = new_column(NPY_INT64, found), *columns = new_column(NPY_INT64, found);
+    if (at == NULL || columns == NULL) {
+        Py_XDECREF(at);
+        Py_XDECREF(columns);
+        return NULL;
+    }
+    if (found) {
+        find_steep(prices, before, rows, size, times, PyArray_DATA(at), PyArray_DATA(columns));
+    }
+    return Py_BuildValue("NN", at, columns);
+}
+
 PyMethodDef holding_functions[] = {
+    FAST(steep),
     FAST(worth),
     FAST(ranges),
     {NULL, NULL, 0, NULL},

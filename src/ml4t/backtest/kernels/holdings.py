@@ -89,3 +89,21 @@ def ranges(
     highest[some] = np.maximum.reduceat(tall, pairs)[0::2]
     lowest[some] = np.minimum.reduceat(deep, pairs)[0::2]
     return highest, lowest
+
+
+def steep(prices: Floats, before: Floats, rows: Whole, times: float) -> tuple[Whole, Whole]:
+    """Where a price is at least so many times the one ahead of it, or at most that fraction of it.
+
+    Args:
+        prices: float64[t * n], of `n` assets; NaN is never steep.
+        before: float64[n], ahead of the first row.
+        rows: int64[k], the timestamps to look at.
+        times: How many times; above 1.
+
+    Returns:
+        Timestamp and asset of each such price, int64, row after row.
+    """
+    matrix = prices.reshape(-1, len(before))
+    earlier, now = np.vstack((before, matrix[:-1]))[rows], matrix[rows]
+    at, columns = ((now * times <= earlier) | (now >= earlier * times)).nonzero()
+    return rows[at], columns

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml4t.backtest.data.profile import split_of
+from ml4t.backtest.kernels import steep
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -51,21 +52,17 @@ class Jumps:
         begins = np.append(
             start == 0 or chunk.sessions[start - 1] != sessions[0], np.diff(sessions)
         )
-        rows = begins.nonzero()[0]
-        before, after = np.vstack((last, closes[:-1])), closes
-        if len(rows) < len(closes):
-            before, after = before[rows], after[rows]
-        is_steep = (after * _STEEP <= before) | (after >= before * _STEEP)
-        if not is_steep.any():
-            return
-        for i, column in zip(*is_steep.nonzero(), strict=True):
-            t, code = start + int(rows[i]), int(codes[column])
-            if (t, code) in known or not _units_before(int(rows[i]), column, positions):
+        rows, columns = steep(closes.ravel(), last, begins.nonzero()[0], _STEEP)
+        for i, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            t, code = start + i, int(codes[column])
+            if (t, code) in known or not _units_before(i, column, positions):
                 continue
             row = chunk.bars(t).chunk_row_of_code(code)
             if row < 0:
                 continue
-            ratio = split_of(float(before[i, column]), chunk.opens[row], chunk.closes[row])
+            ratio = split_of(
+                float((closes[i - 1] if i else last)[column]), chunk.opens[row], chunk.closes[row]
+            )
             if ratio is not None:
                 self.found.append((chunk.microseconds[t], chunk.universe.ids[code], ratio))
 

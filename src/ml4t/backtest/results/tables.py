@@ -46,7 +46,7 @@ def time_series(times: np.ndarray, axis: TimeAxis) -> pl.Series:
 
 
 def _ids(universe_ids: list[str], codes: np.ndarray) -> pl.Series:
-    return pl.Series("asset_id", universe_ids, dtype=pl.String).gather(to_series(codes))
+    return pl.Series("asset_id", universe_ids, dtype=pl.String)[to_series(codes)]
 
 
 def fills_frame(recorder: Recorder, times: np.ndarray) -> pl.DataFrame:
@@ -89,7 +89,7 @@ def _reasons(runs: list[list[Any]]) -> pl.Series:
 
 def _sides(quantity: np.ndarray) -> pl.Series:
     words = pl.Series([OrderSide.SELL.value, OrderSide.BUY.value])
-    return words.gather(to_series((quantity > 0.0).astype(np.int64)))
+    return words[to_series((quantity > 0.0).astype(np.int64))]
 
 
 def orders_frame(
@@ -99,16 +99,19 @@ def orders_frame(
     axis: TimeAxis,
 ) -> pl.DataFrame:
     """Every order as it stood at the end, by id, with the signals of its decision."""
-    single = _singles_frame(blotter.singles)
-    baskets = [
+    parts = [_singles_frame(blotter.singles)] if blotter.singles else []
+    parts += [
         _basket_frame(blotter, ids, units, prices, tag)
         for tag, (ids, units, prices) in blotter.filled.by_tag()
     ]
-    waiting = [
+    parts += [
         _basket_frame(blotter, b.order_ids, b.quantities, None, b.tag) for b in blotter.baskets
     ]
-    parts = [part for part in (single, *baskets, *waiting) if part.height] or [single]
-    orders = parts[0] if len(parts) == 1 else pl.concat(parts).sort("order_id")
+    if not parts:
+        parts = [pl.DataFrame(schema=_ORDER_SCHEMA)]
+    orders = parts[0] if len(parts) == 1 else pl.concat(parts)
+    if not orders["order_id"].is_sorted():
+        orders = orders.sort("order_id")
     ids = orders["order_id"].to_numpy() - 1
     steps = np.array(blotter.steps, dtype=np.int64)[ids] if len(ids) else ids
     created = times[np.maximum(steps, 0)] if len(times) else np.zeros(len(steps), dtype=np.int64)
@@ -122,8 +125,6 @@ def orders_frame(
 
 def _singles_frame(singles: list[Working]) -> pl.DataFrame:
     """The orders that came one by one."""
-    if not singles:
-        return pl.DataFrame(schema=_ORDER_SCHEMA)
     orders = [working.order for working in singles]
     return pl.DataFrame(
         {
@@ -229,7 +230,7 @@ def _with_signals(
         )
     joined = pl.concat(parts, how="vertical_relaxed")
     if joined["order_id"].equals(orders["order_id"]):  # every order had a bar: the usual case
-        return orders.hstack(joined.drop("order_id"))
+        return orders.hstack(joined.get_columns()[1:])
     return orders.join(joined, on="order_id", how="left", maintain_order="left")
 
 
@@ -238,7 +239,7 @@ def _signal_series(column: np.ndarray | None, n: int) -> pl.Series:
         return pl.Series([None] * n, dtype=pl.Null)
     if column.dtype == object:
         return pl.Series(column.tolist(), strict=False)
-    return to_series(column).fill_nan(None)
+    return to_series(column, nan_as_null=True)
 
 
 def marks_frame(portfolio: Portfolio, times: np.ndarray, axis: TimeAxis) -> pl.DataFrame:
