@@ -16,7 +16,6 @@ while a run is under way carries what had happened until then as `error.result`.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         >>> did_you_mean("zzz", ["ml_pred"])
         "Known: 'ml_pred'."
     """
+    from difflib import get_close_matches  # only a mistake needs it
+
     names = [str(k) for k in known]
     near = get_close_matches(str(name), names, n=3, cutoff=0.6)
     if not near:

@@ -17,13 +17,10 @@ from ml4t.backtest.simulation.clearing import Clearing
 from ml4t.backtest.simulation.columns import BasketMatch
 from ml4t.backtest.simulation.commission import NoCommission
 from ml4t.backtest.simulation.costs import Candidate, Costs
-from ml4t.backtest.simulation.descent import Descent
 from ml4t.backtest.simulation.financing import Interest
-from ml4t.backtest.simulation.finer import FinerBars
 from ml4t.backtest.simulation.hours import Hours
 from ml4t.backtest.simulation.in_rounds import check_middle
 from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity
-from ml4t.backtest.simulation.profiles import profile_of
 from ml4t.backtest.simulation.slippage import NoSlippage
 from ml4t.backtest.simulation.stale import StaleWatch
 from ml4t.backtest.simulation.trading import BarTrading
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
     from ml4t.backtest.simulation.account import Account
     from ml4t.backtest.simulation.admission import CashAtSubmission
     from ml4t.backtest.simulation.commission import Commission
+    from ml4t.backtest.simulation.finer import FinerBars
     from ml4t.backtest.simulation.four_prices import FourPrices
     from ml4t.backtest.simulation.in_rounds import InRounds
     from ml4t.backtest.simulation.liquidity import Liquidity
@@ -195,6 +193,8 @@ class SimulationBroker(Broker):
             >>> SimulationBroker.like("backtrader", initial_cash=50_000).profile.version
             '1.9.78.123'
         """
+        from ml4t.backtest.simulation.profiles import profile_of
+
         profile = profile_of(engine)
         own = profile.options()
         broker, plain = cls(**(own | overrides)), SimulationBroker(**own).settings()
@@ -209,6 +209,8 @@ class SimulationBroker(Broker):
         """A run begins. Orders submitted before it count as decided before its first bar."""
         super().start(portfolio)
         if self.intrabar_feed is not None:
+            from ml4t.backtest.simulation.finer import FinerBars
+
             self._finer = FinerBars(self.intrabar_feed, portfolio.universe, self.calendar)
         self._taken = -1, {}
         self._admitted = 0
@@ -464,6 +466,8 @@ class SimulationBroker(Broker):
 
     def _descend(self, trading: BarTrading, resting: list[Live]) -> None:
         """Trade inside bars by the finer feed; by assumption where it has no bars."""
+        from ml4t.backtest.simulation.descent import Descent
+
         finer, bars = self._finer, trading.bars
         assert finer is not None
         trading.join_activated(resting)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ml4t.backtest.errors import ConfigError
@@ -66,6 +65,8 @@ def _check_plain(strategy: Strategy, name: str) -> None:
 
 def _near_miss(strategy: Strategy) -> str:
     """A method whose name looks like a hook's, as the end of a sentence."""
+    from difflib import get_close_matches
+
     for name in dir(strategy):
         if hasattr(Strategy, name) or name.startswith("__"):
             continue
@@ -80,6 +81,8 @@ def _check_misspelt(strategy: Strategy) -> None:
     for name in dir(strategy):
         if not name.startswith("on_") or hasattr(Strategy, name):
             continue
+        from difflib import get_close_matches  # few strategies come here
+
         begun = [hook for hook in _NAMES if hook.startswith(name)]
         near = begun or get_close_matches(name, _NAMES, n=1, cutoff=_SURELY)
         if near:
