@@ -169,6 +169,43 @@ def test_shadow_sessions_keep_states_too(tmp_path: Path) -> None:
     assert not differences(*ends)
 
 
+class Plain(Strategy):
+    """Plain market orders by every helper; its state is whatever it has."""
+
+    def __init__(self) -> None:
+        self.step = 0
+
+    def on_market_data(self, event: Any, context: Any) -> None:
+        """One order an event."""
+        asset, self.step = event.asset_id, self.step + 1
+        if self.get_position(asset) > 3.0:
+            self.close_position(asset)
+        elif self.step % 3:
+            self.buy(asset, 1)
+        else:
+            self.sell(asset, 2, tag="third")
+
+    def save_state(self) -> Any:
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def load_state(self, state: Any) -> None:
+        vars(self).update(state)
+
+
+def test_plain_orders_of_a_shadow_session_are_asked_again(tmp_path: Path) -> None:
+    """They take no short way past the journal, and nothing but the strategy's own is its state."""
+    frame = market(30, seed=3)
+    times = frame["timestamp"].unique().sort()
+    ends = []
+    for name, stops in (("whole", []), ("parts", [times[5], times[6], times[17]])):
+        for part in (*(frame.filter(frame["timestamp"] < stop) for stop in stops), frame):
+            engine = BacktestEngine(part, strategy=Plain(), broker=SimulationBroker())
+            result = engine.run_live("shadow", journal=tmp_path / name)
+        ends.append((told(result).rows(), [str(row) for row in result.orders.rows()]))
+    assert len(ends[0][1]) > 30
+    assert ends[0] == ends[1]
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [

@@ -48,6 +48,7 @@ class NotedDesk(Desk):
         closed: Why nothing can be asked for now; empty when it can.
     """
 
+    takes_short_ways = False
     notes: list[tuple[str, tuple[Any, ...]]] | None = None
     closed: str = ""
 

@@ -23,7 +23,7 @@ def bound(strategy: Strategy, desk: Desk) -> Iterator[None]:
     """
     place, hot = vars(strategy), {}
     place["_desk"] = desk
-    if is_compiled and not desk.is_growing:
+    if is_compiled and desk.takes_short_ways and not desk.is_growing:
         portfolio = desk.portfolio
         units = portfolio.quantity
         columns = {"get_position": (units, None), "get_entry_price": (portfolio.entry_price, units)}

@@ -59,7 +59,13 @@ class Desk:
         schedule: Registers a calendar rule and the function it calls.
         guard: Approves what is ordered; None without limits.
         is_growing: Assets may still appear, so an unknown one is not yet a mistake.
+
+    Attributes:
+        takes_short_ways: Plain orders need not be an `Order` here, and the hottest questions are
+            answered on the strategy object. Not where everything that is asked has to be noted.
     """
+
+    takes_short_ways = True
 
     def __init__(
         self,
@@ -173,7 +179,7 @@ class Desk:
     ) -> int:
         """Send a plain market order, the short way where there is one; its id."""
         take_plain = self.broker.take_plain
-        if take_plain is not None and self._guard is None:
+        if take_plain is not None and self._guard is None and self.takes_short_ways:
             order_id = take_plain(asset_id, side, quantity, tag, reduce_only=reduce_only)
             if order_id:
                 return order_id
