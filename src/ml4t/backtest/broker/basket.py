@@ -136,13 +136,13 @@ class Gathering:
 
     @property
     def quantities(self) -> np.ndarray:
-        """Signed units, float64[n]; a view, to be let go before another order comes."""
-        return np.asarray(self._units)
+        """Signed units, float64[n]."""
+        return np.array(self._units)
 
     @property
     def order_ids(self) -> np.ndarray:
-        """The orders' ids, int64[n]; likewise."""
-        return np.asarray(self._ids)
+        """The orders' ids, int64[n]."""
+        return np.array(self._ids)
 
     def only_reduces(self, rows: np.ndarray) -> bool:
         """Whether one of the orders at these positions must not open anything."""
