@@ -178,9 +178,13 @@ class Run:
         guard = self.guard
         if guard is not None and (halt := guard.watch(bars)):
             self.desk.log(halt)
+        orders = blotter.count
         self._run_hooks(bars, events)
         if guard is not None:
             guard.close_positions()
+        # Most often nothing was asked for in between, so that there is nothing to finish either.
+        if idle and orders == blotter.count and not broker.watchers.is_used:
+            return
         if not broker.is_idle(bars):
             self._book(broker.finish(bars))
 

@@ -85,6 +85,7 @@ class Blotter:
         universe: Assets by code.
 
     Attributes:
+        count: Orders submitted so far.
         gathers: Plain market orders of a timestamp are kept together, to be matched as columns.
     """
 
@@ -100,17 +101,12 @@ class Blotter:
         self.bars: Bars | None = None
         self.step = -1
         self._of_asset: dict[int, dict[int, Working]] = {}
-        self._next_id = 1
+        self.count = 0
         self._changes: list[OrderEvent] = []
         # One entry an order, by id.
         self.codes = array("q")
         self.steps = array("q")
         self.filled = FilledOrders()
-
-    @property
-    def count(self) -> int:
-        """Orders submitted so far."""
-        return self._next_id - 1
 
     @property
     def is_empty(self) -> bool:
@@ -164,8 +160,7 @@ class Blotter:
 
     def _number(self, code: int, step: int) -> int:
         """The id of the next order, whose asset and timestamp are noted."""
-        order_id = self._next_id
-        self._next_id = order_id + 1
+        self.count = order_id = self.count + 1
         self.codes.append(code)
         self.steps.append(step)
         return order_id
@@ -246,8 +241,8 @@ class Blotter:
         n = len(basket)
         if n == 0:
             return
-        first = self._next_id
-        self._next_id += n
+        first = self.count + 1
+        self.count += n
         self.codes.frombytes(basket.codes.astype(np.int64, copy=False).tobytes())
         self.steps.extend(array("q", (self.step,)) * n)
         self.baskets.append(OpenBasket(basket, first, self.now_us, self.step))
@@ -444,7 +439,7 @@ class Blotter:
 
     def _filled_in_basket(self, order_id: object) -> Working | None:
         """An order that was filled as one of many, as it stands now."""
-        if not (isinstance(order_id, int) and 0 < order_id < self._next_id):
+        if not (isinstance(order_id, int) and 0 < order_id <= self.count):
             return None
         code, step = self.codes[order_id - 1], self.steps[order_id - 1]
         found = self.filled.find(order_id, code, self.universe)

@@ -83,7 +83,8 @@ class Broker(ABC):
     def is_idle(self, bars: Bars) -> bool:
         """Whether `advance`, `check_margin` and `finish` would have nothing to do with `bars`.
 
-        The engine skips them then. False is always right.
+        The engine skips them then, and asks again after the strategy if it has ordered anything
+        or a rule watches over positions. False is always right.
         """
         del bars
         return False

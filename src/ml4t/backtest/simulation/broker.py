@@ -229,6 +229,13 @@ class SimulationBroker(Broker):
         self._hours = Hours(self.calendar)
         self._counter = Counter(portfolio, self.blotter, self.calendar)
         # In plain NumPy a few orders are quicker one by one.
+        self._can_take_baskets = (
+            self.fill_at == "next_open"
+            and self.matching is None
+            and self._costs.has_columns
+            and type(self.liquidity) is UnlimitedLiquidity
+            and not self._has_ticks
+        )
         self.blotter.gathers = is_compiled and self._takes_baskets and self.admission is None
         is_own = type(self).submit_order is SimulationBroker.submit_order
         has_short_way = self.blotter.gathers and is_own and "submit_order" not in vars(self)
@@ -503,14 +510,7 @@ class SimulationBroker(Broker):
     @property
     def _takes_baskets(self) -> bool:
         """Whether a basket can be matched as columns."""
-        return (
-            self.fill_at == "next_open"
-            and self.matching is None
-            and self._costs.has_columns
-            and type(self.liquidity) is UnlimitedLiquidity
-            and not self._has_ticks
-            and not self.watchers.is_used
-        )
+        return self._can_take_baskets and not self.watchers.is_used
 
     def _trading(self, bars: Bars, news: News | None = None) -> BarTrading:
         return BarTrading(
