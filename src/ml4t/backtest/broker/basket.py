@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,28 +98,22 @@ class Gathering:
         tag: The word all of them carry.
     """
 
-    __slots__ = ("_ids", "_reducing", "_rows", "_units", "decided_at", "step", "tag", "universe")
+    __slots__ = ("_has_reducing", "_rows", "decided_at", "step", "tag", "universe")
 
     def __init__(self, universe: Universe, decided_at: int, step: int, tag: str) -> None:
         self.universe = universe
         self.decided_at = decided_at
         self.step = step
         self.tag = tag
-        self._empty()
-
-    def _empty(self) -> None:
-        self._rows: dict[int, int] = {}  # by code
-        self._ids = array("q")
-        self._units = array("d")
-        self._reducing: set[int] = set()  # rows of those that must not open anything
+        # By code: id, signed units, and whether it must not open anything.
+        self._rows: dict[int, tuple[int, float, bool]] = {}
+        self._has_reducing = False
 
     def add(self, order_id: int, code: int, units: float, *, reduces: bool) -> None:
         """One more, of signed units; its asset must not be among them."""
-        row = self._rows[code] = len(self._rows)
-        self._ids.append(order_id)
-        self._units.append(units)
+        self._rows[code] = order_id, units, reduces
         if reduces:
-            self._reducing.add(row)
+            self._has_reducing = True
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -137,39 +130,36 @@ class Gathering:
     @property
     def quantities(self) -> np.ndarray:
         """Signed units, float64[n]."""
-        return np.array(self._units)
+        return np.array([units for _, units, _ in self._rows.values()], dtype=np.float64)
 
     @property
     def order_ids(self) -> np.ndarray:
         """The orders' ids, int64[n]."""
-        return np.array(self._ids)
+        return np.array([order_id for order_id, _, _ in self._rows.values()], dtype=np.int64)
 
     def only_reduces(self, rows: np.ndarray) -> bool:
         """Whether one of the orders at these positions must not open anything."""
-        return bool(self._reducing) and not self._reducing.isdisjoint(rows.tolist())
+        if not self._has_reducing or not len(rows):
+            return False
+        reduces = [reduces for _, _, reduces in self._rows.values()]
+        return any(reduces[row] for row in rows.tolist())
 
     def orders(self) -> list[tuple[int, int, Order]]:
         """Id, code and order of each."""
-        ids, reducing = self.universe.ids, self._reducing
+        ids, tag = self.universe.ids, self.tag
         return [
             (
                 order_id,
                 code,
-                Order(
-                    ids[code], side_of(units), abs(units), reduce_only=row in reducing, tag=self.tag
-                ),
+                Order(ids[code], side_of(units), abs(units), reduce_only=reduces, tag=tag),
             )
-            for (code, row), order_id, units in zip(
-                self._rows.items(), self._ids, self._units, strict=True
-            )
+            for code, (order_id, units, reduces) in self._rows.items()
         ]
 
     def keep(self, rows: np.ndarray) -> None:
         """Keep only the orders at these positions."""
-        codes, ids, units, reducing = list(self._rows), self._ids, self._units, self._reducing
-        self._empty()
-        for row in rows.tolist():
-            self.add(ids[row], codes[row], units[row], reduces=row in reducing)
+        items = list(self._rows.items())
+        self._rows = dict(items[row] for row in rows.tolist())
 
 
 def side_of(units: float) -> OrderSide:

@@ -154,6 +154,8 @@ class Portfolio:
             float64[n] for a batch, 0.0 for cash, which has none.
         """
         self._equity = None
+        if len(news) == 1 and isinstance(batch := news[0], FillBatch):  # the usual case
+            return [self._book_batch(batch)]
         return [
             self._book(item) if isinstance(item, FillEvent) else self._book_other(item)
             for item in news
