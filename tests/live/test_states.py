@@ -169,6 +169,48 @@ def test_shadow_sessions_keep_states_too(tmp_path: Path) -> None:
     assert not differences(*ends)
 
 
+class Plain(Strategy):
+    """Sends nothing but market orders, and cannot tell from its bars when."""
+
+    step, is_eager = 0, False
+
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if self.step % 3 == 0:
+            self.buy("A", 5)
+        if self.step % 7 == 0:
+            self.close_position("A")
+
+    def save_state(self) -> dict[str, Any]:
+        """All that stands on the object and is its own."""
+        return {name: value for name, value in vars(self).items() if name[0] != "_"}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.is_eager:
+            self.buy("A", 1)
+
+
+def test_plain_orders_of_a_shadow_session_are_asked_again(tmp_path: Path) -> None:
+    """They are kept with a state as all others are, and have no other way past it."""
+    frame = market(30, seed=3)
+    first = frame.filter(frame["timestamp"] < frame["timestamp"].unique().sort()[17])
+    fills = []
+    for name, parts in (("whole", [frame]), ("halves", [first, frame])):
+        for part in parts:
+            result = BacktestEngine(part, strategy=Plain()).run_live(
+                "shadow", journal=tmp_path / name
+            )
+        fills.append(result.fills.rows())
+    assert fills[0] == fills[1]
+    assert len(fills[0]) > 8
+    BacktestEngine(first, strategy=Plain()).run_live("shadow", journal=tmp_path / "eager")
+    eager = Plain()
+    eager.is_eager = True
+    with pytest.raises(BacktestError, match="load_state takes back"):
+        BacktestEngine(frame, strategy=eager).run_live("shadow", journal=tmp_path / "eager")
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [

@@ -12,7 +12,7 @@ from ml4t.backtest.broker.watchers import Rule
 from ml4t.backtest.errors import BacktestError, OrderError
 from ml4t.backtest.live.records import order_of, packed
 from ml4t.backtest.strategy.desk import Desk
-from ml4t.backtest.types.order import OrderSide
+from ml4t.backtest.types.order import Order, OrderSide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +48,7 @@ class NotedDesk(Desk):
         closed: Why nothing can be asked for now; empty when it can.
     """
 
+    is_hot = False  # a state may be all that stands on the strategy object
     notes: list[tuple[str, tuple[Any, ...]]] | None = None
     closed: str = ""
 
@@ -66,6 +67,20 @@ class NotedDesk(Desk):
     cancel_all = _noted(Desk.cancel_all)
     record = _noted(Desk.record)
     log = _noted(Desk.log)
+
+    def market(
+        self,
+        asset_id: str,
+        side: OrderSide,
+        quantity: float,
+        tag: str,
+        *,
+        reduce_only: bool = False,
+    ) -> int:
+        """As any order: the short way would pass the notes by."""
+        order = Order(asset_id, side, quantity, reduce_only=reduce_only, tag=tag)
+        order_id: int = self.submit(order)
+        return order_id
 
     @contextmanager
     def noting(self) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:

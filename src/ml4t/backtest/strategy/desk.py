@@ -59,7 +59,12 @@ class Desk:
         schedule: Registers a calendar rule and the function it calls.
         guard: Approves what is ordered; None without limits.
         is_growing: Assets may still appear, so an unknown one is not yet a mistake.
+
+    Attributes:
+        is_hot: The hottest questions may be answered past it, on the strategy object itself.
     """
+
+    is_hot: bool = True
 
     def __init__(
         self,
