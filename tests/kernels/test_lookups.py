@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
 import sys
+import warnings
 import weakref
 from typing import Any
 
@@ -79,6 +81,14 @@ def test_errors_of_the_other_one_come_through(form):
         look(Odd("A"))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_copy_is_the_same_function(form):
+    """So that attributes of a strategy can be copied in a hook."""
+    look = form({"A": 0}, np.ones(1), None, asked)
+    assert copy.copy(look) is look
+    assert copy.deepcopy({"look": look})["look"] is look
+
+
 @needs_compiled
 def test_what_does_not_fit_is_refused():
     """A dict of codes, and columns of floats of the same length."""
@@ -92,6 +102,32 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(TypeError):
         compiled.lookup(*fine, more=1)
     assert compiled.lookup({"A": "x"}, np.ones(1), None, asked)("A") == asked("A")
+
+
+@needs_compiled
+def test_a_lookup_survives_what_happens_to_its_parts():
+    """It is ended while names are compared, and a column is given another shape."""
+
+    class Ends(str):
+        __slots__ = ()
+
+        def __hash__(self):
+            return hash("A")
+
+        def __eq__(self, other):
+            for _ in [{"full": i} for i in range(300)]:  # so that the next dict is freed at once
+                pass
+            look.end()
+            return False
+
+    look = compiled.lookup({"A": 0}, np.ones(1), None, asked)
+    assert look(Ends("A"))[0] == "asked"
+    values, units = np.array([2.0]), np.array([1.0])
+    look = compiled.lookup({"A": 0}, values, units, asked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        values.shape = units.shape = ()
+    assert look("A") == 2.0
 
 
 @needs_compiled

@@ -170,40 +170,45 @@ def test_shadow_sessions_keep_states_too(tmp_path: Path) -> None:
 
 
 class Plain(Strategy):
-    """Plain market orders by every helper; its state is whatever it has."""
+    """Sends nothing but market orders, and cannot tell from its bars when."""
 
-    def __init__(self) -> None:
-        self.step = 0
+    step, is_eager = 0, False
 
-    def on_market_data(self, event: Any, context: Any) -> None:
-        """One order an event."""
-        asset, self.step = event.asset_id, self.step + 1
-        if self.get_position(asset) > 3.0:
-            self.close_position(asset)
-        elif self.step % 3:
-            self.buy(asset, 1)
-        else:
-            self.sell(asset, 2, tag="third")
+    def on_bars(self, bars: Any) -> None:
+        self.step += 1
+        if self.step % 3 == 0:
+            self.buy("A", 5)
+        if self.step % 7 == 0:
+            self.close_position("A")
 
-    def save_state(self) -> Any:
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+    def save_state(self) -> dict[str, Any]:
+        """All that stands on the object and is its own."""
+        return {name: value for name, value in vars(self).items() if name[0] != "_"}
 
-    def load_state(self, state: Any) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        if self.is_eager:
+            self.buy("A", 1)
 
 
 def test_plain_orders_of_a_shadow_session_are_asked_again(tmp_path: Path) -> None:
-    """They take no short way past the journal, and nothing but the strategy's own is its state."""
+    """They are kept with a state as all others are, and have no other way past it."""
     frame = market(30, seed=3)
-    times = frame["timestamp"].unique().sort()
-    ends = []
-    for name, stops in (("whole", []), ("parts", [times[5], times[6], times[17]])):
-        for part in (*(frame.filter(frame["timestamp"] < stop) for stop in stops), frame):
-            engine = BacktestEngine(part, strategy=Plain(), broker=SimulationBroker())
-            result = engine.run_live("shadow", journal=tmp_path / name)
-        ends.append((told(result).rows(), [str(row) for row in result.orders.rows()]))
-    assert len(ends[0][1]) > 30
-    assert ends[0] == ends[1]
+    first = frame.filter(frame["timestamp"] < frame["timestamp"].unique().sort()[17])
+    fills = []
+    for name, parts in (("whole", [frame]), ("halves", [first, frame])):
+        for part in parts:
+            result = BacktestEngine(part, strategy=Plain()).run_live(
+                "shadow", journal=tmp_path / name
+            )
+        fills.append(result.fills.rows())
+    assert fills[0] == fills[1]
+    assert len(fills[0]) > 8
+    BacktestEngine(first, strategy=Plain()).run_live("shadow", journal=tmp_path / "eager")
+    eager = Plain()
+    eager.is_eager = True
+    with pytest.raises(BacktestError, match="load_state takes back"):
+        BacktestEngine(frame, strategy=eager).run_live("shadow", journal=tmp_path / "eager")
 
 
 @pytest.mark.parametrize(

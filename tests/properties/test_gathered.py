@@ -383,3 +383,18 @@ def test_a_broker_that_overrides_submit_order_sees_every_order() -> None:
         assert len(seen) == (0 if len(results) == 1 else results[-1].orders.height)
         same_bits(results[0], results[-1])
     assert results[0].orders.height == 12
+
+
+def test_an_override_put_into_the_class_sees_every_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tests of strategies do."""
+    seen: list[Order] = []
+    plain = SimulationBroker.submit_order
+
+    def submit_order(self: SimulationBroker, order: Order) -> int:
+        seen.append(order)
+        return plain(self, order)
+
+    monkeypatch.setattr(SimulationBroker, "submit_order", submit_order)
+    frame = Market(1, assets=3, steps=4).frame()
+    result = BacktestEngine(frame, strategy=Turning()).run()
+    assert len(seen) == result.orders.height == 12

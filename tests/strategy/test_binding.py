@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import math
 from typing import Any
@@ -115,3 +116,55 @@ def test_nothing_stays_after_an_error() -> None:
         run(strategy)
     assert vars(strategy) == {"get_position": None}
     assert not strategy.is_running
+
+
+def test_a_helper_put_into_the_class_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tests of strategies do."""
+
+    class Asks(Strategy):
+        def on_bars(self, bars: Any) -> None:
+            self.told = self.get_position("AAPL"), self.get_entry_price("AAPL")
+
+    for name in ("get_position", "get_entry_price"):
+        monkeypatch.setattr(Strategy, name, lambda _self, _asset_id: 7.0)
+    strategy = Asks()
+    run(strategy)
+    assert strategy.told == (7.0, 7.0)
+
+
+def test_a_copy_made_in_a_run_asks_its_own() -> None:
+    """Once it is taken out of the run; nothing of either stays."""
+
+    class Inner(Looking):
+        """Starts another run with a copy of itself."""
+
+        is_copy = False
+
+        def on_bars(self, bars: Any) -> None:
+            super().on_bars(bars)
+            if bars.index == 2 and not self.is_copy:
+                self.other = copy.copy(self)
+                del self.other._desk
+                self.other.is_copy = True
+                run(self.other)
+
+    strategy = Inner()
+    run(strategy)
+    for one in (strategy, strategy.other):
+        assert [units for units, _ in one.seen] == [0.0, 10.0, 5.0, 5.0]
+        assert not {"_desk", "get_position", "get_entry_price"} & set(vars(one))
+
+
+def test_a_strategy_may_throw_away_what_it_has() -> None:
+    """The engine's part, too: its helpers do not work from then on."""
+
+    class Clears(Strategy):
+        def on_end(self) -> None:
+            vars(self).clear()
+            with pytest.raises(OrderError, match="is not running"):
+                self.get_position("AAPL")
+
+        def on_bars(self, bars: Any) -> None:
+            self.get_position("AAPL")
+
+    run(Clears())

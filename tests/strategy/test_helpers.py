@@ -890,6 +890,7 @@ def test_helpers_outside_a_run() -> None:
         (Order("A", "buy", 5, "stop", limit_price=9), "a stop order has no limit_price"),
         (Order("A", "buy", 5, limit_price=9.0), "a market order has no limit_price"),
         (Order("A", "buy", 10**400), "quantity must be a finite number"),
+        (Order("A", "buy", 2 + 1j), "quantity must be a finite number, not (2+1j)"),  # type: ignore[arg-type]
         (Order(None, "buy", 5), "asset_id None is not a name"),  # type: ignore[arg-type]
         (Order(["A"], "buy", 5), "asset_id ['A'] is not a name"),  # type: ignore[arg-type]
     ],

@@ -51,7 +51,7 @@ class Broker(ABC):
         on_news: Where the plain calls report news; set by the engine.
         take_plain: A short way for market orders with nothing but asset, side, units, tag and
             `reduce_only`: it returns the order's id, or 0 for one that has to go the long way. None
-            when every order goes through `submit_order`.
+            when every order goes through `submit_order`. Settled when a run starts.
         is_over: The account is bankrupt; the engine ends the run after `check_margin`.
         is_running: Between `start` and `stop`; a broker is in one run at a time.
     """

@@ -6,7 +6,7 @@
 #include "_kernels.h"
 
 typedef struct {
-    Numbers prices, multiplier, after;
+    Numbers prices, units, multiplier, after;
     const int64_t *rows, *columns;
     npy_intp count, steps, width;
 } Changes;
@@ -42,17 +42,17 @@ count_rows(npy_intp size, npy_intp width, npy_intp *rows)
 static int
 take_changes(PyObject *const *args, Changes *changes)
 {
-    Numbers units;
     npy_intp count;
-    if (!take_numbers(args[0], -1, &changes->prices) || !take_numbers(args[1], -1, &units) ||
-        !take_numbers(args[2], units.size, &changes->multiplier) ||
+    if (!take_numbers(args[0], -1, &changes->prices) ||
+        !take_numbers(args[1], -1, &changes->units) ||
+        !take_numbers(args[2], changes->units.size, &changes->multiplier) ||
         !take_codes(args[3], -1, &changes->rows, &changes->count) ||
         !take_codes(args[4], changes->count, &changes->columns, &count) ||
         !take_numbers(args[5], changes->count, &changes->after)) {
         return 0;
     }
-    changes->width = units.size;
-    return count_rows(changes->prices.size, units.size, &changes->steps) &&
+    changes->width = changes->units.size;
+    return count_rows(changes->prices.size, changes->width, &changes->steps) &&
            are_inside(changes->columns, changes->count, changes->width) && are_in_order(changes);
 }
 
@@ -65,7 +65,7 @@ worth(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
     }
     PyArrayObject *signed_value = new_column(NPY_DOUBLE, changes.steps),
                   *gross_value = new_column(NPY_DOUBLE, changes.steps),
-                  *left = (PyArrayObject *)PyArray_NewCopy((PyArrayObject *)args[1], NPY_CORDER);
+                  *left = new_column(NPY_DOUBLE, changes.width);
     if (signed_value == NULL || gross_value == NULL || left == NULL) {
         Py_XDECREF(signed_value);
         Py_XDECREF(gross_value);
@@ -74,6 +74,7 @@ worth(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
     }
     double *value = PyArray_DATA(signed_value), *gross = PyArray_DATA(gross_value);
     double *units = PyArray_DATA(left);
+    memcpy(units, changes.units.values, (size_t)changes.width * sizeof(double));
     const double *prices = changes.prices.values, *multiplier = changes.multiplier.values;
     npy_intp next = 0;
     for (npy_intp t = 0; t < changes.steps; t++) {

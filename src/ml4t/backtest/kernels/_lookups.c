@@ -8,25 +8,35 @@ typedef struct {
     PyObject_HEAD
     vectorcallfunc call;
     PyObject *codes, *otherwise;
-    PyArrayObject *values, *units; /* units may be missing */
+    PyObject *value_column, *unit_column; /* the latter may be None */
+    Numbers values, units; /* as they were given: a column's shape can be set later */
 } Lookup;
+
+/* Where a name stands in the columns, -1 for one that does not; an error may be set then. */
+static Py_ssize_t
+find(Lookup *self, PyObject *name)
+{
+    PyObject *codes = Py_NewRef(self->codes); /* comparing names may run anything, `end` as well */
+    PyObject *code = PyDict_GetItemWithError(codes, name);
+    Py_ssize_t at = -1;
+    if (code != NULL && PyLong_Check(code)) {
+        at = PyLong_AsSsize_t(code);
+        if (at == -1) {
+            PyErr_Clear(); /* a number that is far too large */
+        }
+    }
+    Py_DECREF(codes);
+    return at < self->values.size ? at : -1;
+}
 
 static PyObject *
 Lookup_call(Lookup *self, PyObject *const *args, size_t flags, PyObject *names)
 {
     if (PyVectorcall_NARGS(flags) == 1 && names == NULL && self->codes != NULL) {
-        PyObject *code = PyDict_GetItemWithError(self->codes, args[0]);
-        if (code != NULL) {
-            Py_ssize_t at = PyLong_Check(code) ? PyLong_AsSsize_t(code) : -1;
-            if (at == -1) {
-                PyErr_Clear(); /* a number that is far too large */
-            }
-            if (at >= 0 && at < PyArray_DIM(self->values, 0)) {
-                if (self->units != NULL && ((double *)PyArray_DATA(self->units))[at] == 0.0) {
-                    return PyFloat_FromDouble(NAN);
-                }
-                return PyFloat_FromDouble(((double *)PyArray_DATA(self->values))[at]);
-            }
+        Py_ssize_t at = find(self, args[0]);
+        if (at >= 0) {
+            int is_flat = self->units.values != NULL && self->units.values[at] == 0.0;
+            return PyFloat_FromDouble(is_flat ? NAN : self->values.values[at]);
         }
         if (PyErr_Occurred()) {
             return NULL;
@@ -38,16 +48,16 @@ Lookup_call(Lookup *self, PyObject *const *args, size_t flags, PyObject *names)
 static PyObject *
 Lookup_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *codes, *values, *units, *otherwise;
+    PyObject *codes, *value_column, *unit_column, *otherwise;
+    Numbers values, units = {NULL, 0};
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs)) {
         PyErr_SetString(PyExc_TypeError, "lookup takes no names");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!OOO:lookup", &PyDict_Type, &codes, &values, &units,
+    if (!PyArg_ParseTuple(args, "O!OOO:lookup", &PyDict_Type, &codes, &value_column, &unit_column,
                           &otherwise) ||
-        !is_column(values, NPY_DOUBLE, -1) ||
-        (units != Py_None &&
-         !is_column(units, NPY_DOUBLE, PyArray_DIM((PyArrayObject *)values, 0)))) {
+        !take_numbers(value_column, -1, &values) ||
+        (unit_column != Py_None && !take_numbers(unit_column, values.size, &units))) {
         return NULL;
     }
     Lookup *self = (Lookup *)type->tp_alloc(type, 0);
@@ -55,8 +65,10 @@ Lookup_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->call = (vectorcallfunc)Lookup_call;
         self->codes = Py_NewRef(codes);
         self->otherwise = Py_NewRef(otherwise);
-        self->values = (PyArrayObject *)Py_NewRef(values);
-        self->units = units == Py_None ? NULL : (PyArrayObject *)Py_NewRef(units);
+        self->value_column = Py_NewRef(value_column);
+        self->unit_column = Py_NewRef(unit_column);
+        self->values = values;
+        self->units = units;
     }
     return (PyObject *)self;
 }
@@ -76,8 +88,8 @@ Lookup_traverse(Lookup *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->codes);
     Py_VISIT(self->otherwise);
-    Py_VISIT(self->values);
-    Py_VISIT(self->units);
+    Py_VISIT(self->value_column);
+    Py_VISIT(self->unit_column);
     return 0;
 }
 
@@ -99,8 +111,8 @@ Lookup_dealloc(Lookup *self)
     PyObject_GC_UnTrack(self);
     Py_XDECREF(self->codes);
     Py_XDECREF(self->otherwise);
-    Py_XDECREF(self->values);
-    Py_XDECREF(self->units);
+    Py_XDECREF(self->value_column);
+    Py_XDECREF(self->unit_column);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -110,7 +122,15 @@ static PyMemberDef Lookup_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+static PyObject *
+Lookup_copy(PyObject *self, PyObject *Py_UNUSED(memo))
+{
+    return Py_NewRef(self);
+}
+
 static PyMethodDef Lookup_methods[] = {
+    {"__copy__", Lookup_copy, METH_NOARGS, "Itself, as a function is."},
+    {"__deepcopy__", Lookup_copy, METH_O, "Itself, as a function is."},
     {"end", (PyCFunction)Lookup_end, METH_NOARGS, "From now on only the other one is asked."},
     {NULL, NULL, 0, NULL},
 };

@@ -44,6 +44,14 @@ class lookup:  # noqa: N801  called like a function, as its compiled form
             return math.nan
         return self._values[code]
 
+    def __copy__(self) -> lookup:
+        """Itself, as a function is."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> lookup:
+        """Itself, as a function is."""
+        return self
+
     def end(self) -> None:
         """From now on only the other one is asked."""
         self._codes = {}

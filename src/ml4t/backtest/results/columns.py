@@ -23,7 +23,8 @@ def to_series(values: np.ndarray, *, nan_as_null: bool = False) -> pl.Series:
     To look at an array Polars loads `numpy.ma`, which takes longer than a short run.
 
     Args:
-        values: Numbers or booleans; anything else that Polars knows.
+        values: Numbers or booleans; anything else that Polars knows. The column may share its
+            memory, so nobody writes to it afterwards.
         nan_as_null: Floats that are NaN are missing.
     """
     kind = _KINDS.get(values.dtype.str[1:])

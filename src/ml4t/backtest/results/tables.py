@@ -168,7 +168,7 @@ def _floats(values: list[Any]) -> pl.Series:
         return repeated(None, len(values), pl.Float64)
     try:
         return pl.Series(values, dtype=pl.Float64)
-    except (TypeError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return pl.Series([_float(value) for value in values], dtype=pl.Float64)
 
 

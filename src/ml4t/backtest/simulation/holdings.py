@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Moved = tuple["np.ndarray | list[int]", "np.ndarray | list[float]"]
 """Codes of the positions that changed, and their signed units now."""
+_FEW = 32
 
 
 class Marks(Protocol):
@@ -90,8 +91,9 @@ class Holdings:
     def short_value(self) -> float:
         """Market value of what is sold short, positive."""
         units = self._moved[1]
-        # As a list: of a few numbers NumPy's least is the slower one.
-        lowest = min(units if isinstance(units, list) else units.tolist(), default=0.0)
+        if not isinstance(units, list):  # of a few numbers NumPy's least is the slower one
+            units = units.tolist() if len(units) <= _FEW else [units.min().item()]
+        lowest = min(units, default=0.0)
         if not self.portfolio.short_count and lowest >= 0.0:
             return 0.0  # long only: the usual case
         values = self.values

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from ml4t.backtest.strategy.desk import Desk
 
+# As they are written: one that somebody has put into the class instead is theirs, and asked.
+_PLAIN = {"get_position": Strategy.get_position, "get_entry_price": Strategy.get_entry_price}
+
 
 @contextmanager
 def bound(strategy: Strategy, desk: Desk) -> Iterator[None]:
@@ -21,22 +24,30 @@ def bound(strategy: Strategy, desk: Desk) -> Iterator[None]:
     The two that most strategies ask for every event are answered on the object itself, compiled,
     unless the strategy has its own.
     """
-    place, hot = vars(strategy), {}
-    place["_desk"] = desk
-    if is_compiled and desk.takes_short_ways and not desk.is_growing:
-        portfolio = desk.portfolio
-        units = portfolio.quantity
-        columns = {"get_position": (units, None), "get_entry_price": (portfolio.entry_price, units)}
-        for name, given in columns.items():
-            plain = getattr(Strategy, name)
-            if getattr(type(strategy), name) is plain and name not in place:
-                hot[name] = lookup(desk.universe.codes, *given, plain.__get__(strategy))
-        place.update(hot)
+    place = vars(strategy)
+    for name in _PLAIN:
+        if isinstance(place.get(name), lookup):
+            del place[name]  # of another run: it came with a copy made there
+    is_hot = is_compiled and desk.takes_short_ways and not desk.is_growing
+    hot = _lookups(strategy, desk) if is_hot else {}
     try:
+        place.update(hot, _desk=desk)
         yield
     finally:
         for name, look in hot.items():
             look.end()  # somebody may have kept it
             if place.get(name) is look:
                 del place[name]
-        del place["_desk"]
+        place.pop("_desk", None)
+
+
+def _lookups(strategy: Strategy, desk: Desk) -> dict[str, lookup]:
+    """The two, by name, as far as the strategy has none of its own."""
+    codes, portfolio = desk.universe.codes, desk.portfolio
+    units = portfolio.quantity
+    columns = {"get_position": (units, None), "get_entry_price": (portfolio.entry_price, units)}
+    return {
+        name: lookup(codes, *columns[name], plain.__get__(strategy))
+        for name, plain in _PLAIN.items()
+        if getattr(type(strategy), name) is plain and name not in vars(strategy)
+    }

@@ -285,7 +285,8 @@ class Strategy:
         units = float(quantity) if type(quantity) is int else quantity
         is_trailing = trail_amount is not None or trail_percent is not None
         kind = _type_for(limit_price, stop_price, limit_offset, is_trailing=is_trailing)
-        if kind is _MARKET and time_in_force is _GTC and limit_offset is None is expires_at:
+        is_plain = kind is _MARKET and time_in_force is _GTC and expires_at is None
+        if is_plain and limit_offset is None:
             return self._desk.market(asset_id, _BUY, units, tag, reduce_only=reduce_only)
         return self._desk.submit(
             Order(
@@ -324,7 +325,8 @@ class Strategy:
         units = float(quantity) if type(quantity) is int else quantity
         is_trailing = trail_amount is not None or trail_percent is not None
         kind = _type_for(limit_price, stop_price, limit_offset, is_trailing=is_trailing)
-        if kind is _MARKET and time_in_force is _GTC and limit_offset is None is expires_at:
+        is_plain = kind is _MARKET and time_in_force is _GTC and expires_at is None
+        if is_plain and limit_offset is None:
             return self._desk.market(asset_id, _SELL, units, tag, reduce_only=reduce_only)
         return self._desk.submit(
             Order(
