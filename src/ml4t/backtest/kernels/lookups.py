@@ -1,4 +1,8 @@
-"""Numbers of assets by name: the hottest question of a strategy. The Python form."""
+"""Numbers of assets by name: the hottest question of a strategy. The Python form.
+
+It says what the compiled one does, and is asked by tests only: where nothing is compiled, a strategy
+asks its plain methods, which are as quick.
+"""
 
 from __future__ import annotations
 

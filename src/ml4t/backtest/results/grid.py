@@ -45,8 +45,7 @@ class HeldGrid:
         """Highest high, lowest low and number of bars of stretches of time.
 
         Args:
-            codes: Asset of each stretch; stretches are sorted by asset and then time, and those
-                of one asset do not overlap.
+            codes: Asset of each stretch, one of the assets of interest.
             start: Time index of the first bar of each stretch.
             end: Time index after its last bar.
         """
