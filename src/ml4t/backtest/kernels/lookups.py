@@ -1,7 +1,7 @@
 """Numbers of assets by name: the hottest question of a strategy. The Python form.
 
-It says what the compiled one does, and is asked by tests only: where nothing is compiled, a strategy
-asks its plain methods, which are as quick.
+It says what the compiled one does, and is asked by tests only: where nothing is compiled, a
+strategy asks its plain methods, which are as quick.
 """
 
 from __future__ import annotations
