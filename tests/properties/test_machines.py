@@ -230,13 +230,13 @@ class PortfolioMachine(RuleBasedStateMachine):
     )
     def fill_batch(self, units: dict[int, int], price: float) -> None:
         """Several at once, as columns; the twin books them one by one."""
-        codes = np.array(sorted(units), dtype=np.int32)
+        codes = np.array(sorted(units), dtype=np.int64)
         signed = np.array([float(units[code]) for code in sorted(units)])
         prices = price * (1.0 + 0.1 * codes)
         batch = FillBatch(
             self.universe,
             dt.datetime(2020, 1, 1),
-            order_ids=codes.astype(np.int64) + 1,
+            order_ids=codes + 1,
             codes=codes,
             quantities=signed,
             prices=prices,

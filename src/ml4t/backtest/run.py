@@ -230,30 +230,24 @@ class Run:
         hooks = self.hooks
         if self._fills or self.blotter.is_watched:
             self._tell_news()
-        context: dict[str, Any] = {}
-        if hooks.wants_context and bars.chunk.context_at is not None:
-            context = bars.chunk.context_at(bars.index)
-        if events is not None:
-            self._run_market_data(take(events, bars.stop - bars.start), context)
-        if hooks.on_bars is not None:
-            self._call("on_bars", hooks.on_bars, bars, context)
-        if self.schedules:
-            self._run_schedules(bars)
-
-    def _run_market_data(self, events: Iterator[MarketEvent], context: dict[str, Any]) -> None:
-        hook = self.hooks.on_market_data
-        assert hook is not None
-        event = None
+        context = _context_of(bars) if hooks.wants_context else {}
+        hook, event, on_market_data = "on_market_data", None, hooks.on_market_data
         try:
-            if self.hooks.is_short:
-                for event in events:
-                    hook(event)
-            else:
-                for event in events:
-                    hook(event, context)
+            if on_market_data is not None and events is not None:
+                if hooks.is_short:
+                    for event in take(events, bars.stop - bars.start):
+                        on_market_data(event)
+                else:
+                    for event in take(events, bars.stop - bars.start):
+                        on_market_data(event, context)
+            hook, event = "on_bars", None
+            if hooks.on_bars is not None:
+                hooks.on_bars(bars, context)
         except Exception as error:  # noqa: BLE001  whatever a user's code raises
             asset_id = None if event is None else event.asset_id
-            raise self._failure("on_market_data", error, asset_id) from _cause(error)
+            raise self._failure(hook, error, asset_id) from _cause(error)
+        if self.schedules:
+            self._run_schedules(bars)
 
     def _tell_news(self) -> None:
         fills, self._fills = self._fills, []
@@ -279,8 +273,7 @@ class Run:
         now, session = int(chunk.times[index]), int(chunk.sessions[index])
         for schedule, function in self.schedules:
             if schedule.is_due(now, session):
-                context = chunk.context_at(index) if chunk.context_at is not None else {}
-                self._call("every", function, bars, context)
+                self._call("every", function, bars, _context_of(bars))
 
     def _call(
         self, hook: str, function: Callable[..., Any], *args: Any, asset_id: str | None = None
@@ -394,6 +387,12 @@ class Run:
         first = int(self.recorder.sessions[0][0])
         last = int(self.recorder.sessions[-1][-1])
         return self.engine.calendar.periods_per_year(first, last)
+
+
+def _context_of(bars: Bars) -> dict[str, Any]:
+    """What was known of the market as a whole; the strategy's to keep."""
+    context_at = bars.chunk.context_at
+    return {} if context_at is None else context_at(bars.index)
 
 
 def _cause(error: Exception) -> BaseException | None:

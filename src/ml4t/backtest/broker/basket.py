@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ml4t.backtest.types.bars import Universe
+
+
+_INT, _FLOAT = np.dtype(np.int64), np.dtype(np.float64)
 
 
 class Basket:
@@ -98,50 +102,65 @@ class Gathering:
         tag: The word all of them carry.
     """
 
-    __slots__ = ("_has_reducing", "_rows", "decided_at", "step", "tag", "universe")
+    __slots__ = (
+        "_codes",
+        "_has_reducing",
+        "_ids",
+        "_reduces",
+        "_units",
+        "decided_at",
+        "step",
+        "tag",
+        "universe",
+    )
 
     def __init__(self, universe: Universe, decided_at: int, step: int, tag: str) -> None:
         self.universe = universe
         self.decided_at = decided_at
         self.step = step
         self.tag = tag
-        # By code: id, signed units, and whether it must not open anything.
-        self._rows: dict[int, tuple[int, float, bool]] = {}
+        self._ids = array("q")
+        self._codes = array("q")
+        self._units = array("d")
+        self._reduces: dict[int, bool] = {}  # by code: it must not open anything
         self._has_reducing = False
 
     def add(self, order_id: int, code: int, units: float, *, reduces: bool) -> None:
         """One more, of signed units; its asset must not be among them."""
-        self._rows[code] = order_id, units, reduces
+        self._ids.append(order_id)
+        self._codes.append(code)
+        self._units.append(units)
+        self._reduces[code] = reduces
         if reduces:
             self._has_reducing = True
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._codes)
 
     def has(self, code: int) -> bool:
         """Whether one of the orders is for this asset."""
-        return code in self._rows
+        return code in self._reduces
 
     @property
     def codes(self) -> np.ndarray:
-        """Assets of the orders, int64[n]."""
-        return np.fromiter(self._rows, np.int64, len(self._rows))
+        """Assets of the orders, int64[n]. While somebody holds it no order can join."""
+        return np.frombuffer(self._codes, _INT)
 
     @property
     def quantities(self) -> np.ndarray:
-        """Signed units, float64[n]."""
-        return np.array([units for _, units, _ in self._rows.values()], dtype=np.float64)
+        """Signed units, float64[n]; as `codes`."""
+        return np.frombuffer(self._units, _FLOAT)
 
     @property
     def order_ids(self) -> np.ndarray:
-        """The orders' ids, int64[n]."""
-        return np.array([order_id for order_id, _, _ in self._rows.values()], dtype=np.int64)
+        """The orders' ids, int64[n]; as `codes`."""
+        return np.frombuffer(self._ids, _INT)
 
     def only_reduces(self, rows: np.ndarray) -> bool:
         """Whether one of the orders at these positions must not open anything."""
         if not self._has_reducing or not len(rows):
             return False
-        reduces = [reduces for _, _, reduces in self._rows.values()]
+        reduces = list(self._reduces.values())
         return any(reduces[row] for row in rows.tolist())
 
     def orders(self) -> list[tuple[int, int, Order]]:
@@ -153,13 +172,18 @@ class Gathering:
                 code,
                 Order(ids[code], side_of(units), abs(units), reduce_only=reduces, tag=tag),
             )
-            for code, (order_id, units, reduces) in self._rows.items()
+            for order_id, units, (code, reduces) in zip(
+                self._ids, self._units, self._reduces.items(), strict=True
+            )
         ]
 
     def keep(self, rows: np.ndarray) -> None:
         """Keep only the orders at these positions."""
-        items = list(self._rows.items())
-        self._rows = dict(items[row] for row in rows.tolist())
+        kept = rows.tolist()
+        self._ids = array("q", [self._ids[row] for row in kept])
+        self._codes = array("q", [self._codes[row] for row in kept])
+        self._units = array("d", [self._units[row] for row in kept])
+        self._reduces = {code: self._reduces[code] for code in self._codes}
 
 
 def side_of(units: float) -> OrderSide:

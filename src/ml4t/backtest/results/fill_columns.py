@@ -12,18 +12,18 @@ from ml4t.backtest.types.order import OrderSide
 if TYPE_CHECKING:
     from ml4t.backtest.types.events import FillBatch, FillEvent
 
-# What is kept of a fill, with the type code of its `array`.
-FILL_COLUMNS = {
+# What is kept of a fill, with the type code of its `array`; beside it `time_index` and
+# `is_at_close`, which are the same for all fills of a batch.
+_COLUMNS = {
     "order_id": "q",
     "code": "q",
-    "time_index": "q",
     "quantity": "d",  # signed
     "price": "d",
     "commission": "d",
     "slippage": "d",
     "position": "d",  # after it, signed
-    "is_at_close": "b",
 }
+FILL_COLUMNS = (*list(_COLUMNS)[:2], "time_index", *list(_COLUMNS)[2:], "is_at_close")
 _BUY = OrderSide.BUY
 _AT_CLOSE = frozenset({"close", "end", "bankrupt"})
 
@@ -32,57 +32,66 @@ class FillColumns:
     """Fills one after the other, in `FILL_COLUMNS`.
 
     Attributes:
-        reasons: Why they filled, and how many in a row did so for that reason.
+        reasons: Why they filled, and how many in a row did so for that reason; of those taken.
     """
+
+    _columns: list[array[Any]]
+    _times: array[int]  # of fills that came together: when, and how many
+    _counts: array[int]
+    _runs: list[list[Any]]  # of fills for the same reason: it, and how many
 
     def __init__(self) -> None:
         self.reasons: list[list[Any]] = []
-        self._columns: list[array[Any]] = []
-        self.take()
+        self._begin()
 
     def __len__(self) -> int:
         return len(self._columns[0])
 
     def add(self, fill: FillEvent, code: int, t: int, position: float) -> None:
         """One more, of the asset with this code, at the chunk's timestamp `t`."""
-        ids, codes, times, quantities, prices, commissions, slippages, after, closes = self._columns
+        ids, codes, quantities, prices, commissions, slippages, after = self._columns
         ids.append(fill.order_id)
         codes.append(code)
-        times.append(t)
         quantities.append(fill.quantity if fill.side == _BUY else -fill.quantity)
         prices.append(fill.price)
         commissions.append(fill.commission)
         slippages.append(fill.slippage)
         after.append(position)
-        closes.append(_is_at_close(fill.reason))
-        self._note(fill.reason, 1)
+        self._note(t, 1, fill.reason)
 
     def add_batch(self, batch: FillBatch, position: np.ndarray, t: int) -> None:
         """Many at the same timestamp."""
-        ids, codes, times, quantities, prices, commissions, slippages, after, closes = self._columns
-        n = len(batch)
+        ids, codes, quantities, prices, commissions, slippages, after = self._columns
         ids.frombytes(batch.order_ids.tobytes())
         codes.frombytes(batch.codes.tobytes())
-        times.extend(array("q", (t,)) * n)
         quantities.frombytes(batch.quantities.tobytes())
         prices.frombytes(batch.prices.tobytes())
         commissions.frombytes(batch.commissions.tobytes())
         slippages.frombytes(batch.slippages.tobytes())
         after.frombytes(position.tobytes())
-        closes.extend(array("b", (_is_at_close(batch.reason),)) * n)
-        self._note(batch.reason, n)
+        self._note(t, len(position), batch.reason)
 
-    def _note(self, reason: str, n: int) -> None:
-        if self.reasons and self.reasons[-1][0] == reason:
-            self.reasons[-1][1] += n
+    def _note(self, t: int, n: int, reason: str) -> None:
+        self._times.append(t)
+        self._counts.append(n)
+        runs = self._runs
+        if runs and runs[-1][0] == reason:
+            runs[-1][1] += n
         else:
-            self.reasons.append([reason, n])
+            runs.append([reason, n])
 
     def take(self) -> tuple[np.ndarray, ...]:
-        """The columns so far, as arrays; the next fill begins new ones. `reasons` stay."""
-        taken, self._columns = self._columns, [array(kind) for kind in FILL_COLUMNS.values()]
-        arrays = [np.array(column) for column in taken]
-        return (*arrays[:-1], arrays[-1].astype(np.bool_)) if arrays else ()
+        """The columns so far, as arrays; the next fill begins new ones."""
+        ids, codes, *numbers = (np.array(column) for column in self._columns)
+        times = np.array(self._times).repeat(np.array(self._counts))
+        closes = [np.full(n, _is_at_close(reason)) for reason, n in self._runs]
+        self.reasons += self._runs
+        self._begin()
+        return ids, codes, times, *numbers, np.concatenate([np.zeros(0, np.bool_), *closes])
+
+    def _begin(self) -> None:
+        self._columns = [array(kind) for kind in _COLUMNS.values()]
+        self._times, self._counts, self._runs = array("q"), array("q"), []
 
 
 def _is_at_close(reason: str) -> bool:

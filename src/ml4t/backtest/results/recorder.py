@@ -96,10 +96,10 @@ class Recorder:
         """News was booked in the portfolio, at the current bars."""
         codes, t = self.portfolio.universe.codes, bars.index
         for item, position in zip(news, positions, strict=True):
-            if isinstance(item, FillEvent):
-                self.fills.add(item, codes[item.asset_id], t, float(position))
-            elif isinstance(item, FillBatch):
-                self.fills.add_batch(item, np.asarray(position, dtype=np.float64), t)
+            if isinstance(item, FillBatch):
+                self.fills.add_batch(item, position, t)  # type: ignore[arg-type]  # a column
+            elif isinstance(item, FillEvent):
+                self.fills.add(item, codes[item.asset_id], t, position)  # type: ignore[arg-type]
             elif isinstance(item, CashEvent):
                 now = bars.chunk.microseconds[t]
                 self.cashflows.append((now, item.asset_id, item.kind, item.amount))

@@ -99,22 +99,23 @@ class BasketMatch:
         cash, sales = pay_exits(
             cash, self.sign, self.size, price, multiplier, self.commission, closing
         )
-        opening = slice(closing, None)
-        sign, price, multiplier = self.sign[opening], price[opening], multiplier[opening]
+        columns = [self.sign, self.size, price, self.reference, multiplier, self.commission]
+        if closing:
+            columns = [column[closing:] for column in columns]
+        sign, entry, price, reference, multiplier, commission = columns
         counts = account.commission_counts
-        entry = self.size[opening]
-        commission = self.commission[opening] if counts else np.zeros(len(entry))
+        if not counts:
+            commission = np.zeros(len(entry))
         if self.has_flips:  # what they close pays in first
-            exits = self.exits[opening]
+            exits = self.exits[closing:]
             charged = self.charge(sign, exits, price, multiplier)
             charged = np.where((exits > 0.0) & counts, charged, 0.0)
             flips = sign * exits * price * multiplier + charged
             cash -= total(flips[exits > 0.0])
             commission, entry = commission - charged, entry - exits
-        initial = account.initial(self.codes[opening], sign)
+        initial = account.initial(self.codes[closing:], sign)
         if not isinstance(initial, float):
             initial = _column(initial, len(entry))
-        reference = self.reference[opening]
         needed = needs(sign, entry, price, reference, multiplier, commission, initial)
         free = account.free(self._holdings(cash, sales))
         return bool(needed <= free + NOISE * abs(needed))
@@ -154,5 +155,5 @@ class BasketMatch:
 def _column(values: Any, n: int) -> np.ndarray:
     """What a commission, slippage or account has made of columns, or one number, as `n` numbers."""
     if type(values) is np.ndarray and values.shape == (n,) and values.dtype == np.float64:
-        return np.ascontiguousarray(values)
+        return values if values.flags.c_contiguous else np.ascontiguousarray(values)
     return np.ascontiguousarray(np.broadcast_to(values, n), dtype=np.float64)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from ml4t.backtest.types.bars import Universe
 from ml4t.backtest.types.order import OrderSide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from ml4t.backtest.types.bars import Universe
 
 
 class FillEvent(msgspec.Struct, frozen=True, gc=False):
@@ -81,8 +80,10 @@ class AdjustmentEvent(msgspec.Struct, frozen=True, gc=False):
     quantity: float
 
 
-class FillBatch:
+class FillBatch(msgspec.Struct, frozen=True, gc=False, eq=False):
     """Executions of one moment as a struct of arrays: what a basket's fills travel as.
+
+    Columns are C-contiguous.
 
     Args:
         universe: Assets by code.
@@ -96,40 +97,15 @@ class FillBatch:
         reason: What made them fill; the same for all.
     """
 
-    __slots__ = (
-        "codes",
-        "commissions",
-        "order_ids",
-        "prices",
-        "quantities",
-        "reason",
-        "slippages",
-        "timestamp",
-        "universe",
-    )
-
-    def __init__(
-        self,
-        universe: Universe,
-        timestamp: datetime,
-        *,
-        order_ids: np.ndarray,
-        codes: np.ndarray,
-        quantities: np.ndarray,
-        prices: np.ndarray,
-        commissions: np.ndarray,
-        slippages: np.ndarray,
-        reason: str,
-    ) -> None:
-        self.universe = universe
-        self.timestamp = timestamp
-        self.order_ids = np.ascontiguousarray(order_ids, dtype=np.int64)
-        self.codes = np.ascontiguousarray(codes, dtype=np.int64)
-        self.quantities = np.ascontiguousarray(quantities, dtype=np.float64)
-        self.prices = np.ascontiguousarray(prices, dtype=np.float64)
-        self.commissions = np.ascontiguousarray(commissions, dtype=np.float64)
-        self.slippages = np.ascontiguousarray(slippages, dtype=np.float64)
-        self.reason = reason
+    universe: Universe
+    timestamp: datetime
+    order_ids: np.ndarray
+    codes: np.ndarray
+    quantities: np.ndarray
+    prices: np.ndarray
+    commissions: np.ndarray
+    slippages: np.ndarray
+    reason: str
 
     def __len__(self) -> int:
         return len(self.codes)
