@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from ml4t.backtest.kernels import worth
-from ml4t.backtest.kernels.holdings import ffill_rows
 from ml4t.backtest.results.columns import to_frame, to_series
 from ml4t.backtest.results.fill_columns import FillColumns
 from ml4t.backtest.results.grid import HeldGrid
@@ -186,7 +185,7 @@ class Recorder:
         block = max(1, _BLOCK_CELLS // len(held))
         for start in range(0, steps, block):
             stop = min(start + block, steps)
-            prices = ffill_rows(HeldGrid(chunk, held, start, stop).closes(), last)
+            prices = HeldGrid(chunk, held, start, stop).closes(last)
             inside = slice(*np.searchsorted(times, (start, stop)).tolist())
             moved = times[inside] - start, columns[inside], after[inside]
             self._look_for_jumps(chunk, held, start, (last, prices), (quantity, *moved))
@@ -261,7 +260,7 @@ class Recorder:
                 self.contexts.append((int(chunk.times[i]), chunk.context_at(i)))
         if not chunk.signals and chunk.meta is None:
             return
-        rows = rows_at(chunk, t, codes)
+        rows = chunk.rows_at(t, codes)
         known = rows >= 0
         ids = np.arange(first + 1, last + 1)[known]
         rows = rows[known]
@@ -328,18 +327,3 @@ def _versions(meta: np.ndarray) -> np.ndarray:
         version = (item or {}).get(VERSION, (item or {}).get("version"))
         found[i] = None if version is None else str(version)
     return found
-
-
-def rows_at(chunk: Chunk, t: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """The chunk's row of each (time index, asset code); -1 where there is none."""
-    n = chunk.width
-    inside = (t >= 0) & (t < len(chunk)) & (codes >= 0) & (codes < n)
-    if chunk.is_dense:
-        return np.where(inside, t * n + codes, -1)
-    when = np.repeat(np.arange(len(chunk), dtype=np.int64), np.diff(chunk.offsets))
-    keys = when * n + chunk.codes
-    order = np.argsort(keys, kind="stable")
-    wanted = t * n + codes
-    spot = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-    found = order[spot]
-    return np.where(inside & (keys[found] == wanted), found, -1)

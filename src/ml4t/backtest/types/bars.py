@@ -6,6 +6,7 @@ asset. `Bars` is a window on one timestamp of a chunk. `MarketEvent` is one row 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from datetime import datetime
 from functools import cached_property
 from itertools import repeat
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.time import TimeAxis
 
 _FEW = 4
+# So many times as many cells as bars, and few of them are full.
+_THIN = 4
 
 Signal = float | bool | str | dict[str, Any]
 
@@ -62,13 +65,19 @@ class Universe:
 
     When all assets are known before the run, codes follow sorted `asset_id`. A feed that names
     its assets as it goes appends, in order of appearance.
+
+    Attributes:
+        ids: Assets by code.
+        codes: The code of each.
+        is_sorted: Codes are in the order of their assets.
     """
 
-    __slots__ = ("codes", "ids")
+    __slots__ = ("codes", "ids", "is_sorted")
 
     def __init__(self, asset_ids: list[str] | tuple[str, ...] = ()) -> None:
         self.ids: list[str] = sorted(asset_ids)
         self.codes: dict[str, int] = {a: i for i, a in enumerate(self.ids)}
+        self.is_sorted = True
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,6 +90,7 @@ class Universe:
         code = self.codes.get(asset_id)
         if code is None:
             code = self.codes[asset_id] = len(self.ids)
+            self.is_sorted = self.is_sorted and (code == 0 or asset_id > self.ids[-1])
             self.ids.append(asset_id)
         return code
 
@@ -139,6 +149,7 @@ class Chunk:
         self.begins = begins
         self.context_at = context_at
         self.before = before
+        self._names: tuple[int, list[str]] = -1, []
         for column in (self.open, self.high, self.low, self.close, self.volume):
             column.flags.writeable = False
 
@@ -187,6 +198,85 @@ class Chunk:
     def closes(self) -> memoryview[Any]:
         """`close` for reading single plain floats quickly."""
         return self.close.data
+
+    def names(self, index: int) -> list[str]:
+        """The assets of a timestamp, in the order of their rows; a list of its own each time."""
+        ids = self.universe.ids
+        if self.is_dense:
+            return ids[: self.width]
+        if self._names[0] != index:  # asked again and again, or not at all
+            codes = self.codes[self.rows[index] : self.rows[index + 1]]
+            self._names = index, [ids[code] for code in codes.tolist()]
+        return self._names[1].copy()
+
+    @cached_property
+    def places(self) -> np.ndarray | None:
+        """The row of each asset at each timestamp, int32[T, width], -1 where it has no bar.
+
+        None where nearly all would be -1; whoever asks has to search then.
+        """
+        steps, n = len(self.times), self.width
+        if steps * n > _THIN * len(self.codes):
+            return None
+        places = np.full(steps * n, -1, dtype=np.int32)
+        cells = np.repeat(np.arange(0, steps * n, n), np.diff(self.offsets)) + self.codes
+        places[cells] = np.arange(len(cells), dtype=np.int32)
+        return places.reshape(steps, n)
+
+    def rows_at(self, times: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """The rows of some assets, each at some timestamp: int64[k], -1 without a bar.
+
+        Args:
+            times: Positions of timestamps, int64[k].
+            codes: The assets, int64[k].
+        """
+        n, steps = self.width, len(self.times)
+        inside = (times >= 0) & (times < steps) & (codes >= 0) & (codes < n)
+        if self.is_dense:
+            return np.where(inside, times * n + codes, -1)
+        if self.places is not None:
+            rows = np.full(len(codes), -1, dtype=np.int64)
+            rows[inside] = self.places[times[inside], codes[inside]]
+            return rows
+        when = np.repeat(np.arange(steps, dtype=np.int64), np.diff(self.offsets))
+        keys, wanted = when * n + self.codes, times * n + codes
+        order = np.argsort(keys, kind="stable")
+        spot = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
+        found = order[spot]
+        return np.where(inside & (keys[found] == wanted), found, -1)
+
+    def row_of(self, index: int, code: int) -> int:
+        """The row of an asset at a timestamp, or -1 when it has no bar then."""
+        if code >= self.width:
+            return -1
+        if self.is_dense:
+            return self.rows[index] + code
+        if self.places is not None:
+            return int(self.places.item(index, code))
+        start, stop = self.rows[index], self.rows[index + 1]
+        if not self.universe.is_sorted:
+            hits = np.flatnonzero(self.codes[start:stop] == code)
+            return start + int(hits[0]) if len(hits) else -1
+        row = bisect_left(self._codes, code, start, stop)
+        return row if row < stop and self._codes[row] == code else -1
+
+    def rows_of(self, index: int, codes: np.ndarray) -> np.ndarray:
+        """As `row_of`, for a column: int64[k]."""
+        n = self.width
+        if self.is_dense:
+            return np.where(codes < n, self.rows[index] + codes, -1)
+        if self.places is not None and len(self.universe) == n:
+            return np.asarray(self.places[index].take(codes), dtype=np.int64)
+        start, stop = self.rows[index], self.rows[index + 1]
+        rows = np.full(len(self.universe), -1)
+        rows[self.codes[start:stop]] = np.arange(start, stop)
+        found: np.ndarray = rows[codes]
+        return found
+
+    @cached_property
+    def _codes(self) -> memoryview[Any]:
+        """`codes` for reading single plain integers quickly."""
+        return self.codes.data
 
     def bars(self, index: int) -> Bars:
         """The window on one timestamp."""
@@ -288,10 +378,7 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
     @property
     def asset_ids(self) -> list[str]:
         """Assets that have a bar now, sorted; a new list each time, to be kept over a loop."""
-        if self.chunk.is_dense:
-            return self.chunk.universe.ids[: self.chunk.width]
-        ids = self.chunk.universe.ids
-        return [ids[code] for code in self.codes.tolist()]
+        return self.chunk.names(self.index)
 
     @property
     def open(self) -> np.ndarray:
@@ -368,34 +455,22 @@ class Bars(msgspec.Struct, frozen=True, gc=False, eq=False):
     def chunk_row(self, asset_id: str) -> int:
         """The row of an asset in the chunk, or -1 when it has no bar now."""
         code = self.chunk.universe.codes.get(asset_id)
-        if code is None:
-            return -1
-        return self.chunk_row_of_code(code)
+        return -1 if code is None else self.chunk.row_of(self.index, code)
 
     def chunk_row_of_code(self, code: int) -> int:
         """As `chunk_row`, by the asset's code."""
-        if self.chunk.is_dense:
-            return self.start + code if code < self.chunk.width else -1
-        hits = np.flatnonzero(self.codes == code)
-        return self.start + int(hits[0]) if len(hits) else -1
+        return self.chunk.row_of(self.index, code)
 
     def chunk_rows_of(self, codes: list[int]) -> list[int]:
         """As `chunk_row_of_code`, for many assets."""
-        if self.chunk.is_dense:
-            start, width = self.start, self.chunk.width
-            return [start + code if code < width else -1 for code in codes]
-        if len(codes) <= _FEW:
-            return [self.chunk_row_of_code(code) for code in codes]
+        row_of, index = self.chunk.row_of, self.index
+        if len(codes) <= _FEW or self.chunk.is_dense:
+            return [row_of(index, code) for code in codes]
         return self.chunk_rows_of_codes(np.array(codes)).tolist()  # type: ignore[no-any-return]
 
     def chunk_rows_of_codes(self, codes: np.ndarray) -> np.ndarray:
         """As `chunk_rows_of`, for a column."""
-        if self.chunk.is_dense:
-            return np.where(codes < self.chunk.width, self.start + codes, -1)
-        rows = np.full(len(self.chunk.universe), -1)
-        rows[self.codes] = np.arange(self.start, self.stop)
-        found: np.ndarray = rows[codes]
-        return found
+        return self.chunk.rows_of(self.index, codes)
 
     def __contains__(self, asset_id: object) -> bool:
         return isinstance(asset_id, str) and self.chunk_row(asset_id) >= 0
