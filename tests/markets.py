@@ -20,6 +20,7 @@ class Market:
         steps: Number of timestamps.
         missing: Share of bars that are missing.
         late: Share of assets whose first bar comes later.
+        gone: Share of assets that have no bar in the last third.
         gap: Standard deviation of the step from a close to the next open.
         start: First session, or first time when `every` is given.
         every: Step between timestamps; None means weekdays as dates.
@@ -33,6 +34,7 @@ class Market:
         steps: int = 40,
         missing: float = 0.0,
         late: float = 0.0,
+        gone: float = 0.0,
         gap: float = 0.01,
         start: dt.date = dt.date(2021, 3, 1),
         every: dt.timedelta | None = None,
@@ -51,6 +53,8 @@ class Market:
         self.present = rng.random((steps, n)) >= missing
         starts = np.where(rng.random(n) < late, rng.integers(1, max(2, steps // 2), n), 0)
         self.present &= np.arange(steps)[:, None] >= starts
+        if gone:
+            self.present[2 * steps // 3 :, rng.random(n) < gone] = False
         self.present[np.flatnonzero(~self.present.any(axis=1)), 0] = True  # no empty timestamps
         self.present[-1, ~self.present.any(axis=0)] = True  # every asset shows at least once
         for asset in self.present.T:  # two bars in a row, which tell how long bars are

@@ -26,6 +26,7 @@ from ml4t.backtest import (
     SimulationBroker,
     interactive_brokers_fixed,
 )
+from ml4t.backtest.simulation.batch import BatchSettlement
 from tests.examples import examples
 from tests.markets import Market
 from tests.replay import Replay, random_plan
@@ -114,6 +115,7 @@ def run(
     assets=st.integers(1, 12),
     missing=st.sampled_from([0.0, 0.15]),
     late=st.sampled_from([0.0, 0.5]),
+    gone=st.sampled_from([0.0, 0.3]),
     commission=st.sampled_from(sorted(COMMISSIONS)),
     slippage=st.sampled_from(sorted(SLIPPAGES)),
     lot=st.sampled_from(LOTS),
@@ -125,6 +127,7 @@ def test_baskets_are_their_orders(
     assets: int,
     missing: float,
     late: float,
+    gone: float,
     commission: str,
     slippage: str,
     lot: float,
@@ -132,7 +135,7 @@ def test_baskets_are_their_orders(
     kinds: tuple[str, ...],
 ) -> None:
     """Rebalances sent whole or order by order, clipped, flipped, short, with missing bars."""
-    market = Market(seed, assets=assets, steps=25, missing=missing, late=late, gap=0.02)
+    market = Market(seed, assets=assets, steps=25, missing=missing, late=late, gone=gone, gap=0.02)
     plan = random_plan(market.rng, market, kinds=kinds, activity=0.8)
     options: dict[str, Any] = {
         "commission": COMMISSIONS[commission],
@@ -169,6 +172,22 @@ def test_the_comparison_has_something_to_compare() -> None:
     )
     assert (position["position"] < 0.0).any(), "flips"
     assert (result.positions["quantity"] < 0.0).any(), "shorts"
+
+
+@pytest.mark.parametrize("fractional", [False, True])
+def test_a_cut_basket_stays_whole(fractional: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All money is wanted every day: some orders are cut, and none has to be tried on its own."""
+    market = Market(5, assets=20, steps=40, gap=0.02)
+    weights = np.random.default_rng(5).dirichlet(np.ones(20), 40)
+    plan: Any = [[("weights", dict(zip(market.assets, row, strict=True)))] for row in weights]
+    expected = run(market, plan, kind=OrderWise, fractional=fractional)
+    assert expected.record.counts["clipped_orders"] > 50
+
+    def refuse(*_args: Any, **_options: Any) -> None:
+        raise AssertionError("an order was settled on its own")
+
+    monkeypatch.setattr(BatchSettlement, "settle", refuse)
+    same_bits(expected, run(market, plan, fractional=fractional))
 
 
 @pytest.mark.parametrize("multiplier", [1.0, 50.0, 0.3])

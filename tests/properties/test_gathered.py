@@ -25,6 +25,7 @@ from ml4t.backtest import (
     UnleveragedAccount,
 )
 from ml4t.backtest.kernels import is_compiled
+from ml4t.backtest.simulation.batch import BatchSettlement
 from tests.examples import examples
 from tests.markets import Market
 from tests.properties.test_basket import (
@@ -131,6 +132,7 @@ def busy(
     seed=st.integers(0, 2**32 - 1),
     assets=st.integers(1, 24),
     missing=st.sampled_from([0.0, 0.0, 0.15]),
+    gone=st.sampled_from([0.0, 0.2]),
     disturbs=st.sampled_from([0.0, 0.01, 0.2]),
     account=st.sampled_from(sorted(ACCOUNTS)),
     commission=st.sampled_from(sorted(COMMISSIONS)),
@@ -144,6 +146,7 @@ def test_orders_of_a_timestamp_are_their_orders(
     seed: int,
     assets: int,
     missing: float,
+    gone: float,
     disturbs: float,
     account: str,
     commission: str,
@@ -154,7 +157,7 @@ def test_orders_of_a_timestamp_are_their_orders(
     has_actions: bool,
 ) -> None:
     """Any account, cost and lot; short of money and not; looked at, canceled and added to."""
-    market = Market(seed, assets=assets, steps=30, missing=missing, gap=0.02)
+    market = Market(seed, assets=assets, steps=30, missing=missing, gone=gone, gap=0.02)
     options: dict[str, Any] = {
         "initial_cash": cash,
         "account": ACCOUNTS[account],
@@ -211,6 +214,42 @@ def test_the_comparison_has_something_to_compare() -> None:
     assert columns > 10
     assert result.record.counts["clipped_orders"] > 3
     assert (result.positions["quantity"] < 0.0).any(), "shorts"
+
+
+@pytest.mark.skipif(not is_compiled, reason="without compiled kernels, orders go one by one")
+def test_an_order_that_waits_for_ever_does_not_hold_up_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One asset is traded no more; what is ordered of all others is matched as columns still."""
+
+    class Daily(Strategy):
+        def on_bars(self, bars: Any) -> None:
+            if bars.index == 1:
+                self.stuck = self.sell("S000", 10)
+            if bars.index == 15:
+                assert [order.order_id for order in self.get_open_orders()] == [self.stuck]
+            for asset in market.assets[1:]:
+                if bars.index % 2:
+                    self.close_position(asset)
+                else:
+                    self.buy(asset, 7)
+
+    market = Market(1, assets=8, steps=30)
+    market.present[2:, 0] = False
+    settled = 0
+    settle = BatchSettlement.settle
+
+    def counted(self: Any, *args: Any) -> None:
+        nonlocal settled
+        settled += 1
+        settle(self, *args)
+
+    monkeypatch.setattr(BatchSettlement, "settle", counted)
+    result = BacktestEngine(market.frame(), strategy=Daily(), broker=SimulationBroker()).run()
+    assert result.fills.height > 150
+    waiting = result.orders.filter(status="accepted")
+    assert waiting["asset_id"].to_list() == market.assets, "it, and those of the last timestamp"
+    assert settled <= 2, "only where the order stood beside others, and where it was looked at"
 
 
 @pytest.mark.parametrize("looks", ["before", "between", "after"])

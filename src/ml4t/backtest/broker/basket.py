@@ -75,14 +75,14 @@ class OpenBasket:
         del rows
         return False
 
-    def orders(self) -> list[tuple[int, int, Order]]:
-        """Id, code and order of each."""
+    def orders(self, rows: np.ndarray | None = None) -> list[tuple[int, int, Order]]:
+        """Id, code and order of those at these positions, or of each."""
         ids = self.basket.universe.ids
+        columns = self.order_ids, self.codes, self.quantities
+        parts = (column if rows is None else column[rows] for column in columns)
         return [
             (order_id, code, Order(ids[code], side_of(units), abs(units), tag=self.tag))
-            for order_id, code, units in zip(
-                self.order_ids.tolist(), self.codes.tolist(), self.quantities.tolist(), strict=True
-            )
+            for order_id, code, units in zip(*(part.tolist() for part in parts), strict=True)
         ]
 
     def keep(self, rows: np.ndarray) -> None:
@@ -163,19 +163,15 @@ class Gathering:
         reduces = list(self._reduces.values())
         return any(reduces[row] for row in rows.tolist())
 
-    def orders(self) -> list[tuple[int, int, Order]]:
-        """Id, code and order of each."""
-        ids, tag = self.universe.ids, self.tag
-        return [
-            (
-                order_id,
-                code,
-                Order(ids[code], side_of(units), abs(units), reduce_only=reduces, tag=tag),
-            )
-            for order_id, units, (code, reduces) in zip(
-                self._ids, self._units, self._reduces.items(), strict=True
-            )
-        ]
+    def orders(self, rows: np.ndarray | None = None) -> list[tuple[int, int, Order]]:
+        """Id, code and order of those at these positions, or of each."""
+        ids, tag, found = self.universe.ids, self.tag, []
+        for row in range(len(self)) if rows is None else rows.tolist():
+            code, units = self._codes[row], self._units[row]
+            reduces = self._reduces[code]
+            order = Order(ids[code], side_of(units), abs(units), reduce_only=reduces, tag=tag)
+            found.append((self._ids[row], code, order))
+        return found
 
     def keep(self, rows: np.ndarray) -> None:
         """Keep only the orders at these positions."""

@@ -87,6 +87,7 @@ class Blotter:
     Attributes:
         count: Orders submitted so far.
         gathers: Plain market orders of a timestamp are kept together, to be matched as columns.
+        asleep: To how many of the open orders nothing could happen when they were last looked at.
     """
 
     def __init__(self, universe: Universe) -> None:
@@ -97,6 +98,7 @@ class Blotter:
         self.singles: list[Working] = []  # all that came one by one, open or over
         self.baskets: list[OpenBasket | Gathering] = []
         self.gathers = False
+        self.asleep = 0
         self.is_watched = False
         self.bars: Bars | None = None
         self.step = -1
@@ -180,7 +182,9 @@ class Blotter:
         Returns:
             Its id; 0 when it cannot join the others, and has to be accepted on its own.
         """
-        if not self.gathers or self.open or self.is_watched or self.bars is None:
+        if not self.gathers or self.is_watched or self.bars is None:
+            return 0
+        if self.open and len(self.open) > self.asleep:
             return 0
         if not self.baskets:
             gathering = Gathering(self.universe, self.now_us, self.step, tag)
@@ -374,16 +378,31 @@ class Blotter:
         order_ids: np.ndarray,
         quantities: np.ndarray,
         prices: np.ndarray,
-    ) -> None:
-        """Orders of an open basket were filled whole.
+        *,
+        reason: str = "",
+    ) -> int:
+        """Orders of an open basket have traded.
 
         Args:
             basket: Theirs.
             rows: Where they stand in it.
             order_ids: Their ids.
-            quantities: Their signed units.
-            prices: What they got.
+            quantities: The signed units each got.
+            prices: What they got them at.
+            reason: Why some got less than they asked for, and end with that; empty when all were
+                filled whole.
+
+        Returns:
+            How many end without filling whole.
         """
+        canceled = 0
+        if reason:
+            is_cut = quantities != basket.quantities[rows]
+            cut = (column[is_cut] for column in (rows, quantities, prices))
+            canceled = self._cut(basket, *cut, reason=reason)
+            order_ids, quantities, prices = (
+                column[~is_cut] for column in (order_ids, quantities, prices)
+            )
         self.filled.add(basket.tag, order_ids, quantities, prices)
         if len(rows) == len(basket):
             self.baskets.remove(basket)
@@ -391,6 +410,29 @@ class Blotter:
             left = np.ones(len(basket), dtype=bool)
             left[rows] = False
             basket.keep(left.nonzero()[0])
+        return canceled
+
+    def _cut(
+        self,
+        basket: OpenBasket | Gathering,
+        rows: np.ndarray,
+        quantities: np.ndarray,
+        prices: np.ndarray,
+        *,
+        reason: str,
+    ) -> int:
+        """Single orders of those that got less than they asked for; how many end so."""
+        canceled = 0
+        columns = basket.orders(rows), np.abs(quantities).tolist(), prices.tolist()
+        for (order_id, code, order), units, price in zip(*columns, strict=True):
+            asked, decided_at = order.quantity, basket.decided_at
+            working = self._enter(order_id, order, code, asked, decided_at, basket.step)
+            if units:
+                self.fill(working, units, price)
+            if order_id in self.open:
+                self.end(working, OrderStatus.CANCELED, reason)
+                canceled += 1
+        return canceled
 
     def unpack(self) -> None:
         """Turn open baskets into single orders: somebody wants to look at or touch one."""

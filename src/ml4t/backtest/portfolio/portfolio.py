@@ -127,6 +127,11 @@ class Portfolio:
             self._name()
         return self._held
 
+    @property
+    def may_hold(self) -> bool:
+        """Whether anything is held; True, too, as long as nobody has looked."""
+        return bool(self._held or self._behind)
+
     def _name(self) -> None:
         """Bring the numbers by `asset_id` up to date with the columns."""
         ids, units, entry = self.universe.ids, self.units, self._entry
@@ -276,8 +281,9 @@ class Portfolio:
     def equity(self) -> float:
         """Cash plus the market value of all positions."""
         if self._equity is None:
-            has_any = self._held or self._behind
-            value = held_value(self.quantity, self.last_prices(), self.multiplier) if has_any else 0
+            value = 0.0
+            if self.may_hold:
+                value = held_value(self.quantity, self.last_prices(), self.multiplier)
             self._equity = self.cash + value
         return self._equity
 

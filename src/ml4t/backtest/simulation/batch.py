@@ -16,7 +16,7 @@ from ml4t.backtest.kernels.noise import DUST
 from ml4t.backtest.portfolio.portfolio import entry_price_after, position_after
 from ml4t.backtest.simulation.costs import bar_of
 from ml4t.backtest.simulation.covers import payable
-from ml4t.backtest.simulation.fitting import NOISE, largest_fit
+from ml4t.backtest.simulation.fitting import NOISE, SCALED, entry_needs, largest_fit
 from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.types.events import CashEvent, FillEvent
 from ml4t.backtest.types.instrument import round_to_lot
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from ml4t.backtest.types.bars import Bars
     from ml4t.backtest.types.events import AdjustmentEvent, FillBatch, News
 
-SCALED = "scaled: buying power"
 NO_SHORTS = "the account cannot sell short"
 _FOK = TimeInForce.FOK
 
@@ -316,30 +315,24 @@ class BatchSettlement:
 
     def _needs(self, entries: list[Candidate]) -> Callable[[np.ndarray], float]:
         """The total need as a function of the entries' quantities, on columns if it can be."""
-        charge = self.costs.charge
         special = any(c.working.limit is not None or c.working.filled for c in entries)
         if special or not self.costs.has_columns:
             return lambda quantities: total(
                 np.array(list(map(self._need, entries, quantities.tolist())))
             )
+        codes = np.array([candidate.working.code for candidate in entries])
         sign = np.array([candidate.working.sign for candidate in entries])
         reference = np.array([candidate.reference for candidate in entries])
-        exits = np.array([candidate.exit for candidate in entries])
-        codes = np.array([candidate.working.code for candidate in entries])
-        multiplier = self.portfolio.multiplier[codes]
-        price = self.costs.worsen(sign, reference)
-        borrowed = (1.0 - self.account.initial(codes, sign)) * reference
-        is_paid = (sign > 0.0) | self.account.asks_entries  # as in `_need`
-        unit = (np.where(is_paid, price, 2.0 * reference - price) - borrowed) * multiplier
-        closing = np.where(exits > 0.0, charge(sign, exits, price, multiplier), 0.0)
-
-        def need(quantities: np.ndarray) -> float:
-            if not self.account.commission_counts:
-                return total(quantities * unit)
-            extra = charge(sign, exits + quantities, price, multiplier) - closing
-            return total(quantities * unit + np.where(quantities > 0.0, extra, 0.0))
-
-        return need
+        return entry_needs(
+            self.account,
+            self.costs.charge,
+            codes=codes,
+            sign=sign,
+            price=self.costs.worsen(sign, reference),
+            reference=reference,
+            exits=np.array([candidate.exit for candidate in entries]),
+            multiplier=self.portfolio.multiplier[codes],
+        )
 
     # -- one fill -----------------------------------------------------------------------------
 

@@ -252,12 +252,13 @@ class SimulationBroker(Broker):
             return False
         if self._clearing.accrues and self._clearing.is_due(bars):
             return False
+        stale = self._stale
+        assert stale is not None
         if bars.chunk.is_dense:
             if bars.index == 0:
-                assert self._stale is not None
-                self._stale.pass_dense(bars.chunk)
+                stale.pass_dense(bars.chunk)
             return True
-        return not portfolio.held
+        return not (portfolio.may_hold and stale.is_due(bars))
 
     def submit(self, orders: Iterable[Order]) -> News:
         """Accept or reject each order at once; what is accepted can trade from the next bar."""
@@ -319,12 +320,15 @@ class SimulationBroker(Broker):
             self._admit(bars)
         if blotter.is_empty:
             return news
-        is_calm = len(news) == len(due)
-        basket = blotter.baskets[0] if len(blotter.baskets) == 1 and not blotter.open else None
-        if basket is not None and is_calm and self._takes_baskets:
-            batches = self._match_basket(bars, basket, due)
-            if batches is not None:
-                return due + batches
+        blotter.asleep = self._asleep(bars) if blotter.open else 0
+        if blotter.asleep == len(blotter.open):
+            baskets, is_calm = blotter.baskets, len(news) == len(due)
+            if not baskets:
+                return news
+            if len(baskets) == 1 and is_calm and self._takes_baskets:
+                batches = self._match_basket(bars, baskets[0], due)
+                if batches is not None:
+                    return due + batches
         trading = self._trading(bars, news)
         live = trading.tradable()
         if not live:
@@ -491,6 +495,15 @@ class SimulationBroker(Broker):
         trading.inside(assumed)
         resting += assumed[known:]
 
+    def _asleep(self, bars: Bars) -> int:
+        """How many open orders can neither trade nor end now: their assets have no bar.
+
+        What was ordered of an asset that is traded no more must not hold up all others.
+        """
+        row_of, index = bars.chunk.row_of, bars.index
+        orders = self.blotter.open.values()
+        return sum(w.time_in_force is _GTC and row_of(index, w.code) < 0 for w in orders)
+
     def _match_basket(self, bars: Bars, basket: OpenBasket | Gathering, due: News) -> News | None:
         """Fill a whole basket as columns; None when it has to go order by order."""
         portfolio = self.portfolio
@@ -502,10 +515,13 @@ class SimulationBroker(Broker):
         match = BasketMatch(basket, bars, portfolio, self._costs)
         if len(match) == 0:
             return []
-        if not match.affords(self._clearing.account, cash):
+        if not match.fund(self._clearing.account, cash, scales=self.funding == "scale"):
             return None
-        self.blotter.fill_basket(basket, match.ready, match.ids, match.quantity, match.price)
-        return [match.fills()]
+        self._counts["clipped_orders"] += self.blotter.fill_basket(
+            basket, match.ready, match.ids, match.quantity, match.price, reason=match.reason
+        )
+        fills = match.fills()
+        return [fills] if len(fills) else []
 
     @property
     def _takes_baskets(self) -> bool:

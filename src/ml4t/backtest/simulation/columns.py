@@ -1,8 +1,8 @@
 """A whole basket of market orders at the next open, as columns.
 
 The same rules as `batch.py` has for single orders, and the same numbers to the bit; a test
-compares the two. Where a basket needs more than this (a cost that is no column, an order that
-must be cut), it goes the order-wise way.
+compares the two. Where a basket needs more than this (a cost that is no column, an account that
+asks about single orders), it goes the order-wise way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml4t.backtest.kernels import are_positive, match, needs, pay_exits, slippages, total
-from ml4t.backtest.simulation.fitting import NOISE
+from ml4t.backtest.kernels.noise import DUST
+from ml4t.backtest.simulation.fitting import NOISE, SCALED, entry_needs, largest_fit
 from ml4t.backtest.simulation.holdings import Holdings
 from ml4t.backtest.types.events import FillBatch
 
@@ -32,6 +33,10 @@ class BasketMatch:
         bars: The timestamp's bars.
         portfolio: Read only.
         costs: What fills cost, with columns.
+
+    Attributes:
+        quantity: Signed units of each: what it asks for, until `fund` has cut it.
+        reason: Why some were cut; empty when none was.
     """
 
     def __init__(
@@ -73,28 +78,27 @@ class BasketMatch:
         self.price = _column(costs.worsen(self.sign, self.reference), n)
         charged = self.charge(self.sign, self.size, self.price, self.multiplier)
         self.commission = _column(charged, n)
+        self.reason = ""
 
     def __len__(self) -> int:
         return len(self.ready)
 
-    def affords(self, account: Account, cash: float) -> bool:
-        """Whether every price is one, and all entries can be paid after the exits.
+    def fund(self, account: Account, cash: float, *, scales: bool) -> bool:
+        """Find the money for all entries after the exits, or cut them all by one factor.
 
         Args:
             account: Whose terms count.
             cash: Before the exits.
+            scales: Entries may be cut.
+
+        Returns:
+            Whether that is done; if not, order by order it has to be said what is wrong.
         """
-        if not are_positive(self.price):
-            return False  # order by order it will be said which is not
         closing = self.closing
-        if self.basket.only_reduces(self.ready[closing:]):
-            return False  # what it was to close has changed
-        if self._asks_more(account):
+        if self._is_by_order(account):
             return False
         if closing == len(self):
             return True
-        if self.opens_short and not account.can_short:
-            return False
         price, multiplier = self.price, self.multiplier
         cash, sales = pay_exits(
             cash, self.sign, self.size, price, multiplier, self.commission, closing
@@ -106,8 +110,8 @@ class BasketMatch:
         counts = account.commission_counts
         if not counts:
             commission = np.zeros(len(entry))
+        exits = self.exits[closing:]
         if self.has_flips:  # what they close pays in first
-            exits = self.exits[closing:]
             charged = self.charge(sign, exits, price, multiplier)
             charged = np.where((exits > 0.0) & counts, charged, 0.0)
             flips = sign * exits * price * multiplier + charged
@@ -117,8 +121,46 @@ class BasketMatch:
         if not isinstance(initial, float):
             initial = _column(initial, len(entry))
         needed = needs(sign, entry, price, reference, multiplier, commission, initial)
-        free = account.free(self._holdings(cash, sales))
-        return bool(needed <= free + NOISE * abs(needed))
+        holdings = self._holdings(cash, sales)
+        free = account.free(holdings)
+        if needed <= free + NOISE * abs(needed):
+            return True
+        if not scales or (self.has_flips and not counts):
+            return False
+        self._scale(account, entry, exits, free)
+        self.reason = SCALED + account.shortage(holdings)
+        return True
+
+    def _scale(self, account: Account, entry: np.ndarray, exits: np.ndarray, free: float) -> None:
+        """Cut what is not closed alone to what `free` pays for; `entry` units of it open."""
+        opening = slice(self.closing, None)
+        codes = self.codes[opening]
+        need = entry_needs(
+            account,
+            self.charge,
+            codes=codes,
+            sign=self.sign[opening],
+            price=self.price[opening],
+            reference=self.reference[opening],
+            exits=exits,
+            multiplier=self.multiplier[opening],
+        )
+        units = largest_fit(need, entry, self.portfolio.lots[codes], free)
+        units = np.where(units > DUST * entry, units, 0.0)  # what noise has left buys nothing
+        size = self.size.copy()
+        size[opening] = np.where(units == entry, size[opening], exits + units)
+        self.size, self.quantity = size, self.sign * size
+        charged = self.charge(self.sign, size, self.price, self.multiplier)
+        self.commission = _column(charged, len(size))
+
+    def _is_by_order(self, account: Account) -> bool:
+        """Whether there is something to be found out, or said, order by order."""
+        return bool(
+            not are_positive(self.price)
+            or self.basket.only_reduces(self.ready[self.closing :])  # what it closes has changed
+            or self._asks_more(account)
+            or (self.opens_short and not account.can_short)
+        )
 
     def _asks_more(self, account: Account) -> bool:
         """Whether these orders are ones of which the account wants to know one by one."""
@@ -138,18 +180,20 @@ class BasketMatch:
         )
 
     def fills(self) -> FillBatch:
-        """All of them filled whole."""
-        return FillBatch(
+        """What each of them gets; those that get nothing are left out."""
+        slipped = slippages(self.sign, self.price, self.reference, self.size, self.multiplier)
+        batch = FillBatch(
             self.portfolio.universe,
             self.bars.timestamp,
-            order_ids=self.ids,
-            codes=self.codes,
-            quantities=self.quantity,
-            prices=self.price,
-            commissions=self.commission,
-            slippages=slippages(self.sign, self.price, self.reference, self.size, self.multiplier),
-            reason="open",
+            self.ids,
+            self.codes,
+            self.quantity,
+            self.price,
+            self.commission,
+            slipped,
+            "open",
         )
+        return batch.part(self.size > 0.0) if self.reason else batch
 
 
 def _column(values: Any, n: int) -> np.ndarray:

@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ml4t.backtest.kernels import total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Float noise allowed when comparing what is needed with what is there, relative to the need.
+    from ml4t.backtest.simulation.account import Account
+
+# Float noise allowed when comparing what is needed with what is there, relative to the need, and
+# between two factors at which orders reach their next lot.
 NOISE = 1e-12
+# Two factors so close, relative to them, have nothing between them: a few units in the last place.
+_NEXT = 1e-15
+# So many stairs are laid out side by side.
+_FEW = 10_000
+# What an order says that was cut with all others.
+SCALED = "scaled: buying power"
+
+
+def entry_needs(
+    account: Account,
+    charge: Callable[..., Any],
+    *,
+    codes: np.ndarray,
+    sign: np.ndarray,
+    price: np.ndarray,
+    reference: np.ndarray,
+    exits: np.ndarray,
+    multiplier: np.ndarray,
+) -> Callable[[np.ndarray], float]:
+    """Money that entries use, as a function of how many units each opens.
+
+    Margin, slippage, and what the units add to the commission of those that close something.
+
+    Args:
+        account: Whose terms count.
+        charge: The commission on columns; see `Costs`.
+        codes: int64[n], the assets.
+        sign: 1 for a purchase, -1 for a short sale.
+        price: Slippage included.
+        reference: Before slippage.
+        exits: Units that the same order closes.
+        multiplier: Of the instruments.
+    """
+    borrowed = (1.0 - account.initial(codes, sign)) * reference
+    is_paid = (sign > 0.0) | account.asks_entries  # what is bound is what it was sold for
+    unit = (np.where(is_paid, price, 2.0 * reference - price) - borrowed) * multiplier
+    closing = np.where(exits > 0.0, charge(sign, exits, price, multiplier), 0.0)
+
+    def need(quantities: np.ndarray) -> float:
+        if not account.commission_counts:
+            return total(quantities * unit)
+        extra = charge(sign, exits + quantities, price, multiplier) - closing
+        return total(quantities * unit + np.where(quantities > 0.0, extra, 0.0))
+
+    return need
 
 
 def largest_fit(
@@ -27,30 +79,61 @@ def largest_fit(
     Returns:
         Units, each `wanted` times one factor between 0 and 1, rounded down to its lot.
 
-    The need is a staircase in the factor, so the largest factor is found by halving the range in
-    which it lies until no more than one order changes in it.
+    The need is a staircase in the factor: it changes where an order reaches its next lot, and
+    nowhere between. It lies under the straight line from nothing to all, by less than a lot of
+    each order; there the search begins. Orders that reach their next lots at the same factor get
+    them together, or not at all.
     """
+    has_lots = lots > 0.0
+    step = np.where(has_lots, lots, 1.0)
 
     def quantities(factor: float) -> np.ndarray:
         cut = wanted * factor
-        return np.where(lots > 0.0, np.floor(cut / np.where(lots > 0.0, lots, 1.0)) * lots, cut)
+        return np.where(has_lots, np.floor(cut / step) * step, cut)
 
-    low, high = 0.0, 1.0
-    at_low, at_high = quantities(low), quantities(high)
     if free <= 0.0:
-        return at_low
-    if need(at_high) <= free:  # rounding down to lots is enough
-        return at_high
-    while high - low > 1e-15:  # noqa: PLR2004  a few units in the last place of 1.0
-        changing = np.count_nonzero(at_high - at_low)
-        if changing == 0 or (
-            changing == 1 and bool((at_high - at_low <= lots * 1.5).all())  # one lot of one order
-        ):
-            break
-        middle = (low + high) / 2.0
-        at_middle = quantities(middle)
-        if need(at_middle) <= free:
-            low, at_low = middle, at_middle
+        return quantities(0.0)
+    needed = need(quantities(1.0))
+    if needed <= free:  # rounding down to lots is enough
+        return quantities(1.0)
+    low, high = 0.0, 1.0  # what can be paid, and what cannot
+
+    def look(factor: float) -> None:
+        nonlocal low, high
+        if not low < factor < high:
+            return
+        if need(quantities(factor)) <= free:
+            low = factor
         else:
-            high, at_high = middle, at_middle
-    return at_low
+            high = factor
+
+    line = free / needed
+    look(line * (1.0 - NOISE / 4.0))
+    look((line + need(lots) / needed) * (1.0 + NOISE / 4.0))
+    many = (wanted / step).sum() if has_lots.all() else math.inf
+    # A factor that is noise buys nothing.
+    while high - low > _NEXT * high and high > NOISE and many * (high - low) > _FEW:
+        look((low + high) / 2.0)
+    if many < math.inf:
+        stairs = [low, *_stairs(wanted / step, low, high)]
+        above = bisect_right(stairs, free, lo=1, key=lambda factor: need(quantities(factor)))
+        low = stairs[above - 1]
+    return quantities(low)
+
+
+def _stairs(wanted: np.ndarray, low: float, high: float) -> list[float]:
+    """One factor for each stair between two others, in order, beside those that they stand on.
+
+    Args:
+        wanted: Whole lots of each order.
+        low: The lower factor.
+        high: The upper one.
+    """
+    first = np.floor(wanted * low)
+    counts = (np.floor(wanted * high) - first).astype(np.int64)
+    # The numbers of the lots that are reached on the way, order by order.
+    number = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts) + 1.0
+    edges = np.sort((np.repeat(first, counts) + number) / np.repeat(wanted, counts))
+    edges = edges[np.diff(edges, prepend=-1.0) > NOISE]
+    middles: list[float] = ((edges[1:] + edges[:-1]) / 2.0).tolist()
+    return middles

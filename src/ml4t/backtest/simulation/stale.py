@@ -34,6 +34,11 @@ class StaleWatch:
         """Every asset has all its bars here: nothing to count until something is missing."""
         self._dense = chunk
 
+    def is_due(self, bars: Bars) -> bool:
+        """Whether `newly_stale` has anything to look at: a session has begun, or a chunk."""
+        chunk = bars.chunk
+        return chunk is not self._chunk or chunk.sessions.item(bars.index) != self._session
+
     def newly_stale(self, bars: Bars) -> list[str]:
         """Held assets that are stale at `bars`, noted with their share of equity.
 
@@ -50,13 +55,13 @@ class StaleWatch:
         self._ordinal += 1
         if labelled:
             self._see(bars.stop)
-        if not self.portfolio.held:
+        latest = self._ordinal - (0 if labelled else 1) - self.after
+        is_stale = (self._seen <= latest) & (self.portfolio.quantity[: len(self._seen)] != 0.0)
+        if not is_stale.any():
             return []
-        missed = self._ordinal - (0 if labelled else 1) - self._seen
-        codes = self.portfolio.universe.codes
-        stale = [a for a in sorted(self.portfolio.held) if missed[codes[a]] >= self.after]
-        if stale:
-            self._note(bars, stale)
+        ids = self.portfolio.universe.ids
+        stale = sorted(ids[code] for code in is_stale.nonzero()[0].tolist())
+        self._note(bars, stale)
         return stale
 
     def _enter(self, bars: Bars) -> None:

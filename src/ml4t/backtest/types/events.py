@@ -107,6 +107,20 @@ class FillBatch(msgspec.Struct, frozen=True, gc=False, eq=False):
     slippages: np.ndarray
     reason: str
 
+    def part(self, keep: np.ndarray) -> FillBatch:
+        """Those of them that are to be kept, bool[n]."""
+        return FillBatch(
+            self.universe,
+            self.timestamp,
+            self.order_ids[keep],
+            self.codes[keep],
+            self.quantities[keep],
+            self.prices[keep],
+            self.commissions[keep],
+            self.slippages[keep],
+            self.reason,
+        )
+
     def __len__(self) -> int:
         return len(self.codes)
 
