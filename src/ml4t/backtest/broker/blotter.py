@@ -87,7 +87,7 @@ class Blotter:
     Attributes:
         count: Orders submitted so far.
         gathers: Plain market orders of a timestamp are kept together, to be matched as columns.
-        asleep: To how many of the open orders nothing could happen when they were last looked at.
+        asleep: How many of the open orders could not trade when they were last tried.
     """
 
     def __init__(self, universe: Universe) -> None:
@@ -184,7 +184,7 @@ class Blotter:
         """
         if not self.gathers or self.is_watched or self.bars is None:
             return 0
-        if self.open and len(self.open) > self.asleep:
+        if self.open and (len(self.open) > self.asleep or self._of_asset.get(code)):
             return 0
         if not self.baskets:
             gathering = Gathering(self.universe, self.now_us, self.step, tag)

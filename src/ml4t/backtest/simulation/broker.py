@@ -320,8 +320,7 @@ class SimulationBroker(Broker):
             self._admit(bars)
         if blotter.is_empty:
             return news
-        blotter.asleep = self._asleep(bars) if blotter.open else 0
-        if blotter.asleep == len(blotter.open):
+        if self._are_asleep(bars):
             baskets, is_calm = blotter.baskets, len(news) == len(due)
             if not baskets:
                 return news
@@ -331,6 +330,7 @@ class SimulationBroker(Broker):
                     return due + batches
         trading = self._trading(bars, news)
         live = trading.tradable()
+        blotter.asleep = len(blotter.open) - len(live)
         if not live:
             return news
         try:
@@ -495,14 +495,17 @@ class SimulationBroker(Broker):
         trading.inside(assumed)
         resting += assumed[known:]
 
-    def _asleep(self, bars: Bars) -> int:
-        """How many open orders can neither trade nor end now: their assets have no bar.
+    def _are_asleep(self, bars: Bars) -> bool:
+        """Whether no single order can trade or end now: there is none, or no bar of its asset.
 
         What was ordered of an asset that is traded no more must not hold up all others.
         """
+        blotter = self.blotter
+        if len(blotter.open) > blotter.asleep:
+            return False
         row_of, index = bars.chunk.row_of, bars.index
-        orders = self.blotter.open.values()
-        return sum(w.time_in_force is _GTC and row_of(index, w.code) < 0 for w in orders)
+        orders = blotter.open.values()
+        return all(w.time_in_force is _GTC and row_of(index, w.code) < 0 for w in orders)
 
     def _match_basket(self, bars: Bars, basket: OpenBasket | Gathering, due: News) -> News | None:
         """Fill a whole basket as columns; None when it has to go order by order."""
