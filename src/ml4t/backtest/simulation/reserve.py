@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml4t.backtest.kernels import total
 from ml4t.backtest.types.order import OrderStatus
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ class Reserve:
         for working in self.blotter.open.values():  # from left to right: `sum` would round less
             money += self._single(working)
         for basket in self.blotter.baskets:
-            money += self._basket(basket)
+            for one in self._basket(basket).tolist():
+                money += one
         return money
 
     def _single(self, working: Working) -> float:
@@ -60,7 +60,7 @@ class Reserve:
         rate = float(self.account.initial(code, sign))
         return entry * price * self.portfolio.instruments[code].multiplier * rate
 
-    def _basket(self, basket: OpenBasket | Gathering) -> float:
+    def _basket(self, basket: OpenBasket | Gathering) -> np.ndarray:
         """As for single orders; a basket is open only where no single order came after it."""
         portfolio, codes, quantity = self.portfolio, basket.codes, basket.quantities
         held = portfolio.quantity[codes]
@@ -71,4 +71,5 @@ class Reserve:
         price = np.nan_to_num(portfolio.last_prices()[codes])
         notional = (size - exits) * price * portfolio.multiplier[codes]
         self._units.update(zip(codes.tolist(), (held + quantity).tolist(), strict=True))
-        return total(notional * self.account.initial(codes, sign))
+        bound: np.ndarray = notional * self.account.initial(codes, sign)
+        return bound
