@@ -109,3 +109,15 @@ def test_a_commission_that_is_more_than_the_money(lots: float) -> None:
     prices, wanted = np.array([3.0, 7.0]), np.array([1e6, 2e6])
     units = largest_fit(bent(prices, 10.0), wanted, np.full(2, lots), 9.5)
     assert units.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("units", [1e6, 1e9, 1e10, 1e15, 1e20, 1e24, 1e300])
+@pytest.mark.parametrize("lot", [1.0, 0.001, 1e-8])
+def test_far_too_much_is_cut_to_what_there_is(units: float, lot: float) -> None:
+    """However many lots that are, all money is used, but for orders that are beyond all measure."""
+    prices = np.array([100.0])
+    need = bent(prices, 1.0)
+    (bought,) = largest_fit(need, np.array([units]), np.array([lot]), 100_000.0).tolist()
+    assert need(np.array([bought])) <= 100_000.0
+    if units < 1e14:
+        assert 99_999.0 - bought * 100.0 < 100.0 * lot * 1.001 + 1e-9

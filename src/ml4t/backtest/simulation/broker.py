@@ -294,6 +294,8 @@ class SimulationBroker(Broker):
         assert self.portfolio is not None
         if is_unlike(action, bars, self.portfolio):
             self._counts["splits_unlike_prices"] = self._counts.get("splits_unlike_prices", 0) + 1
+        assert self._stale is not None
+        self._stale.look_again()
         return effect_of(action, bars, self.portfolio, self.blotter, self.watchers)
 
     def advance(self, bars: Bars) -> News:

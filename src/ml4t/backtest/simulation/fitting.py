@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 NOISE = 1e-12
 # Two factors so close, relative to them, have nothing between them: a few units in the last place.
 _NEXT = 1e-15
-# So many stairs are laid out side by side.
-_FEW = 10_000
+# So many stairs are laid out side by side; of so many lots they are too narrow to be told apart.
+_FEW, _FINE = 10_000, 1e9
 # What an order says that was cut with all others.
 SCALED = "scaled: buying power"
 
@@ -110,12 +110,14 @@ def largest_fit(
     line = free / needed
     look(line * (1.0 - NOISE / 4.0))
     look((line + need(lots) / needed) * (1.0 + NOISE / 4.0))
-    many = (wanted / step).sum() if has_lots.all() else math.inf
+    whole = wanted / step
+    has_stairs = bool(has_lots.all()) and whole.max() < _FINE
+    count = whole.sum() if has_stairs else math.inf
     # A factor that is noise buys nothing.
-    while high - low > _NEXT * high and high > NOISE and many * (high - low) > _FEW:
+    while high - low > _NEXT * high and high > NOISE and count * (high - low) > _FEW:
         look((low + high) / 2.0)
-    if many < math.inf:
-        stairs = [low, *_stairs(wanted / step, low, high)]
+    if has_stairs:
+        stairs = [low, *_stairs(whole, low, high)]
         above = bisect_right(stairs, free, lo=1, key=lambda factor: need(quantities(factor)))
         low = stairs[above - 1]
     return quantities(low)

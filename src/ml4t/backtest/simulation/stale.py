@@ -28,6 +28,9 @@ class StaleWatch:
         self._seen = np.zeros(len(portfolio.universe), dtype=np.int64)
         self._chunk: Chunk | None = None
         self._row = 0
+        # Of sessions whose bars nobody has looked at yet: its number, and the row after its last.
+        self._unseen: list[tuple[int, int]] = []
+        self._next = 0  # nothing can be stale before the session of this number
         self._dense: Chunk | None = None
 
     def pass_dense(self, chunk: Chunk) -> None:
@@ -50,19 +53,29 @@ class StaleWatch:
             return []
         labelled = bars.chunk.axis.is_session
         if not labelled:
-            self._see(bars.start)
+            self._unseen.append((self._ordinal, bars.start))
         self._session = session
         self._ordinal += 1
         if labelled:
-            self._see(bars.stop)
-        latest = self._ordinal - (0 if labelled else 1) - self.after
-        is_stale = (self._seen <= latest) & (self.portfolio.quantity[: len(self._seen)] != 0.0)
+            self._unseen.append((self._ordinal, bars.stop))
+        if self._ordinal < self._next:
+            return []
+        self._see()
+        wait = self.after + (0 if labelled else 1)
+        is_held = self.portfolio.quantity[: len(self._seen)] != 0.0
+        is_stale = is_held & (self._seen <= self._ordinal - wait)
         if not is_stale.any():
+            seen = self._seen[is_held].min(initial=self._ordinal)
+            self._next = min(int(seen), self._ordinal - 1) + wait
             return []
         ids = self.portfolio.universe.ids
         stale = sorted(ids[code] for code in is_stale.nonzero()[0].tolist())
         self._note(bars, stale)
         return stale
+
+    def look_again(self) -> None:
+        """Something is held now that was not traded into."""
+        self._next = 0
 
     def _enter(self, bars: Bars) -> None:
         """Finish what came before the chunk of `bars`."""
@@ -72,7 +85,8 @@ class StaleWatch:
             self._seen = grown
         dense, self._dense = self._dense, None
         if self._chunk is not None and (dense is not None or self._chunk is not bars.chunk):
-            self._see(len(self._chunk.codes))
+            self._unseen.append((self._ordinal, len(self._chunk.codes)))
+            self._see()
             self._chunk = None
         if dense is not None:
             session = int(dense.sessions[-1])
@@ -83,11 +97,13 @@ class StaleWatch:
         if self._chunk is None:
             self._chunk, self._row = bars.chunk, bars.start
 
-    def _see(self, stop: int) -> None:
-        """Mark the assets of all rows before `stop` as seen in the session that is current."""
+    def _see(self) -> None:
+        """Note, of every asset that had a bar, the last session of them."""
         assert self._chunk is not None
-        self._seen[self._chunk.codes[self._row : stop]] = self._ordinal
-        self._row = stop
+        sessions, stops = zip(*self._unseen, strict=True)
+        counts = np.diff(stops, prepend=self._row)
+        self._seen[self._chunk.codes[self._row : stops[-1]]] = np.repeat(sessions, counts)
+        self._row, self._unseen = stops[-1], []
 
     def _note(self, bars: Bars, stale: list[str]) -> None:
         portfolio = self.portfolio
