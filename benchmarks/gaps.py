@@ -5,7 +5,7 @@
 Prints Markdown. Each job runs on the whole data, on data without one bar in a hundred, and on data
 whose assets are listed one after the other and of which a tenth ends early. A rebalance runs with
 95% of the money, as in the workloads, and with all of it, which the next open often asks too much
-of. Medians, each run in a process of its own; the share of bars that is left is in the heading.
+of. Medians of runs by turns, each in a process of its own; in brackets, how many times the first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ JOBS = (
     ("R5", "on_bars", 1.0),
 )
 KINDS = {"whole": "all bars", "holes": "1% missing", "listed": "listed and delisted"}
-RUNS = 5
+RUNS = 7
 
 
 def path_of(workload, kind):
@@ -59,7 +59,7 @@ def path_of(workload, kind):
 
 
 def run_one(name, side, weights, path):
-    """One run in this process: prints its seconds, orders and orders cut."""
+    """One run in this process: prints its seconds."""
     import numpy.ma  # noqa: F401  Polars imports it when it meets a long array
 
     workload, phase = w.WORKLOADS[name], measure.Phases()
@@ -68,19 +68,23 @@ def run_one(name, side, weights, path):
     print(json.dumps(phase.seconds["run"]))
 
 
-def seconds(name, side, weights, path):
-    """The median of some runs."""
-    command = [sys.executable, __file__, name, side, str(weights or ""), str(path)]
-    runs = [subprocess.run(command, check=True, capture_output=True) for _ in range(RUNS)]
-    return statistics.median(float(run.stdout) for run in runs)
+def seconds(name, side, weights):
+    """The medians of some runs on each kind of data, by turns."""
+    runs = {kind: [] for kind in KINDS}
+    for _ in range(RUNS):
+        for kind, found in runs.items():
+            path = path_of(w.WORKLOADS[name], kind)
+            command = [sys.executable, __file__, name, side, str(weights or ""), str(path)]
+            done = subprocess.run(command, check=True, capture_output=True)
+            found.append(float(done.stdout))
+    return [statistics.median(found) for found in runs.values()]
 
 
 def main():
     print(f"| | {' | '.join(KINDS.values())} |")
     print(f"|---|{'--:|' * len(KINDS)}")
     for name, side, weights in JOBS:
-        workload = w.WORKLOADS[name]
-        found = [seconds(name, side, weights, path_of(workload, kind)) for kind in KINDS]
+        found = seconds(name, side, weights)
         cells = [f"{found[0]:.3f}", *(f"{one:.3f} ({one / found[0]:.1f})" for one in found[1:])]
         share = "" if weights is None else f", {weights:.0%} invested"
         print(f"| {name} `{side}`{share} | {' | '.join(cells)} |", flush=True)
