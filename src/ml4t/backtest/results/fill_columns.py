@@ -12,18 +12,20 @@ from ml4t.backtest.types.order import OrderSide
 if TYPE_CHECKING:
     from ml4t.backtest.types.events import FillBatch, FillEvent
 
-# What is kept of a fill, with the type code of its `array`; beside it `time_index` and
-# `is_at_close`, which are the same for all fills of a batch.
-_COLUMNS = {
-    "order_id": "q",
-    "code": "q",
-    "quantity": "d",  # signed
-    "price": "d",
-    "commission": "d",
-    "slippage": "d",
-    "position": "d",  # after it, signed
-}
-FILL_COLUMNS = (*list(_COLUMNS)[:2], "time_index", *list(_COLUMNS)[2:], "is_at_close")
+# What is kept of a fill; quantity and position (after it) are signed.
+FILL_COLUMNS = (
+    "order_id",
+    "code",
+    "time_index",
+    "quantity",
+    "price",
+    "commission",
+    "slippage",
+    "position",
+    "is_at_close",
+)
+# Type codes of the `array`s of those that differ within a batch: all but time and close.
+_KINDS = "qqddddd"
 _BUY = OrderSide.BUY
 _AT_CLOSE = frozenset({"close", "end", "bankrupt"})
 
@@ -90,7 +92,7 @@ class FillColumns:
         return ids, codes, times, *numbers, np.concatenate([np.zeros(0, np.bool_), *closes])
 
     def _begin(self) -> None:
-        self._columns = [array(kind) for kind in _COLUMNS.values()]
+        self._columns = [array(kind) for kind in _KINDS]
         self._times, self._counts, self._runs = array("q"), array("q"), []
 
 
