@@ -129,7 +129,7 @@ class Portfolio:
 
     @property
     def may_hold(self) -> bool:
-        """Whether anything is held; True, too, as long as nobody has looked."""
+        """False where nothing is held for certain; True, too, until a basket's fills have names."""
         return bool(self._held or self._behind)
 
     def _name(self) -> None:

@@ -126,7 +126,7 @@ class BasketMatch:
         if needed <= free + NOISE * abs(needed):
             return True
         if not scales or (self.has_flips and not counts):
-            return False
+            return False  # order by order such flips free their money with other rounding
         self._scale(account, entry, exits, free)
         self.reason = SCALED + account.shortage(holdings)
         return True

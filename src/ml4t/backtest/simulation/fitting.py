@@ -50,6 +50,9 @@ def entry_needs(
         reference: Before slippage.
         exits: Units that the same order closes.
         multiplier: Of the instruments.
+
+    Returns:
+        From float64[n], units opened, to money in the account's currency.
     """
     borrowed = (1.0 - account.initial(codes, sign)) * reference
     is_paid = (sign > 0.0) | account.asks_entries  # what is bound is what it was sold for
@@ -82,7 +85,8 @@ def largest_fit(
     The need is a staircase in the factor: it changes where an order reaches its next lot, and
     nowhere between. It lies under the straight line from nothing to all, by less than a lot of
     each order; there the search begins. Orders that reach their next lots at the same factor get
-    them together, or not at all.
+    them together, or not at all. Where some have no lots, or theirs are too fine to be told apart,
+    the factor is found by halving, and a lot that `free` pays for to the last bit may be left.
     """
     has_lots = lots > 0.0
     step = np.where(has_lots, lots, 1.0)

@@ -61,7 +61,7 @@ class Reserve:
         return entry * price * self.portfolio.instruments[code].multiplier * rate
 
     def _basket(self, basket: OpenBasket | Gathering) -> np.ndarray:
-        """As for single orders; a basket is open only where no single order came after it."""
+        """As for single orders, one number each; no single order came after an open basket."""
         portfolio, codes, quantity = self.portfolio, basket.codes, basket.quantities
         held = portfolio.quantity[codes]
         for row in np.flatnonzero(np.isin(codes, list(self._units))).tolist():
