@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import polars as pl
 import pytest
 
@@ -93,7 +92,7 @@ def test_a_broken_law_is_seen(crime: str) -> None:
     """Each falsified record fails."""
     engine, result = run()
     bars = laws.bars_of(engine, result)
-    false = msgspec.structs.replace(result.record, **CRIMES[crime](result.record))
+    false = result.record.replace(**CRIMES[crime](result.record))
     with pytest.raises(AssertionError):
         laws.check(BacktestResult(false), bars=bars)
 
@@ -128,7 +127,7 @@ def test_a_broken_law_of_actions_is_seen(crime: str) -> None:
     engine, result = split_run()
     kinds = set(result.cashflows["kind"])
     assert {"cash_in_lieu", "dividend"} <= kinds
-    false = msgspec.structs.replace(result.record, **SPLIT_CRIMES[crime](result.record))
+    false = result.record.replace(**SPLIT_CRIMES[crime](result.record))
     for bars in (laws.bars_of(engine, result), None):
         with pytest.raises(AssertionError):
             laws.check(BacktestResult(false), bars=bars)

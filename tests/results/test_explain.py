@@ -6,7 +6,6 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import msgspec
 import polars as pl
 import pytest
 
@@ -85,7 +84,7 @@ def test_an_order_filled_in_part(record: RunRecord) -> None:
         status=pl.when(mine).then(pl.lit("canceled")).otherwise("status"),
         reason=pl.when(mine).then(pl.lit("scaled: buying power")).otherwise("reason"),
     )
-    result = BacktestResult(msgspec.structs.replace(record, orders=orders))
+    result = BacktestResult(record.replace(orders=orders))
     when = orders.filter(mine)["created_at"][0]
     text = words(result.explain(fill["asset_id"], when))
     assert "(at the open); the rest was canceled: scaled: buying power." in text
@@ -123,7 +122,7 @@ def test_what_was_told_is_not_told_again(result: BacktestResult) -> None:
 def _undated(record: RunRecord, *order_ids: int) -> BacktestResult:
     early = pl.col("order_id").is_in(order_ids)
     orders = record.orders.with_columns(created_at=pl.when(~early).then("created_at"))
-    return BacktestResult(msgspec.structs.replace(record, orders=orders))
+    return BacktestResult(record.replace(orders=orders))
 
 
 def test_orders_from_before_the_first_bar(record: RunRecord) -> None:
@@ -152,7 +151,7 @@ def test_close_only_prices_have_no_open(record: RunRecord) -> None:
     closes, bars = {"name": "prices", "price_column": "Close"}, {"name": "bars"}
 
     def told(*feeds: dict[str, str], **changes: Any) -> str:
-        changed = msgspec.structs.replace(record, source={"feeds": list(feeds)}, **changes)
+        changed = record.replace(source={"feeds": list(feeds)}, **changes)
         return words(BacktestResult(changed).explain(asset, day))
 
     assert "(at the open)" in told(bars)
@@ -280,7 +279,7 @@ def test_a_run_without_signals_or_context(record: RunRecord) -> None:
     """Then nothing is said of them."""
     orders = record.orders.drop("signal_ml_pred", "signal_regime")
     decisions = record.decisions.select("timestamp")
-    bare = BacktestResult(msgspec.structs.replace(record, orders=orders, decisions=decisions))
+    bare = BacktestResult(record.replace(orders=orders, decisions=decisions))
     for at in ("2020-01-08", "2020-03-05"):
         text = bare.explain("A01", at).lower()
         assert "signal" not in text
@@ -290,7 +289,7 @@ def test_a_run_without_signals_or_context(record: RunRecord) -> None:
 def test_an_order_whose_quantity_was_no_number(record: RunRecord) -> None:
     """NaN shares were asked for: the order is rejected, and can still be talked about."""
     orders = record.orders.with_columns(quantity=pl.lit(float("nan")), status=pl.lit("rejected"))
-    result = BacktestResult(msgspec.structs.replace(record, orders=orders))
+    result = BacktestResult(record.replace(orders=orders))
     assert "buy an unreadable quantity, market, gtc" in result.explain("A00", "2020-01-08")
 
 

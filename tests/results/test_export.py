@@ -10,7 +10,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -193,7 +192,7 @@ def test_every_kind_of_column_can_be_written(record: RunRecord, tmp_path: Path) 
     """Context may be of any type; what CSV has no form for becomes text."""
     times = record.equity["timestamp"][:2]
     decisions = pl.DataFrame([times.alias("timestamp"), *KINDS])
-    result = BacktestResult(msgspec.structs.replace(record, decisions=decisions))
+    result = BacktestResult(record.replace(decisions=decisions))
     result.export_csv(tmp_path / "out")
     first, second = _rows(tmp_path / "out" / "decisions.csv")
     assert first["duration"] == "P1DT6H"
@@ -230,7 +229,7 @@ ODD = {
 def test_what_a_cell_cannot_hold_becomes_json(record: RunRecord, tmp_path: Path) -> None:
     """Lists and structs are JSON text; null stays empty, and text with commas stays one cell."""
     decisions = pl.DataFrame({"timestamp": record.equity["timestamp"][:3], **ODD})
-    result = BacktestResult(msgspec.structs.replace(record, decisions=decisions))
+    result = BacktestResult(record.replace(decisions=decisions))
     result.export_csv(tmp_path / "out")
     rows = _rows(tmp_path / "out" / "decisions.csv")
     assert [row["levels"] and json.loads(row["levels"]) for row in rows] == [[1.5, None], "", []]

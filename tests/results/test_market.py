@@ -6,7 +6,6 @@ import datetime as dt
 import os
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -306,6 +305,6 @@ def test_folders_of_before(tmp_path: Path) -> None:
         for feed in record.source["feeds"]
     ]
     old = {"feeds": feeds, "signals": [], "context": None}
-    result = BacktestResult(msgspec.structs.replace(record, source=old))
+    result = BacktestResult(record.replace(source=old))
     with pytest.raises(DataError, match="gone: the result does not say how to open its input"):
         loaded(result, tmp_path / "run").market()

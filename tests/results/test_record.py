@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import TYPE_CHECKING
 
-import msgspec
 import polars as pl
 import pytest
 
@@ -30,7 +31,7 @@ def test_empty_frames_carry_the_type_of_times(name: str, times: pl.DataType) -> 
 def test_normalising_twice_changes_nothing(record: RunRecord, name: str) -> None:
     """A normalised frame is in its final shape."""
     once = normalised(record, name)
-    again = normalised(msgspec.structs.replace(record, **{name: once}), name)
+    again = normalised(record.replace(**{name: once}), name)
     assert once.equals(again)
     assert once.schema == again.schema
 
@@ -38,8 +39,7 @@ def test_normalising_twice_changes_nothing(record: RunRecord, name: str) -> None
 def test_cheap_types_become_plain_ones(simulate: Simulate) -> None:
     """Categories become strings, integers money, NaN of an absent price null."""
     plain = simulate()
-    cheap = msgspec.structs.replace(
-        plain,
+    cheap = plain.replace(
         fills=plain.fills.with_columns(
             pl.col("asset_id", "side").cast(pl.Categorical), pl.col("quantity").cast(pl.Int64)
         ),
@@ -58,15 +58,50 @@ def test_objects_become_values(simulate: Simulate) -> None:
     plain = simulate()
     objects = pl.Series("signal_flag", [True, None] * 500, dtype=pl.Object)
     orders = plain.orders.with_columns(objects.head(len(plain.orders)))
-    changed = msgspec.structs.replace(plain, orders=orders)
+    changed = plain.replace(orders=orders)
     assert normalised(changed, "orders")["signal_flag"].dtype == pl.Boolean
 
 
 def test_a_missing_column_is_our_own_mistake(record: RunRecord) -> None:
     """The recorder is ours, so a hole in its frames is an assertion and not a user's error."""
-    broken = msgspec.structs.replace(record, fills=record.fills.drop("price"))
+    broken = record.replace(fills=record.fills.drop("price"))
     with pytest.raises(AssertionError, match="price"):
         normalised(broken, "fills")
-    surplus = msgspec.structs.replace(record, marks=record.marks.with_columns(more=1))
+    surplus = record.replace(marks=record.marks.with_columns(more=1))
     with pytest.raises(AssertionError, match="marks"):
         normalised(surplus, "marks")
+
+
+def test_a_frame_is_made_once_when_it_is_looked_at(record: RunRecord) -> None:
+    """Nobody pays for frames nobody looks at."""
+    made = []
+
+    def make() -> pl.DataFrame:
+        made.append("fills")
+        return record.fills
+
+    later = record.replace(fills=make)
+    assert later.equity is record.equity
+    assert not made
+    assert later.fills is later.fills is record.fills
+    assert made == ["fills"]
+
+
+def test_copies_hold_frames_and_not_the_way_to_them(record: RunRecord) -> None:
+    """What makes a frame may be too much to send, or nothing that can be sent."""
+    later = record.replace(fills=lambda: record.fills, orders=lambda: record.orders)
+    sent = pickle.loads(pickle.dumps(later))  # noqa: S301  our own
+    for twin in (sent, copy.copy(later), copy.deepcopy(later)):
+        assert twin.fills.equals(record.fills)
+        assert twin.orders.equals(record.orders)
+        assert twin.counts == record.counts
+
+
+def test_a_record_has_all_frames_and_no_other(record: RunRecord) -> None:
+    """A frame that was forgotten or misspelled is refused by name."""
+    with pytest.raises(TypeError, match="fils"):
+        record.replace(fils=record.fills)
+    with pytest.raises(TypeError, match="equity"):
+        RunRecord(initial_cash=1.0)
+    with pytest.raises(AttributeError, match="'fils'"):
+        _ = record.fils

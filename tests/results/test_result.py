@@ -7,7 +7,6 @@ import math
 import pickle
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -216,7 +215,7 @@ def test_a_run_of_one_bar_or_none(simulate: Simulate, n: int) -> None:
 def test_ruin_is_told_without_warnings(record: RunRecord) -> None:
     """Equity below zero: drawdown beyond one, no ratios, a page that prints."""
     equity = record.equity.with_columns(equity=pl.col("equity") - 150_000.0)
-    result = BacktestResult(msgspec.structs.replace(record, equity=equity))
+    result = BacktestResult(record.replace(equity=equity))
     assert result.max_drawdown < -1.0
     assert math.isnan(result.sharpe)
     assert math.isnan(result.metrics["turnover"])
@@ -239,7 +238,7 @@ def test_by_signal_numbers(result: BacktestResult) -> None:
 def test_by_signal_keeps_equal_values_together(record: RunRecord) -> None:
     """A signal with two values fills two buckets, whatever number was asked for."""
     orders = record.orders.with_columns(signal_ml_pred=(pl.col("order_id") % 2).cast(pl.Float64))
-    frame = BacktestResult(msgspec.structs.replace(record, orders=orders)).by_signal("ml_pred")
+    frame = BacktestResult(record.replace(orders=orders)).by_signal("ml_pred")
     assert frame["low"].to_list() == frame["high"].to_list() == [0.0, 1.0]
 
 

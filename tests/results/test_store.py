@@ -67,8 +67,8 @@ def test_an_empty_run_can_be_kept(simulate: Simulate, tmp_path: Path) -> None:
 
 def test_settings_of_any_kind_can_be_kept(record: RunRecord, tmp_path: Path) -> None:
     """What JSON has no word for is kept as text, and does not break the checksum."""
-    odd = msgspec.structs.replace(
-        record, settings={"a": float("inf"), "b": (1, 2.0), "c": complex(1, 2), "d": {"e": -0.0}}
+    odd = record.replace(
+        settings={"a": float("inf"), "b": (1, 2.0), "c": complex(1, 2), "d": {"e": -0.0}}
     )
     BacktestResult(odd).save(tmp_path / "odd")
     assert BacktestResult.load(tmp_path / "odd").settings["c"] == "(1+2j)"
@@ -221,8 +221,7 @@ def test_the_same_run_has_the_same_fingerprint(simulate: Simulate) -> None:
 def test_it_ignores_what_is_not_content(record: RunRecord, result: BacktestResult) -> None:
     """Versions, where the data lay, how settings were written, how columns are held."""
     half = len(record.fills) // 2
-    same = msgspec.structs.replace(
-        record,
+    same = record.replace(
         versions={"python": "3.99"},
         source={"path": "elsewhere"},
         settings={},
@@ -240,7 +239,7 @@ def test_it_sees_every_frame(record: RunRecord, result: BacktestResult, name: st
     """A row less in any frame is another run."""
     frame = getattr(record, name)
     frame = frame.clear(1) if frame.is_empty() else frame.head(-1)
-    changed = msgspec.structs.replace(record, **{name: frame})
+    changed = record.replace(**{name: frame})
     assert store.fingerprint_of(changed) != result.fingerprint
 
 
@@ -252,7 +251,7 @@ def test_it_sees_the_scalars(
     record: RunRecord, result: BacktestResult, change: dict[str, Any]
 ) -> None:
     """So do the figures that are no frames."""
-    changed = msgspec.structs.replace(record, **change)
+    changed = record.replace(**change)
     assert store.fingerprint_of(changed) != result.fingerprint
 
 

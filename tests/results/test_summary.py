@@ -6,7 +6,6 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import polars as pl
 import pytest
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 def page(record: RunRecord, **changes: Any) -> str:
     """The summary as one run of words, so that a test need not know where lines break."""
-    return " ".join(BacktestResult(msgspec.structs.replace(record, **changes)).summary().split())
+    return " ".join(BacktestResult(record.replace(**changes)).summary().split())
 
 
 def test_no_line_is_wider_than_a_terminal(record: RunRecord) -> None:
@@ -34,7 +33,7 @@ def test_no_line_is_wider_than_a_terminal(record: RunRecord) -> None:
         "commission": {"class": "Tiered", "parameters": {f"tier_{i}": i / 3 for i in range(30)}},
     }
     orders = record.orders.with_columns(reason=pl.lit("a reason of several words " * 6))
-    changed = msgspec.structs.replace(record, settings=settings, orders=orders)
+    changed = record.replace(settings=settings, orders=orders)
     lines = BacktestResult(changed).summary().splitlines()
     assert max(map(len, lines)) <= 88
     assert all(line == line.rstrip() for line in lines)
@@ -69,7 +68,7 @@ def test_costs_that_are_not_stated_are_not_called_none(record: RunRecord) -> Non
     """A broker of the user's may charge without telling."""
     text = page(record, settings={})
     assert "commission not stated by the broker slippage not stated by the broker" in text
-    assert "NONE" not in BacktestResult(msgspec.structs.replace(record, settings={}))._repr_html_()
+    assert "NONE" not in BacktestResult(record.replace(settings={}))._repr_html_()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def test_absent_reasons_and_names_do_not_hide_orders(record: RunRecord) -> None:
 
 def test_an_incomplete_run_says_so_everywhere(record: RunRecord) -> None:
     """Page, line and table of a run that ended in an error."""
-    broken = BacktestResult(msgspec.structs.replace(record, complete=False))
+    broken = BacktestResult(record.replace(complete=False))
     assert "INCOMPLETE: the run ended in an error" in broken.summary()
     assert "INCOMPLETE" in repr(broken)
     assert "INCOMPLETE" in broken._repr_html_()
@@ -303,7 +302,7 @@ def test_the_line_is_one_line(result: BacktestResult) -> None:
 def test_the_table_is_escaped(record: RunRecord) -> None:
     """A name with markup in it is shown, not run."""
     settings = {"strategy": "<script>alert(1)</script>", "commission": "<b>"}
-    text = BacktestResult(msgspec.structs.replace(record, settings=settings))._repr_html_()
+    text = BacktestResult(record.replace(settings=settings))._repr_html_()
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "<b>" not in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from bdb import BdbQuit
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -339,10 +340,14 @@ class Run:
         records = self.desk.records
         record = RunRecord(
             **self.recorder.frames(),
-            records=notes_frame(axis, records, name=pl.String, value=pl.Float64),
-            logs=notes_frame(axis, self.desk.logs, message=pl.String),
-            stale=notes_frame(
-                axis, broker.stale_holdings(), asset_id=pl.String, share_of_equity=pl.Float64
+            records=partial(notes_frame, axis, records, name=pl.String, value=pl.Float64),
+            logs=partial(notes_frame, axis, self.desk.logs, message=pl.String),
+            stale=partial(
+                notes_frame,
+                axis,
+                broker.stale_holdings(),
+                asset_id=pl.String,
+                share_of_equity=pl.Float64,
             ),
             signal_coverage=clock.signal_coverage(),
             initial_cash=broker.initial_cash,
@@ -364,6 +369,8 @@ class Run:
             complete=complete,
             asset_ids=list(clock.universe.ids),
         )
+        if not complete:
+            record.make_frames()  # what failed may have left columns that fit into no frame
         return BacktestResult(record, clock=clock, strategy=type(self.strategy))
 
     def _splits_of_source(self) -> dict[str, Any]:

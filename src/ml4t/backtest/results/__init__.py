@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         intervals,
         market,
         metrics,
-        runs_code,
         skill,
         store,
         summary,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 # Columns of each frame, in order. Columns named in _TIMES carry the type of the run's times;
 # the frames in OPEN_ENDED go on with columns of their own (signals, context, coverage).
@@ -92,12 +94,16 @@ _MAY_BE_ABSENT = OPEN_ENDED | {"excursions"}
 _TIMES = frozenset({"timestamp", "created_at"})
 
 
-class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that happened in one run, as columns.
+class RunRecord:
+    """Everything that happened in one run, as columns; nobody changes it.
 
     `FRAMES` names the columns. Times are of the type the input had, the same in every frame;
     missing values are null. `orders` goes on with one column `signal_<name>` per signal,
     `decisions` with one column per context name.
+
+    A frame may be given as the function that makes it, which is called when the frame is first
+    looked at: most who try many settings look at few frames. What it reads must not change after
+    the run.
 
     Args:
         equity: One row a timestamp, in order of time, valued at the close. Exposures are money.
@@ -147,14 +153,62 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     logs: pl.DataFrame
     signal_coverage: pl.DataFrame
     stale: pl.DataFrame
-    initial_cash: float
-    counts: dict[str, int] = {}
-    settings: dict[str, Any] = {}
-    source: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-    periods_per_year: float | None = None
-    complete: bool = True
-    asset_ids: list[str] = []
+
+    def __init__(
+        self,
+        *,
+        initial_cash: float,
+        counts: Mapping[str, int] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        source: Mapping[str, Any] | None = None,
+        versions: Mapping[str, str] | None = None,
+        periods_per_year: float | None = None,
+        complete: bool = True,
+        asset_ids: Iterable[str] = (),
+        **frames: pl.DataFrame | Callable[[], pl.DataFrame],
+    ) -> None:
+        if frames.keys() != FRAMES.keys():
+            wrong = sorted(frames.keys() ^ FRAMES.keys())
+            raise TypeError(f"A record has the frames {', '.join(FRAMES)}; look at {wrong}.")
+        self.initial_cash = initial_cash
+        self.counts = dict(counts or {})
+        self.settings = dict(settings or {})
+        self.source = dict(source or {})
+        self.versions = dict(versions or {})
+        self.periods_per_year = periods_per_year
+        self.complete = complete
+        self.asset_ids = list(asset_ids)
+        self._unmade: dict[str, Callable[[], pl.DataFrame]] = {}
+        for name, frame in frames.items():
+            if isinstance(frame, pl.DataFrame):
+                setattr(self, name, frame)
+            else:
+                self._unmade[name] = frame
+
+    def __getattr__(self, name: str) -> pl.DataFrame:
+        # Asked for what is not there yet. Half-made copies have no `_unmade` either.
+        make = self.__dict__.get("_unmade", {}).get(name)
+        if make is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        frame: pl.DataFrame = make()
+        setattr(self, name, frame)
+        self._unmade.pop(name, None)
+        return frame
+
+    def replace(self, **changes: Any) -> RunRecord:
+        """A record like this one but for these fields."""
+        given = {n: value for n, value in vars(self).items() if n != "_unmade"}
+        return RunRecord(**(self._unmade | given | changes))
+
+    def make_frames(self) -> None:
+        """Make every frame that nobody has looked at yet."""
+        for name in FRAMES:
+            getattr(self, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What goes to another process or a copy is what happened, not how to find it out.
+        self.make_frames()
+        return self.__dict__
 
     @property
     def financing(self) -> float:

@@ -7,29 +7,33 @@ all its bars are at hand.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from ml4t.backtest.kernels import worth
-from ml4t.backtest.results.columns import to_frame, to_series
 from ml4t.backtest.results.fill_columns import FillColumns
 from ml4t.backtest.results.grid import HeldGrid
 from ml4t.backtest.results.jumps import Jumps
+from ml4t.backtest.results.order_columns import OrderColumns, orders_frame
 from ml4t.backtest.results.stretches import Adjusted, Stretches
 from ml4t.backtest.results.tables import (
     adjustments_frame,
     decisions_frame,
+    equity_frame,
+    excursions_frame,
     fills_frame,
     marks_frame,
+    marks_of,
     notes_frame,
-    orders_frame,
-    time_series,
 )
 from ml4t.backtest.types.events import CashEvent, FillBatch, FillEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ml4t.backtest.broker.blotter import Blotter
     from ml4t.backtest.portfolio.portfolio import Portfolio
     from ml4t.backtest.types.bars import Bars, Chunk
@@ -273,51 +277,28 @@ class Recorder:
 
     # -- at the end of the run ----------------------------------------------------------------
 
-    def frames(self) -> dict[str, pl.DataFrame]:
-        """The frames of `RunRecord` that come from the run itself."""
+    def frames(self) -> dict[str, Callable[[], pl.DataFrame]]:
+        """How to make the frames of `RunRecord` that come from the run itself.
+
+        The functions hold columns only: what is done to portfolio or book later, such as an order
+        canceled after the end, does not change what they make.
+        """
+        axis, portfolio, blotter = self.axis, self.portfolio, self.blotter
         times = np.concatenate([np.zeros(0, dtype=np.int64), *self.times])
         sessions = np.concatenate([np.zeros(0, dtype=np.int32), *self.sessions])
-        parts = zip(*self.equity_columns, strict=True)
-        columns = [np.concatenate(part) for part in parts] or [np.zeros(0)] * 4
-        equity = to_frame(
-            {
-                "timestamp": time_series(times, self.axis),
-                "session": to_series(sessions).cast(pl.Date),
-                **dict(
-                    zip(("equity", "cash", "gross_exposure", "net_exposure"), columns, strict=True)
-                ),
-            }
-        )
+        ids, multiplier = portfolio.universe.ids, portfolio.multiplier
+        fills = partial(fills_frame, self.fill_blocks, self.fills.reasons, ids, multiplier)
+        money = {"asset_id": pl.String, "kind": pl.String, "amount": pl.Float64}
         return {
-            "equity": equity,
-            "fills": fills_frame(self, times),
-            "orders": orders_frame(self.blotter, self.signals, times, self.axis),
-            "excursions": self._excursions_frame(),
-            "marks": marks_frame(self.portfolio, times, self.axis),
-            "cashflows": notes_frame(
-                self.axis, self.cashflows, asset_id=pl.String, kind=pl.String, amount=pl.Float64
-            ),
-            "adjustments": adjustments_frame(self.axis, self.adjustments),
-            "decisions": decisions_frame(self.contexts, self.axis),
+            "equity": partial(equity_frame, self.equity_columns, sessions, times, axis),
+            "fills": partial(fills, times, axis),
+            "orders": partial(orders_frame, OrderColumns(blotter), self.signals, times, axis),
+            "excursions": partial(excursions_frame, self.excursions),
+            "marks": partial(marks_frame, *marks_of(portfolio), times, axis),
+            "cashflows": partial(notes_frame, axis, self.cashflows, **money),
+            "adjustments": partial(adjustments_frame, axis, self.adjustments),
+            "decisions": partial(decisions_frame, self.contexts, axis),
         }
-
-    def _excursions_frame(self) -> pl.DataFrame:
-        schema = {"fill_id": pl.Int64, "high": pl.Float64, "low": pl.Float64, "bars": pl.Int64}
-        if not self.excursions:
-            return pl.DataFrame(schema=schema)
-        parts = (np.concatenate(columns) for columns in zip(*self.excursions, strict=True))
-        fill_id, high, low, bars = parts
-        order = np.argsort(fill_id, kind="stable")
-        fill_id = fill_id[order]
-        # A stretch that went on in the next chunk has several rows.
-        first = np.diff(fill_id, prepend=0).nonzero()[0]
-        columns = (
-            fill_id[first],
-            np.maximum.reduceat(high[order], first),
-            np.minimum.reduceat(low[order], first),
-            np.add.reduceat(bars[order], first),
-        )
-        return to_frame(dict(zip(schema, columns, strict=True)))
 
 
 def _versions(meta: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import ml4t.backtest.results as parts
 from ml4t.backtest.errors import ConfigError
 from ml4t.backtest.results.columns import to_series
 from ml4t.backtest.results.record import RunRecord, normalised
+from ml4t.backtest.results.runs_code import files_of, text_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -49,7 +50,7 @@ class BacktestResult:
     ) -> None:
         self.record = record
         self._clock = clock
-        self._files = () if strategy is None else parts.runs_code.files_of(strategy)
+        self._files = () if strategy is None else files_of(strategy)
 
     # -- frames --------------------------------------------------------------------------------
 
@@ -754,7 +755,7 @@ class BacktestResult:
 
         None for a result that was loaded, and where there is no text (typed at a prompt).
         """
-        return parts.runs_code.text_of(self._files)
+        return text_of(self._files)
 
     @property
     def settings(self) -> dict[str, Any]:
