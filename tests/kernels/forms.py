@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from ml4t.backtest import kernels
-from ml4t.backtest.kernels import baskets, holdings, sums
+from ml4t.backtest.kernels import baskets, holdings, levels, sums
 
 compiled: Any = (
     importlib.import_module("ml4t.backtest.kernels._compiled") if kernels.is_compiled else None
@@ -33,7 +33,7 @@ needs_compiled = pytest.mark.skipif(
     not kernels.is_compiled and _why_not() is not None, reason=_why_not() or "compiled"
 )
 
-ROOMS = (baskets, holdings, sums)
+ROOMS = (baskets, holdings, levels, sums)
 SIZES = st.integers(0, 40)
 SEEDS = st.integers(0, 2**32).map(np.random.default_rng)
 # Numbers that float arithmetic stumbles over, beside ordinary ones.

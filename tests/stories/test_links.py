@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ml4t.backtest import Order, OrderError
-from tests.stories.plan import Plan, tell
+from ml4t.backtest import Order, OrderError, VolumeParticipation
+from tests.stories.plan import TEN, Plan, rows, tell
 
 BOUGHT = "1 buy 10 at 102\n"
 
@@ -364,4 +364,60 @@ def test_exits_of_unequal_size_in_one_bar() -> None:
         fills="1 buy 10 at 102\n1 buy 2 at 102\n3 sell 10 at 108 because stop_loss at open",
         ends="3 canceled one cancels other: order 2 filled",
         acts=do,
+    )
+
+
+def test_a_waiting_order_that_is_made_smaller_than_it_has_worked() -> None:
+    """Four units a bar. The sale of 20 is owed a fifth of what is bought, and has four already."""
+    bars = TEN + "".join(" ".join([r[0], "B", *r[1:]]) + "\n" for r in rows(TEN))
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.submit_order(Order("A", "buy", 100))
+            plan.submit_order(Order("B", "sell", 100, after=1))
+        if bar == 2:
+            plan.replace_order(2, quantity=20)
+
+    tell(
+        fills="""
+            1 buy 4 at 102
+            2 buy 4 at 103
+            2 sell 4 B at 103
+            3 buy 4 at 108
+            4 buy 4 at 100
+            5 buy 4 at 97
+            6 buy 4 at 98
+            7 buy 4 at 102
+            8 buy 4 at 103
+            8 sell 1 B at 103
+            9 buy 4 at 105
+            9 sell 1 B at 105
+        """,
+        bars=bars,
+        acts=acts,
+        cash=20_000,
+        liquidity=VolumeParticipation(0.004),
+    )
+
+
+def test_what_others_of_a_group_have_filled_is_not_there_to_be_replaced() -> None:
+    """The target has sold two of ten: a stop for two would have nothing to do."""
+
+    def acts(plan: Plan, bar: int) -> None:
+        if bar == 0:
+            plan.bracket("A", 10, stop_loss=90, take_profit=103)
+        if bar == 3:
+            with pytest.raises(OrderError, match="and others of its oco 2; 2 in all leave nothing"):
+                plan.replace_order(2, quantity=2)
+
+    tell(
+        fills="""
+            1 buy 4 at 102
+            2 buy 4 at 103
+            3 sell 2 at 108 because take_profit at open
+            5 sell 4 at 90 because stop_loss
+            6 sell 2 at 98 because stop_loss at open
+        """,
+        acts=acts,
+        liquidity=VolumeParticipation(0.004),
     )

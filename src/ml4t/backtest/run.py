@@ -184,7 +184,7 @@ class Run:
         if guard is not None:
             guard.close_positions()
         # Most often nothing was asked for in between, so that there is nothing to finish either.
-        if idle and orders == blotter.count and not broker.watchers.is_used:
+        if idle and orders == blotter.count and not broker.watchers.counts_bars:
             return
         if not broker.is_idle(bars):
             self._book(broker.finish(bars))

@@ -26,7 +26,7 @@ from ml4t.backtest.types.order import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from ml4t.backtest.broker.basket import Basket
@@ -87,7 +87,8 @@ class Blotter:
     Attributes:
         count: Orders submitted so far.
         gathers: Plain market orders of a timestamp are kept together, to be matched as columns.
-        asleep: How many of the open orders could not trade when they were last tried.
+        changed: Codes of assets an order of which began to work, or works in other terms, since
+            somebody emptied this.
     """
 
     def __init__(self, universe: Universe) -> None:
@@ -95,10 +96,11 @@ class Blotter:
         self.open: dict[int, Working] = {}
         self.links = Links(self)
         self.lot_of: Callable[[int], float] = lambda _code: 1.0
+        self.price_of: Callable[[int], float] = lambda _code: math.nan
         self.singles: list[Working] = []  # all that came one by one, open or over
         self.baskets: list[OpenBasket | Gathering] = []
         self.gathers = False
-        self.asleep = 0
+        self.changed: set[int] = set()
         self.is_watched = False
         self.bars: Bars | None = None
         self.step = -1
@@ -184,7 +186,7 @@ class Blotter:
         """
         if not self.gathers or self.is_watched or self.bars is None:
             return 0
-        if self.open and (len(self.open) > self.asleep or self._of_asset.get(code)):
+        if self.open and self._of_asset.get(code):
             return 0
         if not self.baskets:
             gathering = Gathering(self.universe, self.now_us, self.step, tag)
@@ -233,6 +235,7 @@ class Blotter:
         """An order is at work from now on."""
         order_id, code = working.order_id, working.code
         self.open[order_id] = working
+        self.changed.add(code)
         of_asset = self._of_asset.get(code)
         if of_asset is None:
             self._of_asset[code] = {order_id: working}
@@ -320,6 +323,7 @@ class Blotter:
             is_new: It counts as decided now.
         """
         before, working.order = working.order, order
+        self.changed.add(working.code)
         if self.links.is_used:
             self.links.replaced(working, quantity)
         else:
@@ -357,6 +361,7 @@ class Blotter:
             del self._of_asset[working.code][working.order_id]
             orders = self._of_asset.setdefault(code, {}) | {working.order_id: working}
             self._of_asset[code] = dict(sorted(orders.items()))
+        self.changed |= {working.code, code}
         working.code = code
         self.tell(working)
 
@@ -454,6 +459,16 @@ class Blotter:
         if code is None:
             return list(self.open.values())
         return list(self._of_asset.get(code, {}).values())
+
+    def of_asset(self, code: int) -> Iterable[Working]:
+        """As `working`, of orders that are not in baskets, to be read at once."""
+        orders = self._of_asset.get(code)
+        return () if orders is None else orders.values()
+
+    def stands_alone(self, basket: OpenBasket | Gathering) -> bool:
+        """Whether no single order is open for any asset of a basket."""
+        of_asset = self._of_asset
+        return not self.open or not any(map(of_asset.get, basket.codes.tolist()))
 
     def has_open(self, code: int) -> bool:
         """Whether any order of this asset is open."""

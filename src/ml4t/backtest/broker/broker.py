@@ -76,6 +76,7 @@ class Broker(ABC):
         self.portfolio = portfolio
         self.blotter = Blotter(portfolio.universe)
         self.blotter.lot_of = lambda code: portfolio.instruments[code].lot_size
+        self.blotter.price_of = lambda code: portfolio.last_price(portfolio.universe.ids[code])
         self.watchers = Watchers(self.blotter, portfolio)
         self.is_running = True
         self.is_over = False
@@ -154,7 +155,8 @@ class Broker(ABC):
             Whether it was open.
 
         Raises:
-            OrderError: What it would be cannot be meant, or fewer units than have filled.
+            OrderError: What it would be cannot be meant, or leaves no unit beyond those that have
+                filled, of it and of the others of its `oco`.
         """
         working = self.blotter.get(order_id)
         if working is None:
@@ -167,10 +169,11 @@ class Broker(ABC):
         ):
             order = on_grid(order, tick)
         quantity = self._whole_lots(order.quantity, working.code)
-        if quantity <= working.filled:
+        if quantity <= working.filled + working.taken:
+            others = f", and others of its oco {working.taken:g}" if working.taken else ""
             raise OrderError(
-                f"Order {order_id} has filled {working.filled:g} units; {order.quantity:g} in all "
-                "leave nothing to fill. Cancel it instead."
+                f"Order {order_id} has filled {working.filled:g} units{others}; "
+                f"{order.quantity:g} in all leave nothing to fill. Cancel it instead."
             )
         self.blotter.replace(working, order, quantity)
         return True

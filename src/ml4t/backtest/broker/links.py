@@ -91,7 +91,8 @@ class Links:
         """An order is to work `quantity` units in all; its exits follow it."""
         ratio = quantity / working.whole
         if working.order.after:
-            working.worked *= ratio
+            share = round_to_lot(working.worked * ratio, self.blotter.lot_of(working.code))
+            working.worked = max(share, working.filled + working.taken)
             working.remaining = working.worked - working.filled - working.taken
         else:
             working.remaining = quantity - working.filled - working.taken
@@ -136,13 +137,15 @@ class Links:
         if parent.filled < parent.whole:
             share *= parent.filled / parent.whole
             share = round_to_lot(share, self.blotter.lot_of(child.code))
+        share = max(share, child.worked)  # one that was replaced may have more than its share
         child.remaining += share - child.worked
         child.worked = share
         if child.status is OrderStatus.PENDING and child.remaining > 0.0:
             del self.pending[child.order_id]
             child.status = OrderStatus.ACCEPTED
             if child.type.is_trailing:
-                start_trail(child, price)
+                is_own = child.code == parent.code
+                start_trail(child, price if is_own else self.blotter.price_of(child.code))
             self.blotter.activate(child)
             self.activated.append(child)
 

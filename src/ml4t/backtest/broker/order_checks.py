@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 HUGE = 1e300
 _MARKET, _GTC, _DAY = OrderType.MARKET, TimeInForce.GTC, TimeInForce.DAY
 _AUCTIONS = frozenset({TimeInForce.OPG, TimeInForce.CLS})
+_WITH_LIMIT = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT})
+_WITH_STOP = frozenset({OrderType.STOP, OrderType.STOP_LIMIT})
 _TRAILS = ("trail_amount", "trail_percent", "limit_offset")
+_WORDS = (("side", OrderSide), ("type", OrderType), ("time_in_force", TimeInForce))
 
 
 def refusal(order: Order) -> str:
     """Why an order cannot be meant: an empty string when it can."""
-    return (
-        _bad_word(order)
-        or _bad_quantity(order.quantity)
-        or _bad_price(order)
-        or _bad_trail(order)
-        or _bad_time(order)
-    )
+    reason = _bad_word(order) or _bad_quantity(order.quantity)
+    if reason:
+        return reason
+    kind, force = OrderType(order.type), TimeInForce(order.time_in_force)
+    return _bad_price(order, kind) or _bad_trail(order, kind) or _bad_time(order, kind, force)
 
 
 def unknown_asset(asset_id: object, universe: Universe) -> str:
@@ -56,8 +57,10 @@ def _bad_word(order: Order) -> str:
     asset_id: object = order.asset_id
     if not isinstance(asset_id, str):
         return f"asset_id {asset_id!r} is not a name"
-    for name, kind in (("side", OrderSide), ("type", OrderType), ("time_in_force", TimeInForce)):
+    for name, kind in _WORDS:
         value = getattr(order, name)
+        if type(value) is kind:
+            continue
         try:
             kind(value)
         except ValueError:
@@ -73,12 +76,9 @@ def _bad_quantity(quantity: Any) -> str:
     return ""
 
 
-def _bad_price(order: Order) -> str:
-    kind = OrderType(order.type)
-    wants_limit = kind in {OrderType.LIMIT, OrderType.STOP_LIMIT}
-    wants_stop = kind in {OrderType.STOP, OrderType.STOP_LIMIT}
-    for wanted, name in ((wants_limit, "limit_price"), (wants_stop, "stop_price")):
-        price = getattr(order, name)
+def _bad_price(order: Order, kind: OrderType) -> str:
+    for kinds, name in ((_WITH_LIMIT, "limit_price"), (_WITH_STOP, "stop_price")):
+        wanted, price = kind in kinds, getattr(order, name)
         if wanted and not is_sane_price(price):
             return f"a {kind.value} order needs a positive {name}, not {price!r}"
         if not wanted and price is not None:
@@ -86,8 +86,7 @@ def _bad_price(order: Order) -> str:
     return ""
 
 
-def _bad_trail(order: Order) -> str:
-    kind = OrderType(order.type)
+def _bad_trail(order: Order, kind: OrderType) -> str:
     amount, percent, offset = order.trail_amount, order.trail_percent, order.limit_offset
     if not kind.is_trailing:
         given = next((name for name in _TRAILS if getattr(order, name) is not None), None)
@@ -111,8 +110,7 @@ def _bad_offset(kind: OrderType, offset: float | None) -> str:
     return ""
 
 
-def _bad_time(order: Order) -> str:
-    force, kind = TimeInForce(order.time_in_force), OrderType(order.type)
+def _bad_time(order: Order, kind: OrderType, force: TimeInForce) -> str:
     if (force is TimeInForce.GTD) != (order.expires_at is not None):
         return (
             "a gtd order needs expires_at"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ml4t.backtest.broker.ticks import against
@@ -11,8 +12,14 @@ if TYPE_CHECKING:
 
 
 def start_trail(working: Working, price: float) -> None:
-    """Set the stop of a trailing order, active from when the market is at `price`."""
+    """Set the stop of a trailing order, active from when the market is at `price`.
+
+    Without a price (NaN) it is out of reach until the first bar of its asset has gone by.
+    """
     working.stop = None
+    if math.isnan(price):
+        working.stop = math.copysign(math.inf, working.sign)
+        return
     move_trail(working, price, price)
 
 
@@ -42,3 +49,17 @@ def move_trail(working: Working, high: float, low: float) -> None:
     if order.limit_offset is not None:
         limit = stop - side * order.limit_offset
         working.limit = against(limit, working.tick, side) if working.tick else limit
+
+
+def followed(working: Working) -> float:
+    """The price that the stop of a trailing order has followed so far, or one not quite as good.
+
+    No better price, no other stop: `move_trail` the other way round, but for a tick.
+    """
+    order, side, stop = working.order, -working.sign, working.stop
+    assert stop is not None
+    stop -= side * working.tick
+    if order.trail_percent is not None:
+        return stop / (1.0 - side * order.trail_percent)
+    assert order.trail_amount is not None
+    return stop + side * order.trail_amount

@@ -1,9 +1,9 @@
 """The hottest loops: plain Python and NumPy, and the same compiled where a compiler was at hand.
 
-The Python forms, in `events.py`, `baskets.py`, `holdings.py`, `lookups.py` and `sums.py`, are the
-reference: they say what each kernel means, run wherever nothing could be compiled, and are run when
-the environment has `ML4T_BACKTEST_PURE` set. The compiled forms give the same values, bit by bit; a
-test compares the two.
+The Python forms, in the modules beside this one, are the reference: they say what each kernel
+means, run wherever nothing could be compiled, and are run when the environment has
+`ML4T_BACKTEST_PURE` set. The compiled forms give the same values, bit by bit; a test compares the
+two.
 
 Attributes:
     is_compiled: Whether the compiled forms are used.
@@ -33,6 +33,7 @@ if is_compiled:
         needs,
         pay_exits,
         ranges,
+        reached,
         slippages,
         steep,
         take,
@@ -56,6 +57,7 @@ else:
     )
     from ml4t.backtest.kernels.events import events, take
     from ml4t.backtest.kernels.holdings import ranges, steep, worth
+    from ml4t.backtest.kernels.levels import reached
     from ml4t.backtest.kernels.lookups import lookup
     from ml4t.backtest.kernels.sums import total
 
@@ -73,6 +75,7 @@ __all__ = [
     "needs",
     "pay_exits",
     "ranges",
+    "reached",
     "slippages",
     "steep",
     "take",

@@ -13,7 +13,8 @@ execute(PyObject *module)
                  PyModule_AddObjectRef(module, "events", events) < 0 ||
                  PyModule_AddObjectRef(module, "lookup", lookup) < 0 ||
                  PyModule_AddObjectRef(module, "take", take) < 0 ||
-                 PyModule_AddFunctions(module, holding_functions) < 0;
+                 PyModule_AddFunctions(module, holding_functions) < 0 ||
+                 PyModule_AddFunctions(module, level_functions) < 0;
     Py_XDECREF(events);
     Py_XDECREF(lookup);
     Py_XDECREF(take);

@@ -14,5 +14,6 @@ from ml4t.backtest.kernels.events import take as take
 from ml4t.backtest.kernels.holdings import ranges as ranges
 from ml4t.backtest.kernels.holdings import steep as steep
 from ml4t.backtest.kernels.holdings import worth as worth
+from ml4t.backtest.kernels.levels import reached as reached
 from ml4t.backtest.kernels.lookups import lookup as lookup
 from ml4t.backtest.kernels.sums import total as total

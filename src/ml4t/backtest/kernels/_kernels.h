@@ -24,7 +24,7 @@
 #endif
 
 extern PyType_Spec Events_spec, Lookup_spec;
-extern PyMethodDef basket_functions[], holding_functions[];
+extern PyMethodDef basket_functions[], holding_functions[], level_functions[];
 
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, NULL}
 

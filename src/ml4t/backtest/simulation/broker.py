@@ -20,6 +20,7 @@ from ml4t.backtest.simulation.costs import Candidate, Costs
 from ml4t.backtest.simulation.financing import Interest
 from ml4t.backtest.simulation.hours import Hours
 from ml4t.backtest.simulation.in_rounds import check_middle
+from ml4t.backtest.simulation.levels import Levels
 from ml4t.backtest.simulation.liquidity import UnlimitedLiquidity
 from ml4t.backtest.simulation.slippage import NoSlippage
 from ml4t.backtest.simulation.stale import StaleWatch
@@ -55,7 +56,7 @@ _LIMIT_FILL = ("touch", "through")
 _INTRABAR = ("worst", "best", "ohlc", "olhc")
 # What a bankrupt account's last orders and fills say.
 RUIN = "bankrupt"
-_MARKET, _GTC = OrderType.MARKET, TimeInForce.GTC
+_MARKET = OrderType.MARKET
 _TRAILS = frozenset({"trail_amount", "trail_percent", "limit_offset"})
 _AUCTIONS = frozenset({TimeInForce.OPG, TimeInForce.CLS})
 
@@ -169,6 +170,7 @@ class SimulationBroker(Broker):
         self._admitted = 0  # how many of the blotter's orders have been asked
         self._staged: list[Order] = []
         self._stale: StaleWatch | None = None
+        self._levels: Levels | None = None
         self._finer: FinerBars | None = None
         self._taken: tuple[int, dict[int, float]] = -1, {}  # the step, and units by code
         self._costs = Costs(self.commission, self.slippage)
@@ -240,13 +242,18 @@ class SimulationBroker(Broker):
         is_own = type(self).submit_order is _SUBMIT_ORDER
         has_short_way = self.blotter.gathers and is_own and "submit_order" not in vars(self)
         self.take_plain = self._counter.take_plain if has_short_way else None
+        self._levels = None  # what a matching of its own looks at is its own affair
+        if self.matching is None:
+            self._levels = Levels(self.blotter, looks_at_all=self._finer is not None)
         self.submit(self._staged)
 
     def is_idle(self, bars: Bars) -> bool:
-        """Nothing is open or due in the account, and nothing held can have gone stale."""
+        """Nothing can trade or is due in the account, and nothing held can have gone stale."""
         blotter, portfolio = self.blotter, self.portfolio
         assert portfolio is not None
-        if blotter.open or blotter.baskets or portfolio.short_count or portfolio.cash < 0.0:
+        if blotter.baskets or portfolio.short_count or portfolio.cash < 0.0:
+            return False
+        if blotter.open and (self._levels is None or not self._levels.are_quiet(bars)):
             return False
         if self.watchers.is_used and self.watchers.counts_bars:
             return False
@@ -322,17 +329,21 @@ class SimulationBroker(Broker):
             self._admit(bars)
         if blotter.is_empty:
             return news
-        if self._are_asleep(bars):
-            baskets, is_calm = blotter.baskets, len(news) == len(due)
+        baskets, levels = blotter.baskets, self._levels
+        if levels is not None and (not blotter.open or levels.are_quiet(bars)):
             if not baskets:
                 return news
+            is_calm = len(news) == len(due) and blotter.stands_alone(baskets[0])
             if len(baskets) == 1 and is_calm and self._takes_baskets:
                 batches = self._match_basket(bars, baskets[0], due)
                 if batches is not None:
                     return due + batches
         trading = self._trading(bars, news)
-        live = trading.tradable()
-        blotter.asleep = len(blotter.open) - len(live)
+        orders = blotter.working()
+        if levels is not None:
+            codes = levels.due(bars)
+            orders = [working for working in orders if working.code in codes]
+        live = trading.tradable(orders)
         if not live:
             return news
         try:
@@ -396,9 +407,10 @@ class SimulationBroker(Broker):
             self._admit(bars)
         trading = self._trading(bars)
         now = self.blotter.now_us if getattr(self.matching, "on_arrival", False) else None
+        new = [w for w in self.blotter.working() if w.session is None or is_market(w)]
         live = [
             (w, row)
-            for w, row in trading.tradable(at_once=True)
+            for w, row in trading.tradable(new, at_once=True)
             if (is_market(w) or w.decided_at == now) and w.time_in_force not in _AUCTIONS
         ]
         try:
@@ -496,18 +508,6 @@ class SimulationBroker(Broker):
         known = len(assumed)
         trading.inside(assumed)
         resting += assumed[known:]
-
-    def _are_asleep(self, bars: Bars) -> bool:
-        """Whether no single order can trade or end now: there is none, or no bar of its asset.
-
-        What was ordered of an asset that is traded no more must not hold up all others.
-        """
-        blotter = self.blotter
-        if len(blotter.open) > blotter.asleep:
-            return False
-        row_of, index = bars.chunk.row_of, bars.index
-        orders = blotter.open.values()
-        return all(w.time_in_force is _GTC and row_of(index, w.code) < 0 for w in orders)
 
     def _match_basket(self, bars: Bars, basket: OpenBasket | Gathering, due: News) -> News | None:
         """Fill a whole basket as columns; None when it has to go order by order."""

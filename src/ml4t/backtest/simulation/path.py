@@ -26,7 +26,8 @@ class PathTrading:
 
     The path has three straight legs. All assets go through a leg together: in each, exits come
     first and entries are funded as one, as everywhere. What an entry sets to work trades on the
-    rest of the leg, and stops that follow the price move at the end of each leg.
+    rest of the leg, or from the next leg on where it is for another asset: how far that one had
+    come is not known. Stops that follow the price move at the end of each leg.
 
     Args:
         trading: The bar's trading.
@@ -37,7 +38,9 @@ class PathTrading:
         self.trading = trading
         self.columns: list[Any] = [getattr(trading.prices, name) for name in PATHS[path]]
         self.through = trading.through
-        self._entered: dict[int, float] = {}  # by order, where it filled on this leg
+        # By order, the code of its asset and where it filled on this leg.
+        self._entered: dict[int, tuple[int, float]] = {}
+        self._later: set[int] = set()  # orders that are there from the next leg on
 
     def run(self, live: list[Live]) -> None:
         """Go along the path; orders that begin to work on the way join `live`."""
@@ -48,7 +51,7 @@ class PathTrading:
     def _leg(self, live: list[Live], start: Sequence[float], end: Sequence[float]) -> None:
         trading = self.trading
         reached: dict[int, float] = {}  # by asset code, where something filled on this leg
-        self._entered = {}
+        self._entered, self._later = {}, set()
         waiting = trading.priced(list(live))
         while waiting:
             touched = []
@@ -57,12 +60,16 @@ class PathTrading:
                     here = self._here(working, reached, start[row])
                     touched += self._touch(working, row, here, end[row])
             entered = self._settle(touched, reached, start)
-            waiting = trading.priced(trading.join_activated(live))
+            joined = trading.join_activated(live)
+            self._later.update(w.order_id for w, _ in joined if not self._is_own(w))
+            waiting = trading.priced([(w, row) for w, row in joined if self._is_own(w)])
             # Exits that were there before the entry they are for are met on the rest of the way.
             waiting += [
                 (working, row)
                 for working, row in trading.priced(live)
-                if working.code in entered and working.order.reduce_only
+                if working.code in entered
+                and working.order.reduce_only
+                and working.order_id not in self._later
             ]
         self._trail(live, start, end, reached)
 
@@ -75,6 +82,8 @@ class PathTrading:
     ) -> None:
         """Move stops by the way that is behind them; after an entry, by the way from there."""
         for working, row in self.trading.priced(live):
+            if working.order_id in self._later:
+                continue
             follows = working.type.is_trailing and not working.triggered
             if follows and self.trading.is_open(working):
                 here, there = self._here(working, reached, start[row]), end[row]
@@ -83,7 +92,14 @@ class PathTrading:
     def _here(self, working: Working, reached: dict[int, float], start: float) -> float:
         """From where on an order sees a leg: from its own entry, or its asset's, if on the leg."""
         own = self._entered.get(working.order.after)
-        return reached.get(working.code, start) if own is None else own
+        if own is None or own[0] != working.code:
+            return reached.get(working.code, start)
+        return own[1]
+
+    def _is_own(self, working: Working) -> bool:
+        """Whether an order waited for one of its own asset, if for one that filled on this leg."""
+        parent = self._entered.get(working.order.after)
+        return parent is None or parent[0] == working.code
 
     def _touch(self, working: Working, row: int, here: float, there: float) -> list[Candidate]:
         """What an order does while the price goes from `here` to `there`."""
@@ -117,7 +133,7 @@ class PathTrading:
         ]
         trading.settlement.settle(entries, marks)
         traded = [c for c in (*exits, *entries) if c.working.filled]
-        self._entered.update((c.working.order_id, c.reference) for c in traded)
+        self._entered.update((c.working.order_id, (c.working.code, c.reference)) for c in traded)
         opened = [c for c in traded if c.entry]
         # Of several, the price meets the nearest first: entries count before exits.
         traded.sort(key=lambda c: (c.entry == 0.0, abs(c.reference / start[c.row] - 1.0)))

@@ -72,17 +72,17 @@ class BarTrading:
         self.born: set[int] = set()  # orders that began to work inside these bars
         self.fresh: set[int] = set()  # orders that meet their first bar
 
-    def tradable(self, *, at_once: bool = False) -> list[Live]:
-        """Open orders whose asset has a bar now that began at or after their decision.
+    def tradable(self, orders: list[Working], *, at_once: bool = False) -> list[Live]:
+        """Orders whose asset has a bar now that began at or after their decision.
 
         Orders whose time is over end here.
 
         Args:
+            orders: Open ones, in order of submission.
             at_once: Orders decided on these very bars count too.
         """
         bars, begins, now = self.bars, self.chunk.begins, self.blotter.now_us
         session = self.chunk.sessions.item(bars.index)
-        orders = self.blotter.working()
         live = []
         for working, row in zip(orders, bars.chunk_rows_of([w.code for w in orders]), strict=True):
             if working.time_in_force is not _GTC and self._is_over(working, session):
@@ -309,15 +309,21 @@ class BarTrading:
         return [pair for pair in zip(fresh, rows, strict=True) if pair[1] >= 0]
 
     def _behind(self, entries: list[Candidate], resting: list[Live]) -> list[Candidate]:
-        """Protective orders that trade after entries inside the bar: stops, or at best targets."""
+        """Protective orders that trade after entries inside the bar: stops, or at best targets.
+
+        One that waited for an entry of another asset does not: when it began is not known.
+        """
         prices, is_best = self.prices, self.intrabar == "best"
-        own = {c.working.order_id: c.reference for c in entries}
+        own = {c.working.order_id: c for c in entries}
         entered: dict[int, float] = {}
         for candidate in sorted(entries, key=self.distance):  # the one that was met first
             entered.setdefault(candidate.working.code, candidate.reference)
         behind = []
         for working, row in resting:
-            entry = own.get(working.order.after, entered.get(working.code))
+            cause = own.get(working.order.after)
+            entry = entered.get(working.code) if cause is None else cause.reference
+            if cause is not None and cause.working.code != working.code:
+                continue
             is_wanted = (working.stop is None) if is_best else (working.limit is None)
             is_protective = is_wanted and working.order.reduce_only
             if entry is None or not is_protective or not self.is_open(working):

@@ -169,6 +169,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     role: str = ""
 
 
+_PLAIN = frozenset({float, type(None)})
 _PRICES = ("limit_price", "stop_price", "trail_amount", "trail_percent", "limit_offset")
 
 
@@ -183,11 +184,18 @@ def plain_order(order: Order) -> Order:
         and type(order.type) is OrderType
         and type(order.time_in_force) is TimeInForce
     )
-    if is_plain and order.type is OrderType.MARKET:
+    if is_plain and (
+        order.type is OrderType.MARKET
+        or (
+            type(order.limit_price) in _PLAIN
+            and type(order.stop_price) in _PLAIN
+            and type(order.trail_amount) in _PLAIN
+            and type(order.trail_percent) in _PLAIN
+            and type(order.limit_offset) in _PLAIN
+        )
+    ):
         return order
     prices = {name: getattr(order, name) for name in _PRICES}
-    if is_plain and all(price is None or type(price) is float for price in prices.values()):
-        return order
     return structs.replace(
         order,
         side=OrderSide(order.side),
