@@ -50,7 +50,8 @@ def strategy(budget, way):
                 if signals["ml_pred"] < w.SELL_BELOW:
                     self.close_position(asset)
             elif signals["ml_pred"] > w.BUY_ABOVE and signals["confidence"] > w.SURE_ABOVE:
-                self.enter(asset, int(budget / event.close), event.close)
+                if way != "limit" or not self.get_open_orders(asset):
+                    self.enter(asset, int(budget / event.close), event.close)
 
         def enter(self, asset, shares, close):
             if way == "bracket":
