@@ -50,18 +50,19 @@ def strategy(budget, way):
                 if signals["ml_pred"] < w.SELL_BELOW:
                     self.close_position(asset)
             elif signals["ml_pred"] > w.BUY_ABOVE and signals["confidence"] > w.SURE_ABOVE:
-                if way != "limit" or not self.get_open_orders(asset):
-                    self.enter(asset, int(budget / event.close), event.close)
-
-        def enter(self, asset, shares, close):
-            if way == "bracket":
-                self.bracket(asset, shares, stop_loss=close * 0.95, take_profit=close * 1.1)
-            elif way == "limit":
-                self.buy(asset, shares, limit_price=close * 0.99, time_in_force="day")
-            else:
-                self.buy(asset, shares)
+                enter(self, way, asset, int(budget / event.close), event.close)
 
     return Resting()
+
+
+def enter(strategy, way, asset, shares, close):
+    """Order as this way does."""
+    if way == "bracket":
+        strategy.bracket(asset, shares, stop_loss=close * 0.95, take_profit=close * 1.1)
+    elif way != "limit":
+        strategy.buy(asset, shares)
+    elif not strategy.get_open_orders(asset):
+        strategy.buy(asset, shares, limit_price=close * 0.99, time_in_force="day")
 
 
 def run_one(name, way):

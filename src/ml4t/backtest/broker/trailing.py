@@ -26,9 +26,24 @@ def start_trail(working: Working, price: float) -> None:
 def move_trail(working: Working, high: float, low: float) -> None:
     """Let the stop of a trailing order follow the best price of a bar, if that was better.
 
+    The limit keeps its distance beyond the stop. On a grid both are rounded as those of any order:
+    neither is more aggressive than asked.
+    """
+    order, side = working.order, -working.sign
+    stop = moved_stop(working, high, low)
+    if stop == working.stop:
+        return
+    working.stop = stop
+    if order.limit_offset is not None:
+        limit = stop - side * order.limit_offset
+        working.limit = against(limit, working.tick, side) if working.tick else limit
+
+
+def moved_stop(working: Working, high: float, low: float) -> float:
+    """Where the stop of a trailing order is after a bar.
+
     A sale's stop stays below the highest price since the decision and never falls; a purchase's
-    stays above the lowest and never rises. The limit keeps its distance beyond the stop. On a grid
-    both are rounded as those of any order: neither is more aggressive than asked.
+    stays above the lowest and never rises.
 
     Formula:
         stop = best - side * trail_amount, or best * (1 - side * trail_percent)
@@ -43,12 +58,8 @@ def move_trail(working: Working, high: float, low: float) -> None:
         stop = best - side * order.trail_amount
     if working.tick:
         stop = against(stop, working.tick, -side)
-    if working.stop is not None and side * stop <= side * working.stop:
-        return
-    working.stop = stop
-    if order.limit_offset is not None:
-        limit = stop - side * order.limit_offset
-        working.limit = against(limit, working.tick, side) if working.tick else limit
+    before = working.stop
+    return stop if before is None or side * stop > side * before else before
 
 
 def followed(working: Working) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml4t.backtest.broker.trailing import followed
+from ml4t.backtest.broker.trailing import followed, move_trail, moved_stop
 from ml4t.backtest.kernels import reached
 from ml4t.backtest.types.order import OrderType, TimeInForce
 
@@ -93,8 +93,33 @@ class Levels:
         if due or seen or chunk is not self._chunk or not (index < self._next or is_met):
             self._look_ahead(chunk, index, 1 if due else 1 + _AHEAD // max(1, chunk.width))
         if index == self._next:
-            due.update(self._codes)
+            due.update(
+                code for code in self._codes if not (code in due or self._follow(code, bars))
+            )
         self._due = due
+
+    def _follow(self, code: int, bars: Bars) -> bool:
+        """Let stops follow the price, if with these bars no more becomes of an asset's orders."""
+        if self._looks_at_all:
+            return False
+        row = bars.chunk.row_of(bars.index, code)
+        high, low = bars.chunk.highs[row], bars.chunk.lows[row]
+        moving = []
+        for working in self._blotter.of_asset(code):
+            below, above = _levels(working)
+            if working.session is not None and below < low and high < above:
+                continue
+            follows = working.type.is_trailing and not working.triggered
+            if working.session is None or not follows:
+                return False
+            stop, buys = moved_stop(working, high, low), working.sign > 0.0
+            if (high >= stop) if buys else (low <= stop):
+                return False
+            moving.append(working)
+        for working in moving:
+            move_trail(working, high, low)
+        self._read(code)
+        return True
 
     def _look_ahead(self, chunk: Chunk, index: int, steps: int) -> None:
         """Where a level is reached first, within so many timestamps."""

@@ -199,16 +199,15 @@ class Desk:
         check_bracket(asset_id, quantity, stop_loss, take_profit, limit_price, last)
         way_in, way_out = (_BUY, _SELL) if quantity > 0 else (_SELL, _BUY)
         kind = OrderType.MARKET if limit_price is None else OrderType.LIMIT
-        entry = self.submit(
-            Order(asset_id, way_in, abs(quantity), kind, limit_price=limit_price, tag=tag)
-        )
+        size = float(abs(quantity))
+        entry = self.submit(Order(asset_id, way_in, size, kind, limit_price=limit_price, tag=tag))
         if self.broker.blotter.get(entry) is None:
             return Bracket(entry)
         leave = partial(
             Order,
             asset_id,
             way_out,
-            abs(quantity),
+            size,
             reduce_only=True,
             tag=tag,
             after=entry,
