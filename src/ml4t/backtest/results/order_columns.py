@@ -106,7 +106,7 @@ def orders_frame(
     before = steps < 0
     if before.any():
         dates = dates.set(to_series(before), None)
-    return _with_signals(frame.insert_column(1, dates), signals)
+    return _with_signals(frame.clone().insert_column(1, dates), signals)
 
 
 def _singles_frame(singles: list[Working]) -> pl.DataFrame:
