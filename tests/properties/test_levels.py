@@ -31,7 +31,7 @@ FORCES = ("gtc", "gtc", "gtc", "day", "gtd", "ioc", "opg", "cls")
 HALF_AN_HOUR = dt.timedelta(minutes=150)  # so many that a session has four
 
 
-class Resting(Strategy):
+class Silent(Strategy):
     """Orders of all kinds, near enough to be met and far enough to rest; and rules."""
 
     def __init__(self, seed: int, activity: float) -> None:
@@ -41,9 +41,6 @@ class Resting(Strategy):
     def on_start(self) -> None:
         self.dice = np.random.default_rng(self.seed)
         self.heard: list[Any] = []
-
-    def on_order_event(self, event: Any) -> None:
-        self.heard.append((event.order_id, event.status, event.timestamp, event.reason))
 
     def on_bars(self, bars: Any) -> None:
         for asset_id in bars.asset_ids:
@@ -122,9 +119,16 @@ class Resting(Strategy):
         )
 
 
+class Listening(Silent):
+    """Hears of its orders, none of which are matched together then."""
+
+    def on_order_event(self, event: Any) -> None:
+        self.heard.append((event.order_id, event.status, event.timestamp, event.reason))
+
+
 def run(market: Market, seed: int, activity: float, actions: Any, **options: Any) -> Any:
-    """The result of a run, and what the strategy heard of its orders."""
-    strategy = Resting(seed, activity)
+    """The result of a run, and what the strategy heard of its orders, if it listens."""
+    strategy = (Listening if seed % 2 else Silent)(seed, activity)
     broker = SimulationBroker(100_000, **options)
     frame = market.frame()
     result = BacktestEngine(frame, strategy=strategy, broker=broker, actions=actions).run()

@@ -105,3 +105,10 @@ def test_a_record_has_all_frames_and_no_other(record: RunRecord) -> None:
         RunRecord(initial_cash=1.0)
     with pytest.raises(AttributeError, match="'fils'"):
         _ = record.fils
+
+
+def test_a_frame_that_another_thread_has_just_made(record: RunRecord) -> None:
+    """A look that found nothing may come to the maker when it is gone."""
+    later = record.replace(fills=lambda: record.fills)
+    assert later.fills is record.fills
+    assert later.__getattr__("fills") is record.fills

@@ -832,6 +832,20 @@ def test_record_and_log() -> None:
     assert result.logs.rows() == [(days[0], "step 1"), (days[1], "step 3")]
 
 
+def test_a_line_says_what_was_true_when_it_was_written() -> None:
+    """What is no text is written down at once: a list goes on growing."""
+    seen: list[int] = []
+
+    def acts(plan: Plan, step: int) -> None:
+        seen.append(step)
+        if step < 2:
+            plan.log(seen)  # type: ignore[arg-type]
+
+    result = tell(acts=acts)
+    seen.append(99)
+    assert result.logs["message"].to_list() == ["[0]", "[0, 1]"]
+
+
 def test_record_takes_numbers_only() -> None:
     """Text would be lost in a column of numbers, so it is refused."""
     with pytest.raises(Exception, match=r"record\(regime='bull'\): only numbers can be recorded"):

@@ -30,6 +30,7 @@ class Links:
 
     Attributes:
         is_used: Some order of the run has a link.
+        crosses: Some order of the run waits, or has waited, for one of another asset.
         pending: Orders that wait for another one, by id.
         activated: Orders that have become open since this list was emptied last.
     """
@@ -37,6 +38,7 @@ class Links:
     def __init__(self, blotter: Blotter) -> None:
         self.blotter = blotter
         self.is_used = False
+        self.crosses = False
         self.pending: dict[int, Working] = {}
         self.activated: list[Working] = []
         self._waiting: dict[int, list[Working]] = {}
@@ -64,6 +66,7 @@ class Links:
             return
         parent = self.blotter.find(order.after)
         assert parent is not None, "refused by obstacle()"
+        self.crosses = self.crosses or parent.code != working.code
         working.status, working.remaining = OrderStatus.PENDING, 0.0
         self.pending[working.order_id] = working
         if parent.status.is_open:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from ml4t.backtest.broker.ticks import against
@@ -14,12 +13,10 @@ if TYPE_CHECKING:
 def start_trail(working: Working, price: float) -> None:
     """Set the stop of a trailing order, active from when the market is at `price`.
 
-    Without a price (NaN) it is out of reach until the first bar of its asset has gone by.
+    Without a price (NaN) the stop is NaN, which nothing reaches, until the first bar of its asset
+    has gone by.
     """
     working.stop = None
-    if math.isnan(price):
-        working.stop = math.copysign(math.inf, working.sign)
-        return
     move_trail(working, price, price)
 
 
@@ -59,7 +56,7 @@ def moved_stop(working: Working, high: float, low: float) -> float:
     if working.tick:
         stop = against(stop, working.tick, -side)
     before = working.stop
-    return stop if before is None or side * stop > side * before else before
+    return before if before is not None and side * stop <= side * before else stop
 
 
 def followed(working: Working) -> float:

@@ -187,12 +187,14 @@ class RunRecord:
 
     def __getattr__(self, name: str) -> pl.DataFrame:
         # Asked for what is not there yet. Half-made copies have no `_unmade` either.
-        make = self.__dict__.get("_unmade", {}).get(name)
-        if make is None:
+        fields = self.__dict__
+        make = fields.get("_unmade", {}).get(name)
+        if make is not None:
+            fields.setdefault(name, make())
+            self._unmade.pop(name, None)
+        elif name not in fields:  # or another thread has made it meanwhile
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        frame: pl.DataFrame = make()
-        setattr(self, name, frame)
-        self._unmade.pop(name, None)
+        frame: pl.DataFrame = fields[name]
         return frame
 
     def replace(self, **changes: Any) -> RunRecord:

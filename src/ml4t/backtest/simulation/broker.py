@@ -242,8 +242,8 @@ class SimulationBroker(Broker):
         is_own = type(self).submit_order is _SUBMIT_ORDER
         has_short_way = self.blotter.gathers and is_own and "submit_order" not in vars(self)
         self.take_plain = self._counter.take_plain if has_short_way else None
-        self._levels = None  # what a matching of its own looks at is its own affair
-        if self.matching is None:
+        self._levels = None  # what they look at is their own affair
+        if self.matching is None and self.admission is None:
             self._levels = Levels(self.blotter, looks_at_all=self._finer is not None)
         self.submit(self._staged)
 
@@ -265,7 +265,7 @@ class SimulationBroker(Broker):
             if bars.index == 0:
                 stale.pass_dense(bars.chunk)
             return True
-        return not (portfolio.may_hold and stale.is_due(bars))
+        return not stale.is_due(bars)
 
     def submit(self, orders: Iterable[Order]) -> News:
         """Accept or reject each order at once; what is accepted can trade from the next bar."""

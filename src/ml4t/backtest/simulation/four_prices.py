@@ -222,7 +222,7 @@ def _match(working: Working, seen: float, price: float, *, through: bool) -> Mat
     sign, stop, limit = working.sign, working.stop, working.limit
     is_fresh = stop is not None and not working.triggered
     if stop is not None and is_fresh:
-        if sign * seen < sign * stop:
+        if not sign * seen >= sign * stop:  # NaN before a trail has begun
             return None
         working.triggered = limit is not None
     if limit is None:

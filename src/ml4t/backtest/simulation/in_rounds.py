@@ -172,7 +172,7 @@ def _at_stop(working: Working, high: float, low: float) -> Match | None:
     stop, sign = working.stop, working.sign
     assert stop is not None
     extreme = high if sign > 0.0 else low
-    if sign * extreme < sign * stop:
+    if not sign * extreme >= sign * stop:  # NaN before a trail has begun
         return None
     if working.limit is not None:
         working.triggered = True

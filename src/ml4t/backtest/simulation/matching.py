@@ -26,7 +26,7 @@ def match_open(working: Working, open_: float, *, through: bool = False) -> Matc
     """
     sign, stop, limit = working.sign, working.stop, working.limit
     if stop is not None and not working.triggered:
-        if sign * open_ < sign * stop:
+        if not sign * open_ >= sign * stop:  # it is NaN before a trail has begun
             return None
         if limit is None:
             return open_, "stop at open"
@@ -56,7 +56,7 @@ def match_inside(
             return None  # what is left of a stop waits for the next open
         return _match_limit(working, high, low, through=through)
     extreme = high if working.sign > 0 else low
-    if working.sign * extreme < working.sign * stop:
+    if not working.sign * extreme >= working.sign * stop:
         return None
     if working.limit is None:
         return stop, "stop"

@@ -28,6 +28,7 @@ class StaleWatch:
         self._seen = np.zeros(len(portfolio.universe), dtype=np.int64)
         self._chunk: Chunk | None = None
         self._row = 0
+        self._at = 0  # the timestamp of the chunk up to which sessions are counted
         # Of sessions whose bars nobody has looked at yet: its number, and the row after its last.
         self._unseen: list[tuple[int, int]] = []
         self._next = 0  # nothing can be stale before the session of this number
@@ -38,9 +39,13 @@ class StaleWatch:
         self._dense = chunk
 
     def is_due(self, bars: Bars) -> bool:
-        """Whether `newly_stale` has anything to look at: a session has begun, or a chunk."""
-        chunk = bars.chunk
-        return chunk is not self._chunk or chunk.sessions.item(bars.index) != self._session
+        """Whether `newly_stale` has anything to look at: something held, and a new session.
+
+        Asked at the beginning of every chunk, also while nothing is held.
+        """
+        if bars.chunk is not self._chunk:
+            self._enter(bars)
+        return self.portfolio.may_hold and bars.chunk.sessions.item(bars.index) != self._session
 
     def newly_stale(self, bars: Bars) -> list[str]:
         """Held assets that are stale at `bars`, noted with their share of equity.
@@ -48,20 +53,10 @@ class StaleWatch:
         An asset is noted once for every session it is stale in.
         """
         self._enter(bars)
-        session = int(bars.chunk.sessions[bars.index])
-        if session == self._session:
-            return []
-        labelled = bars.chunk.axis.is_session
-        if not labelled:
-            self._unseen.append((self._ordinal, bars.start))
-        self._session = session
-        self._ordinal += 1
-        if labelled:
-            self._unseen.append((self._ordinal, bars.stop))
-        if self._ordinal < self._next:
+        if not self._count(bars.index + 1) or self._ordinal < self._next:
             return []
         self._see()
-        wait = self.after + (0 if labelled else 1)
+        wait = self.after + (0 if bars.chunk.axis.is_session else 1)
         is_held = self.portfolio.quantity[: len(self._seen)] != 0.0
         is_stale = is_held & (self._seen <= self._ordinal - wait)
         if not is_stale.any():
@@ -85,6 +80,7 @@ class StaleWatch:
             self._seen = grown
         dense, self._dense = self._dense, None
         if self._chunk is not None and (dense is not None or self._chunk is not bars.chunk):
+            self._count(len(self._chunk))
             self._unseen.append((self._ordinal, len(self._chunk.codes)))
             self._see()
             self._chunk = None
@@ -95,7 +91,25 @@ class StaleWatch:
                 self._ordinal += 1
             self._seen[: dense.width] = self._ordinal
         if self._chunk is None:
-            self._chunk, self._row = bars.chunk, bars.start
+            self._chunk, self._row, self._at = bars.chunk, bars.start, bars.index
+
+    def _count(self, stop: int) -> bool:
+        """Number the sessions that have begun in the chunk before a timestamp, if any."""
+        chunk, first = self._chunk, self._at
+        assert chunk is not None
+        self._at = stop
+        sessions = chunk.sessions[first:stop]
+        begins = np.flatnonzero(np.diff(sessions, prepend=self._session))
+        labelled, rows = chunk.axis.is_session, chunk.rows
+        for at in (first + begins).tolist():
+            if not labelled:
+                self._unseen.append((self._ordinal, rows[at]))
+            self._ordinal += 1
+            if labelled:
+                self._unseen.append((self._ordinal, rows[at + 1]))
+        if len(begins):
+            self._session = sessions.item(-1)
+        return bool(len(begins))
 
     def _see(self) -> None:
         """Note, of every asset that had a bar, the last session of them."""

@@ -395,7 +395,7 @@ class Desk:
 
     def log(self, message: str) -> None:
         """Put a line on the result, at the current time."""
-        self.logs.append((self._now_us(), message))
+        self.logs.append((self._now_us(), str(message)))
 
     def _now_us(self) -> int:
         if self.bars is None:
