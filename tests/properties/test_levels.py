@@ -146,7 +146,7 @@ def looking_at_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Levels, "due", due)
 
 
-@examples(150)
+@examples(100)
 @given(
     seed=st.integers(0, 2**32 - 1),
     every=st.sampled_from([None, HALF_AN_HOUR]),
