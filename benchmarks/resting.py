@@ -4,7 +4,7 @@
 
 Prints Markdown. The strategy of the workloads without its stop, whose exits rest instead: rules
 over positions, brackets, and entries by limit orders. Medians of runs by turns, each in a process
-of its own; in brackets, how many times the first.
+of its own; and how many times those of the first line.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ WAYS = {
     "limit": "entries by day limits",
 }
 RUNS = 5
-
-
 RULES = {
     "stop": {"set_stop_loss": 0.05},
     "both": {"set_stop_loss": 0.05, "set_take_profit": 0.1},

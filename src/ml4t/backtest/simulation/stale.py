@@ -98,6 +98,8 @@ class StaleWatch:
         chunk, first = self._chunk, self._at
         assert chunk is not None
         self._at = stop
+        if chunk.sessions.item(stop - 1) == self._session:  # most timestamps begin none
+            return False
         sessions = chunk.sessions[first:stop]
         begins = np.flatnonzero(np.diff(sessions, prepend=self._session))
         labelled, rows = chunk.axis.is_session, chunk.rows
@@ -107,9 +109,8 @@ class StaleWatch:
             self._ordinal += 1
             if labelled:
                 self._unseen.append((self._ordinal, rows[at + 1]))
-        if len(begins):
-            self._session = sessions.item(-1)
-        return bool(len(begins))
+        self._session = sessions.item(-1)
+        return True
 
     def _see(self) -> None:
         """Note, of every asset that had a bar, the last session of them."""

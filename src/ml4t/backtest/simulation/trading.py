@@ -321,9 +321,9 @@ class BarTrading:
         behind = []
         for working, row in resting:
             cause = own.get(working.order.after)
-            entry = entered.get(working.code) if cause is None else cause.reference
             if cause is not None and cause.working.code != working.code:
                 continue
+            entry = entered.get(working.code) if cause is None else cause.reference
             is_wanted = (working.stop is None) if is_best else (working.limit is None)
             is_protective = is_wanted and working.order.reduce_only
             if entry is None or not is_protective or not self.is_open(working):
